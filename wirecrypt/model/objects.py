@@ -1,0 +1,191 @@
+"""Objects of the API server as values: what wirecrypt reads and writes of them, and nothing else.
+
+Field names of the API are camelCase; `wirecrypt.cluster` translates and refuses what is malformed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+
+from wirecrypt.model.secret import SecretBytes
+from wirecrypt.model.session import Epoch, Session
+from wirecrypt.model.xfrm import Address, Network
+
+LABEL = "wirecrypt.io/encryption"
+LABEL_ENABLED = "enabled"
+FINALIZER = "wirecrypt.io/cleanup"
+SYSTEM_NAMESPACE = "wirecrypt-system"
+KEYS_NAMESPACE = "wirecrypt-keys"
+CANARY = "wirecrypt-canary"  # the object that manifests ship for the forbidden dry-run write; everyone ignores it
+
+
+class NodeState(Enum):
+    """Where a node is on its way into and out of encryption."""
+
+    JOINING = "Joining"
+    ACTIVE = "Active"
+    LEAVING = "Leaving"
+
+
+class Phase(Enum):
+    """Phases of a KeyRotation, in order; ABORTED only from the first two."""
+
+    PENDING = "Pending"
+    DISTRIBUTING = "Distributing"
+    SWITCHING = "Switching"
+    RETIRING = "Retiring"
+    COMPLETE = "Complete"
+    ABORTED = "Aborted"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A Kubernetes Node: name, UID, its wish (the label's value, None without label), claims, deletion."""
+
+    name: str
+    uid: str
+    label: str | None
+    endpoints: tuple[Address, ...]
+    pod_cidrs: tuple[Network, ...]
+    created: datetime
+    ready: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class NodePeer:
+    """What every other node must know of this one (CRD NodePeer, named as the Node).
+
+    *boot_session*: the first session number of the boot that published; generations with a lower number of this node
+    are dead. *uid* is the NodePeer object's own; *node_uid* the Node's, which keys are bound to.
+    """
+
+    name: str
+    uid: str
+    node_id: int
+    node_uid: str
+    endpoints: tuple[Address, ...]
+    pod_cidrs: tuple[Network, ...]
+    state: NodeState
+    created: datetime
+    resource_version: str = ""
+    boot_id: str = ""
+    boot_session: int = 0
+    last_session: int = 0
+    sessions: tuple[Session, ...] = ()
+    deleting: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A condition by the Kubernetes API conventions; *changed* is lastTransitionTime."""
+
+    type: str
+    status: bool | None
+    reason: str
+    message: str
+    changed: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """Status of an EncryptedNode, as its agent writes it (lists are sorted; *ready_for*: peers, see protocol.md, Joining)."""
+
+    boot_id: str
+    sending_epoch: int
+    accepting_epochs: tuple[int, ...]
+    peers_desired: int
+    peers_protected: int
+    peers_failing: int
+    ready_for: tuple[str, ...]
+    failing: tuple[str, ...]  # "peer: reason", at most 16
+    mtu: int
+    sequence_headroom: int  # percent of the soft limits left on the busiest SA
+    versions: tuple[tuple[str, str], ...]
+    conditions: tuple[Condition, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EncryptedNode:
+    """What people look at for one node (CRD EncryptedNode, named as the Node).
+
+    *problems*: what the controller refused of the node's claims or label, in words. *confirmed*: a person said that the
+    node is really gone (annotation `wirecrypt.io/confirm-removal`), when many vanished at once.
+    """
+
+    name: str
+    uid: str
+    node_id: int
+    node_uid: str
+    state: NodeState
+    created: datetime
+    resource_version: str = ""
+    status: NodeStatus | None = None
+    deleting: bool = False
+    problems: tuple[str, ...] = ()
+    confirmed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRotation:
+    """A rotation of the cluster (CRD KeyRotation); *held*: it carries our finalizer and cannot vanish half done."""
+
+    name: str
+    uid: str
+    reason: str
+    created: datetime
+    abort: bool = False
+    resource_version: str = ""
+    phase: Phase | None = None
+    from_epoch: int = 0
+    to_epoch: int = 0
+    to_epoch_id: str = ""
+    nodes_total: int = 0
+    nodes_done: int = 0
+    laggards: tuple[str, ...] = ()
+    started: datetime | None = None
+    completed: datetime | None = None
+    conditions: tuple[Condition, ...] = ()
+    held: bool = False
+    deleting: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NodeKey:
+    """One entry of a node-key Secret: the node's share for one epoch, 64 coefficients of 32 bytes, big-endian."""
+
+    epoch: Epoch
+    share: SecretBytes
+
+
+@dataclass(frozen=True, slots=True)
+class KeySecret:
+    """The Secret with a node's keys: whose shares they are (*node_uid*), one entry per live epoch, sorted."""
+
+    node: str
+    node_uid: str
+    keys: tuple[NodeKey, ...]
+    resource_version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SeedSecret:
+    """The Secret of an epoch, for the controller alone: the seed, and node IDs that rest.
+
+    *released*: IDs given up while this was the newest epoch; *carried*: those that the epoch before had as released.
+    """
+
+    epoch: Epoch
+    seed: SecretBytes
+    released: tuple[int, ...] = ()
+    carried: tuple[int, ...] = ()
+    resource_version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigDocument:
+    """The ConfigMap wirecrypt-config: its data, unparsed, and its resourceVersion."""
+
+    data: dict[str, str]
+    resource_version: str

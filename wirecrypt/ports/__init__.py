@@ -1,0 +1,54 @@
+"""Ports: all that loops see of the outside.
+
+Adapters in kernel/ and cluster/ implement them; tests inject what they need.
+"""
+
+from wirecrypt.ports.channel import (
+    Arrived,
+    ControlChannel,
+)
+from wirecrypt.ports.cluster import (
+    Changed,
+    Cluster,
+    Watcher,
+)
+from wirecrypt.ports.controlling import (
+    ControllerCluster,
+    ControllerView,
+    Lease,
+    LeaseStore,
+)
+from wirecrypt.ports.kernel import (
+    Attachment,
+    Drop,
+    Failure,
+    Guard,
+    GuardAction,
+    GuardEntry,
+    GuardSettings,
+    Link,
+    Links,
+    Xfrm,
+)
+
+__all__ = [
+    "Arrived",
+    "Attachment",
+    "Changed",
+    "Cluster",
+    "ControlChannel",
+    "ControllerCluster",
+    "ControllerView",
+    "Drop",
+    "Failure",
+    "Guard",
+    "GuardAction",
+    "GuardEntry",
+    "GuardSettings",
+    "Lease",
+    "LeaseStore",
+    "Link",
+    "Links",
+    "Watcher",
+    "Xfrm",
+]

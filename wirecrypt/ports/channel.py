@@ -1,0 +1,37 @@
+"""The control protocol's datagrams as the agent sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from wirecrypt.model.xfrm import Address
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A control datagram as it came: the sender's address, the mark that its SA set, the bytes."""
+
+    src: Address
+    mark: int
+    data: bytes
+
+
+class ControlChannel(Protocol):
+    """UDP between node addresses on the control port; which SA a datagram takes is chosen by its mark."""
+
+    def listen(self, addresses: Iterable[Address], port: int) -> None:
+        """Have one socket for each of the node's own *addresses* on UDP *port*, and no other; raises `KernelError`."""
+
+    def files(self) -> Sequence[int]:
+        """Return the descriptors to wait on."""
+
+    def send(self, src: Address, dst: Address, mark: int, data: bytes) -> bool:
+        """Send one datagram; False when the kernel refused it (a block policy, no SA), which is an answer, not an error."""
+
+    def receive(self) -> Sequence[Arrived]:
+        """Return all datagrams that have arrived, without waiting."""
+
+    def close(self) -> None:
+        """Close all sockets."""

@@ -1,0 +1,65 @@
+"""The API server as an agent sees it. Errors: `ClusterError` and `ObjectError`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from wirecrypt.model.objects import ConfigDocument, EncryptedNode, KeyRotation, Node, NodeKey, NodePeer, NodeStatus
+from wirecrypt.model.session import Session
+
+
+class Cluster(Protocol):
+    """Reads and writes of the API server. Reads are quorum reads unless they say otherwise."""
+
+    def config(self) -> ConfigDocument | None:
+        """Return the configuration document, None when there is none."""
+
+    def nodes(self) -> Sequence[Node]:
+        """Return all Nodes."""
+
+    def node_peers(self) -> Sequence[NodePeer]:
+        """Return all NodePeers; a malformed one is reported by `malformed` and left out."""
+
+    def node_peer(self, name: str) -> NodePeer | None:
+        """Return one NodePeer by a quorum read, None when the API server says that there is none."""
+
+    def encrypted_nodes(self) -> Sequence[EncryptedNode]:
+        """Return all EncryptedNodes."""
+
+    def encrypted_node(self, name: str) -> EncryptedNode | None:
+        """Return one EncryptedNode by a quorum read."""
+
+    def key_rotations(self) -> Sequence[KeyRotation]:
+        """Return all KeyRotations."""
+
+    def node_keys(self, node: str) -> Sequence[NodeKey]:
+        """Return the entries of the Secret of *node*, sorted by epoch; none when there is no Secret."""
+
+    def publish_sessions(self, peer: NodePeer, *, boot_id: str, boot_session: int, sessions: Sequence[Session]) -> NodePeer:
+        """Write the status of the own NodePeer by compare-and-swap on its resourceVersion; raises `Conflict`."""
+
+    def write_node_status(self, node: EncryptedNode, status: NodeStatus) -> None:
+        """Patch the status of the own EncryptedNode."""
+
+    def forbidden_write_refused(self) -> bool:
+        """Try the forbidden dry-run write on the canary; True when an admission policy refused it."""
+
+    def event(self, *, node: str, reason: str, message: str, warning: bool) -> None:
+        """Write an Event on a Node."""
+
+
+Changed = Callable[[], None]
+
+
+class Watcher(Protocol):
+    """Keeps local copies of objects by watching, and says when any of them changed."""
+
+    def start(self, changed: Changed) -> None:
+        """Start the watches; *changed* is called from their threads, with nothing."""
+
+    def synced(self) -> bool:
+        """Say whether every kind was listed at least once."""
+
+    def stop(self) -> None:
+        """Stop and join the threads."""

@@ -1,0 +1,113 @@
+"""The API server as the controller sees it. Errors: `ClusterError` and `ObjectError`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from wirecrypt.model.objects import (
+    ConfigDocument,
+    EncryptedNode,
+    KeyRotation,
+    KeySecret,
+    Node,
+    NodePeer,
+    NodeState,
+    SeedSecret,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerView:
+    """All that the controller decides from, by name.
+
+    *unreadable*: names of Nodes, NodePeers and EncryptedNodes that are there and malformed; nothing about them is changed.
+    """
+
+    nodes: Mapping[str, Node]
+    peers: Mapping[str, NodePeer]
+    encrypted: Mapping[str, EncryptedNode]
+    keys: Mapping[str, KeySecret]
+    seeds: tuple[SeedSecret, ...]
+    rotations: tuple[KeyRotation, ...]
+    config: ConfigDocument | None
+    unreadable: frozenset[str] = frozenset()
+
+
+class ControllerCluster(Protocol):
+    """Reads and writes of the controller. Writes are by compare-and-swap on what was read and raise `Conflict`."""
+
+    def view(self) -> ControllerView | None:
+        """Return the local copies, None while they do not show all of the own writes yet."""
+
+    def create_canaries(self) -> None:
+        """Create the objects for the agents' forbidden write, if they are missing."""
+
+    def create_encrypted_node(self, node: Node, node_id: int, state: NodeState, problems: Sequence[str]) -> None:
+        """Create the EncryptedNode of *node*."""
+
+    def update_encrypted_node(self, encrypted: EncryptedNode, state: NodeState, problems: Sequence[str]) -> None:
+        """Write what may change in the spec of an EncryptedNode."""
+
+    def delete_encrypted_node(self, encrypted: EncryptedNode) -> None:
+        """Delete an EncryptedNode."""
+
+    def create_node_peer(self, node: Node, peer: NodePeer) -> None:
+        """Create the NodePeer of *node* with our finalizer."""
+
+    def update_node_peer(self, old: NodePeer, new: NodePeer) -> None:
+        """Write what may change in the spec of a NodePeer."""
+
+    def remove_node_peer(self, peer: NodePeer) -> None:
+        """Delete a NodePeer in the version that was read and take our finalizer away."""
+
+    def write_keys(self, secret: KeySecret, owner: Node | None) -> None:
+        """Create the Secret with a node's keys, or replace the version that was read."""
+
+    def delete_keys(self, secret: KeySecret) -> None:
+        """Delete the Secret with a node's keys."""
+
+    def write_seed(self, seed: SeedSecret) -> None:
+        """Create the Secret of an epoch, or replace the version that was read."""
+
+    def delete_seed(self, seed: SeedSecret) -> None:
+        """Delete the Secret of an epoch."""
+
+    def create_rotation(self, name: str, reason: str) -> None:
+        """Create a KeyRotation."""
+
+    def hold_rotation(self, rotation: KeyRotation, *, held: bool) -> None:
+        """Put our finalizer on a KeyRotation or take it away."""
+
+    def write_rotation(self, old: KeyRotation, new: KeyRotation) -> None:
+        """Write the status of a KeyRotation."""
+
+    def node_event(self, node: str, *, reason: str, message: str, warning: bool) -> None:
+        """Write an Event on a Node, once per text."""
+
+    def rotation_event(self, rotation: KeyRotation, *, reason: str, message: str) -> None:
+        """Write an Event on a KeyRotation, once per text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Who leads: *holder* ("" for nobody), since and until when by the writer's clock, for how many seconds it counts."""
+
+    holder: str
+    acquired: datetime
+    renewed: datetime
+    seconds: int
+    transitions: int
+    version: str = ""
+
+
+class LeaseStore(Protocol):
+    """The Lease object of the controller."""
+
+    def read(self) -> Lease | None:
+        """Return the Lease by a quorum read, None when there is none."""
+
+    def write(self, lease: Lease) -> Lease:
+        """Create the Lease, or replace the version that was read; raises `Conflict`."""

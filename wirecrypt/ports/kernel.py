@@ -1,0 +1,176 @@
+"""The kernel as loops see it: IPsec, the eBPF guard, links. Errors: `XfrmError`, `BpfError`, `LinkError`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from ipaddress import IPv4Network, IPv6Network
+from typing import Protocol
+
+from wirecrypt.errors import KernelError
+from wirecrypt.model.xfrm import Address, Network, Policy, PolicyKey, Sa, SaEntry, SaKey
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One object of a batch that the kernel refused."""
+
+    what: Sa | Policy | SaKey | PolicyKey
+    error: KernelError
+
+
+class Xfrm(Protocol):
+    """IPsec states and policies of one network namespace. A batch returns what failed, each with its object."""
+
+    def list_sas(self) -> Sequence[SaEntry]:
+        """Return every ESP tunnel AEAD state, ours or not; others are counted in `foreign_sas`."""
+
+    def list_policies(self) -> Sequence[Policy]:
+        """Return every policy of direction in, out or fwd that `Policy` can express."""
+
+    def add_sas(self, sas: Sequence[Sa]) -> Sequence[Failure]:
+        """Install new states (NEWSA only: an existing one is never changed, EEXIST is a failure)."""
+
+    def set_policies(self, policies: Sequence[Policy]) -> Sequence[Failure]:
+        """Install or replace policies, each atomically (UPDPOLICY)."""
+
+    def delete_sas(self, keys: Sequence[SaKey]) -> Sequence[Failure]:
+        """Delete exactly these states; one that is gone already is no failure."""
+
+    def delete_policies(self, keys: Sequence[PolicyKey]) -> Sequence[Failure]:
+        """Delete exactly these policies; one that is gone already is no failure."""
+
+    def stats(self) -> Mapping[str, int]:
+        """Return the counters of /proc/net/xfrm_stat by name."""
+
+
+class GuardAction(Enum):
+    """What the guard does with cleartext to or from a prefix."""
+
+    DROP = 1  # pods of an encrypted peer: cleartext is a leak
+    PASS = 2  # explicitly in clear: plain node, own node's addresses, joining peer
+    UNKNOWN = 3  # inside the cluster's ranges, nobody's claim
+    NODE = 4  # an encrypted peer's own address: cleartext passes only where the other end is no pod (OWN, DROP, UNKNOWN)
+    OWN = 5  # pods of this node: makes NODE drop; such an address as the remote end of an uplink is a leak or a spoof
+
+
+@dataclass(frozen=True, slots=True)
+class GuardEntry:
+    """One prefix of a guard map: *egress* judges packets to it, *ingress* packets that claim to come from it."""
+
+    prefix: Network
+    egress: GuardAction
+    ingress: GuardAction
+
+
+@dataclass(frozen=True, slots=True)
+class GuardSettings:
+    """What the eBPF programs are configured with.
+
+    The mark field's shift, strict or permissive, lanes to spread flows over, UDP ports of VXLAN, Geneve and the control
+    protocol; the node's own addresses are told by entries.
+    """
+
+    mark_shift: int
+    strict: bool
+    lanes: int
+    vxlan_ports: tuple[int, ...]
+    geneve_ports: tuple[int, ...]
+    control_port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """One packet that the guard dropped (or, permissive, would have): direction, reason, five-tuple, link index."""
+
+    egress: bool
+    reason: str
+    src: Address
+    dst: Address
+    proto: int
+    sport: int
+    dport: int
+    ifindex: int
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A filter of ours on a link: its name and whether it is the one that the current object files would make."""
+
+    link: str
+    program: str
+    current: bool
+
+
+class Guard(Protocol):
+    """The eBPF programs and maps of one node, pinned; they go on when the agent is gone."""
+
+    def load(self, settings: GuardSettings) -> None:
+        """Load, pin and configure programs and maps that are not there yet; present ones are adopted."""
+
+    def configure(self, settings: GuardSettings) -> bool:
+        """Write settings that differ; say whether anything was written."""
+
+    def entries(self) -> Sequence[GuardEntry]:
+        """Return the entries of the guard maps."""
+
+    def set_entries(self, entries: Iterable[GuardEntry]) -> None:
+        """Add or replace entries."""
+
+    def delete_entries(self, prefixes: Iterable[IPv4Network | IPv6Network]) -> None:
+        """Delete exactly these entries."""
+
+    def attachments(self) -> Sequence[Attachment]:
+        """Return our filters on all links."""
+
+    def attach_guard(self, link: str) -> None:
+        """Attach guard-egress and guard-ingress to an uplink (fixed handle and priority; foreign filters untouched)."""
+
+    def attach_mark(self, link: str) -> None:
+        """Attach the mark program to a pod-facing link."""
+
+    def detach(self, link: str) -> None:
+        """Detach our filters from a link, and the clsact qdisc only if we made it and nobody uses it."""
+
+    def unload(self) -> None:
+        """Remove every filter, pin and map of ours: the last step of leaving."""
+
+    def loaded(self) -> bool:
+        """Say whether programs and maps are pinned."""
+
+    def counters(self) -> Mapping[str, int]:
+        """Return packets counted per reason, summed over CPUs."""
+
+    def drops(self, limit: int = 64) -> Sequence[Drop]:
+        """Take up to *limit* waiting drop events out of the ring buffer, without waiting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A network link: index, name, kind, MTU, master's name, whether its peer is in another network namespace, addresses."""
+
+    index: int
+    name: str
+    kind: str
+    mtu: int
+    up: bool
+    master: str | None
+    foreign_peer: bool
+    addresses: tuple[Address, ...]
+
+
+class Links(Protocol):
+    """Links, addresses and routes of one network namespace."""
+
+    def links(self) -> Sequence[Link]:
+        """Return all links."""
+
+    def route_link(self, dst: Address) -> str | None:
+        """Return the name of the link that the main table routes *dst* through, None without a route."""
+
+    def default_links(self) -> Sequence[str]:
+        """Return names of links with a default route."""
+
+    def threshold(self) -> tuple[int, int, int, int]:
+        """Return XFRM hash thresholds (IPv4 local, remote, IPv6 local, remote)."""

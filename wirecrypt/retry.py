@@ -1,0 +1,106 @@
+"""Trying again: which errors, how often and for how long is always said; jitter is on unless it is turned off.
+
+The only import of tenacity. `retry` waits inside one call; `Backoff` never waits: it says when one object is due again, so
+that one bad peer does not hold up the others.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
+
+import tenacity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Params = ParamSpec("Params")
+Result = TypeVar("Result")
+On = type[Exception] | tuple[type[Exception], ...]
+
+_MOST_DOUBLINGS: Final = 64  # beyond it every delay is capped anyway, and a float would overflow
+
+
+@dataclass(frozen=True, slots=True)
+class Delays:
+    """How long to wait after the n-th failure in a row, in seconds: *first*, then *factor* times as long, at most *most*.
+
+    *jitter* is the share of a delay that chance decides: 0.5 gives 50 to 100 % of it, 0 always all of it.
+    """
+
+    first: float = 0.5
+    most: float = 60.0
+    factor: float = 2.0
+    jitter: float = 0.5
+
+    def after(self, failures: int, chance: Callable[[], float]) -> float:
+        """Return the delay after *failures* (1 or more; 0 gives 0); *chance* gives numbers from 0 up to 1."""
+        if failures <= 0:
+            return 0.0
+        full = min(self.most, self.first * self.factor ** min(failures - 1, _MOST_DOUBLINGS))
+        return full * (1 - self.jitter * chance())
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """The failures of one object in a row, and from when on it may be tried again (seconds of the caller's clock)."""
+
+    delays: Delays = field(default_factory=Delays)
+    failures: int = 0
+    not_before: float = 0.0
+
+    def due(self, now: float) -> bool:
+        """Say whether the object may be tried."""
+        return now >= self.not_before
+
+    def failed(self, now: float, chance: Callable[[], float] = random.random) -> Backoff:
+        """Return the back-off after one more failure."""
+        failures = self.failures + 1
+        return replace(self, failures=failures, not_before=now + self.delays.after(failures, chance))
+
+    def succeeded(self) -> Backoff:
+        """Return the back-off of an object without failures."""
+        return replace(self, failures=0, not_before=0.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Caps of one `retry`: at most *attempts* tries, and none that would begin later than *seconds* after the first."""
+
+    attempts: int = 5
+    seconds: float = 30.0
+    delays: Delays = field(default_factory=lambda: Delays(first=0.2, most=5.0))
+
+
+def retry(
+    *,
+    on: On,
+    limits: Limits | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+    noticed: Callable[[Exception, int, float], None] | None = None,
+) -> Callable[[Callable[Params, Result]], Callable[Params, Result]]:
+    """Return a decorator that calls again when an error of *on* is raised; after the caps the last error is raised itself.
+
+    *noticed* is told of each error that is tried again: the error, the attempt's number, and the seconds until the next.
+    *sleep* waits; give the wait of an event to be able to stop.
+    """
+    caps = limits or Limits()
+
+    def before_sleep(call: tenacity.RetryCallState) -> None:
+        error = call.outcome.exception() if call.outcome else None
+        if noticed is not None and isinstance(error, Exception):
+            noticed(error, call.attempt_number, call.upcoming_sleep)
+
+    def wait(call: tenacity.RetryCallState) -> float:
+        return caps.delays.after(call.attempt_number, random.random)
+
+    return tenacity.retry(
+        retry=tenacity.retry_if_exception_type(on),
+        stop=tenacity.stop_after_attempt(caps.attempts) | tenacity.stop_before_delay(caps.seconds),
+        wait=wait,
+        sleep=sleep,
+        before_sleep=before_sleep,
+        reraise=True,
+    )

@@ -1,0 +1,33 @@
+"""The configuration document: one frozen dataclass per concern, a paragraph per field.
+
+May live here: fields with their meaning, and how a document becomes a `Settings` or is refused. Nothing that reads a
+file or an object. `python -m wirecrypt.settings` prints the reference page that is generated from these paragraphs.
+"""
+
+from wirecrypt.settings.document import parse
+from wirecrypt.settings.fields import (
+    Joining,
+    Limits,
+    LogFormat,
+    Logs,
+    MarkField,
+    Metrics,
+    Mode,
+    Probe,
+    Rotation,
+    Settings,
+)
+
+__all__ = [
+    "Joining",
+    "Limits",
+    "LogFormat",
+    "Logs",
+    "MarkField",
+    "Metrics",
+    "Mode",
+    "Probe",
+    "Rotation",
+    "Settings",
+    "parse",
+]

@@ -1,0 +1,75 @@
+"""From the text of a document to `Settings`: strict, so that a misspelt field never means a silent default."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Final, NoReturn
+
+import yaml
+
+from wirecrypt.errors import ConfigError
+from wirecrypt.settings.fields import Settings, Switch
+
+_HINT: Final = "correct the field in the ConfigMap wirecrypt-config; docs/reference/configuration.md has them all"
+_ABBREVIATIONS: Final = ("cidrs",)
+
+
+def parse(text: str) -> Settings:
+    """Return the settings that *text* describes; raises `ConfigError` with path, value and what is allowed."""
+    try:
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f"line {where.line + 1}" if where else "document"
+        answer = f"not YAML: {getattr(error, 'problem', None) or 'unreadable'}"
+        raise ConfigError("read the configuration", what=line, answer=answer, hint=_HINT) from error
+    settings: Settings = _group(Settings, {} if raw is None else raw, "")
+    _together(settings)
+    return settings
+
+
+def api_name(name: str) -> str:
+    """Return the name that a field has in documents: camelCase, abbreviations of Kubernetes in capitals."""
+    first, *rest = name.split("_")
+    return first + "".join("CIDRs" if part in _ABBREVIATIONS else part.capitalize() for part in rest)
+
+
+def _group(cls: type, raw: object, path: str) -> Any:  # noqa: ANN401 - the class that was given
+    if not isinstance(raw, dict):
+        _refuse(path.rstrip(".") or "document", raw, "a mapping of fields", "not a mapping")
+    known = {api_name(f.name): f for f in dataclasses.fields(cls)}
+    for name in raw:
+        if name not in known:
+            _refuse(f"{path}{name}", raw[name], "one of " + ", ".join(sorted(known)), "no such field", named=False)
+    return cls(**{known[name].name: _value(known[name], value, f"{path}{name}") for name, value in raw.items()})
+
+
+def _value(field: dataclasses.Field[Any], raw: object, path: str) -> Any:  # noqa: ANN401 - the field's own type
+    if "section" in field.metadata:
+        return _group(field.metadata["section"], {} if raw is None else raw, f"{path}.")
+    kind = field.metadata["kind"]
+    try:
+        value = kind.read(raw)
+    except ValueError as error:
+        _refuse(path, raw, kind.allowed, str(error), cause=error)
+    return value is Switch.ON if isinstance(value, Switch) else value
+
+
+def _together(settings: Settings) -> None:
+    """Refuse values that are each allowed and not together, or not yet."""
+    if settings.node_to_node:
+        _refuse("nodeToNode", "on", "off", "this version does not encrypt traffic between node addresses yet")
+    for unit in ("bytes", "packets"):
+        soft, hard = getattr(settings.limits, f"soft_{unit}"), getattr(settings.limits, f"hard_{unit}")
+        if soft >= hard:
+            name = unit.capitalize()
+            _refuse(f"limits.hard{name}", hard, f"more than limits.soft{name}, {soft}", "not above the soft limit")
+
+
+def _refuse(  # noqa: PLR0913 - the parts of one message
+    path: str, raw: object, allowed: str, why: str, *, named: bool = True, cause: Exception | None = None
+) -> NoReturn:
+    value = f" = {raw!r}" if named else ""
+    raise ConfigError(
+        "read the configuration", what=f"{path}{value}", answer=f"{why}; allowed: {allowed}", hint=_HINT
+    ) from cause

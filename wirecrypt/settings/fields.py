@@ -1,0 +1,300 @@
+"""Fields of the configuration, each with its meaning, unit and why its default is what it is.
+
+The paragraph of a field is the metadata that the reference page is generated from.
+"""
+# ruff: noqa: RUF009 - `option` and `section` return dataclasses.field
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final
+
+from wirecrypt.errors import ConfigError
+from wirecrypt.model.mark import MarkLayout
+from wirecrypt.model.xfrm import Address, Algorithm, Network
+from wirecrypt.settings.kinds import (
+    ADDRESS,
+    LINK,
+    PORT,
+    PREFIX,
+    Kind,
+    choice,
+    duration,
+    integer,
+    listing,
+    optional,
+    size,
+)
+
+if TYPE_CHECKING:
+    from wirecrypt.model.objects import ConfigDocument
+
+DOCUMENT: Final = "config.yaml"  # the key in the ConfigMap
+_MOST: Final = 2**62
+
+
+class Mode(Enum):
+    """What the guard does with cleartext that should have been encrypted."""
+
+    STRICT = "strict"
+    PERMISSIVE = "permissive"
+
+
+class Joining(Enum):
+    """What a joining node's traffic does until a pair is proved."""
+
+    PLAIN = "plain"
+    BLOCK = "block"
+
+
+class LogFormat(Enum):
+    """How log lines look."""
+
+    AUTO = "auto"
+    JSON = "json"
+    CONSOLE = "console"
+
+
+class LogLevel(Enum):
+    """The least level that is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class Switch(Enum):
+    """Off or on."""
+
+    OFF = "off"
+    ON = "on"
+
+
+def option(default: Any, kind: Kind, doc: str) -> Any:  # noqa: ANN401 - `field` has no narrower type either
+    """Return a dataclass field with a *default*, the *kind* of its values and its paragraph *doc*."""
+    return field(default=default, metadata={"kind": kind, "doc": doc})
+
+
+def section(cls: type, doc: str) -> Any:  # noqa: ANN401 - `field` has no narrower type either
+    """Return a dataclass field whose value is another group of fields, *cls*."""
+    return field(default_factory=cls, metadata={"section": cls, "doc": doc})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarkField:
+    """Where wirecrypt's eight bits stand in packet marks."""
+
+    shift: int = option(
+        20,
+        integer(0, 24),
+        "Bit number where the 8-bit field of packet marks begins. The default keeps clear of kube-proxy (bits 14 and "
+        "15) and of the lower 16 bits, which most CNIs use; Calico can be told to leave these bits alone.",
+    )
+
+    @property
+    def layout(self) -> MarkLayout:
+        """Return the field as the layout that policies, sockets and eBPF use."""
+        return MarkLayout(self.shift)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rotation:
+    """When the controller asks for a rotation by itself."""
+
+    interval: int = option(
+        0,
+        optional("off", 0, duration(60, 366 * 86400)),
+        "Time from the end of a rotation to the next one that the controller asks for by itself. Off by default, so "
+        "that a first installation changes keys only when told; 24h is a good value for operation.",
+    )
+    jitter: int = option(
+        600,
+        duration(0, 86400),
+        "Up to this much is added to each interval, so that clusters that were installed together do not rotate together.",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much one SA may carry before its session is renewed."""
+
+    soft_bytes: int = option(
+        2**42,
+        size(2**20, _MOST),
+        "Bytes on one sending SA at which its node makes a new session. At 4 TiB an attacker's advantage against "
+        "AES-GCM stays below 2^-50, and at 10 Gbit/s a session lasts about an hour.",
+    )
+    hard_bytes: int = option(
+        2**43,
+        size(2**20, _MOST),
+        "Bytes at which the kernel stops using an SA, proved successor or not: fail closed. Above softBytes.",
+    )
+    soft_packets: int = option(
+        2**32,
+        size(1000, _MOST),
+        "Packets on one sending SA at which its node makes a new session. Sequence numbers have 64 bits, so this "
+        "bounds the use of a key and not the counter.",
+    )
+    hard_packets: int = option(
+        2**33,
+        size(1000, _MOST),
+        "Packets at which the kernel stops using an SA. Above softPackets.",
+    )
+    max_age: int = option(
+        86400,
+        duration(60, 366 * 86400),
+        "Age of a session at which its node makes a new one, by the agent's monotonic clock; a clock that jumps "
+        "expires nothing.",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """How often pairs are tried."""
+
+    steady: float = option(
+        10.0,
+        duration(1, 3600),
+        "Time between two probes of a pair whose traffic keys are proved: how soon a dead path is noticed.",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Logs:
+    """What is logged and how."""
+
+    level: LogLevel = option(LogLevel.INFO, choice(LogLevel), "The least level that is logged.")
+    format: LogFormat = option(
+        LogFormat.AUTO,
+        choice(LogFormat),
+        "One JSON object a line, or coloured text for people. Auto is text on a terminal and JSON elsewhere.",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metrics:
+    """Where figures can be fetched."""
+
+    port: int = option(
+        14580,
+        optional("off", 0, integer(1, 65534)),
+        "TCP port of the agent's /metrics and /healthz; the controller takes the next one, for both live in the "
+        "host's network and may share a node. Off opens no port: the probes in the manifests must go then, too.",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The whole configuration; every field has a default that protects."""
+
+    mode: Mode = option(
+        Mode.STRICT,
+        choice(Mode),
+        "Strict drops cleartext between encrypted nodes, and to addresses of the cluster's ranges that nobody claims. "
+        "Permissive lets it pass and counts it, to see what strict would drop.",
+    )
+    joining: Joining = option(
+        Joining.PLAIN,
+        choice(Joining),
+        "Traffic of a node that was just labelled: plain goes on in cleartext until each pair is proved, so that "
+        "nothing is lost; block drops it until then, so that nothing is readable.",
+    )
+    algorithm: Algorithm | None = option(
+        None,
+        optional("auto", None, choice(Algorithm)),
+        "The cipher of new sessions. Auto takes AES-GCM where both CPUs have AES instructions, else ChaCha20-Poly1305.",
+    )
+    lanes: int | None = option(
+        1,
+        optional("auto", None, integer(1, 16)),
+        "SAs per pair and direction; flows are spread over them, so that more than one CPU encrypts. Auto is the "
+        "number of CPUs, at most 16. A pair uses the smaller of both ends' numbers.",
+    )
+    cluster_cidrs: tuple[Network, ...] = option(
+        (),
+        listing(PREFIX, 16),
+        "The ranges that pods and nodes get their prefixes from. Packets to an address in them that nobody claims are "
+        "dropped in strict mode. Empty means that unknown addresses pass, for then nobody can tell them from others.",
+    )
+    service_cidrs: tuple[Network, ...] = option(
+        (),
+        listing(PREFIX, 4),
+        "The ranges of Service addresses. A node's claim that overlaps one is refused.",
+    )
+    api_servers: tuple[Address, ...] = option(
+        (),
+        listing(ADDRESS, 16),
+        "Addresses of API servers. A node's claim that contains one is refused: no node may draw this traffic to itself.",
+    )
+    node_to_node: bool = option(
+        False,  # noqa: FBT003 - the default of a field
+        choice(Switch),
+        "Whether traffic between node addresses is encrypted, too. This version counts it and lets it pass, so only "
+        "off is accepted.",
+    )
+    node_to_node_ports: tuple[int, ...] = option(
+        (22, 2379, 2380, 6443, 10250),
+        listing(PORT, 32),
+        "TCP ports that stay in cleartext between node addresses once nodeToNode is on: SSH, etcd, the API server, "
+        "the kubelet. Keys travel over them, so encrypting them could lock a node out.",
+    )
+    uplinks: tuple[str, ...] = option(
+        (),
+        optional("auto", (), listing(LINK, 32)),
+        "Links that lead to other nodes; the guard sits there. Auto takes those with a default route or with a route "
+        "to a peer.",
+    )
+    mark: MarkField = section(MarkField, "Where wirecrypt's eight bits stand in packet marks.")
+    control_port: int = option(
+        14500,
+        PORT,
+        "UDP port of the control datagrams between agents. They travel inside ESP only; a firewall on the node itself "
+        "sees them again after decryption and must let them in, one between nodes must not.",
+    )
+    vxlan_ports: tuple[int, ...] = option(
+        (4789, 8472),
+        listing(PORT, 8),
+        "UDP ports on which the guard looks for cleartext inside VXLAN: the registered one, and Linux' and flannel's.",
+    )
+    geneve_ports: tuple[int, ...] = option(
+        (6081,), listing(PORT, 8), "UDP ports on which the guard looks for cleartext inside Geneve."
+    )
+    rotation: Rotation = section(Rotation, "When the controller asks for a rotation by itself.")
+    limits: Limits = section(Limits, "How much one SA may carry before its session is renewed.")
+    drain: float = option(
+        10.0,
+        duration(1, 300),
+        "How long a receiving SA stays after the peer's word that it sends on it no more: longer than a packet can be "
+        "on its way.",
+    )
+    linger: float = option(
+        1.0,
+        duration(0.1, 60),
+        "How long a sending SA stays after the switch to another: packets between the policy lookup and the output.",
+    )
+    probe: Probe = section(Probe, "How often pairs are tried.")
+    mtu: int = option(
+        0,
+        optional("auto", 0, integer(1280, 65535)),
+        "Path MTU between nodes, as the status shows it. Auto leaves it to the kernel, which answers senders by itself.",
+    )
+    logs: Logs = section(Logs, "What is logged and how.")
+    metrics: Metrics = section(Metrics, "Where figures can be fetched.")
+
+    @classmethod
+    def from_document(cls, document: ConfigDocument | None) -> Settings:
+        """Return the settings of the ConfigMap's document, the defaults when there is none; raises `ConfigError`."""
+        from wirecrypt.settings.document import parse  # noqa: PLC0415 - it needs the fields above
+
+        if document is None:
+            return cls()
+        if set(document.data) != {DOCUMENT}:
+            raise ConfigError(
+                "read the ConfigMap wirecrypt-config",
+                what=", ".join(sorted(document.data)) or "no key",
+                answer=f"it must have exactly the key {DOCUMENT}",
+                hint="compare it with manifests/config.yaml",
+            )
+        return parse(document.data[DOCUMENT])

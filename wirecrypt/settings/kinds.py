@@ -1,0 +1,134 @@
+"""Kinds of values that a field can have: how text of a document becomes a value, and what is allowed in words.
+
+A kind gets what YAML made of the text and returns the value, or raises `ValueError` with the reason. YAML 1.1 reads a
+bare ``off`` as false and ``on`` as true: kinds with these words take the booleans for them.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+from ipaddress import ip_address, ip_network
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+E = TypeVar("E", bound=Enum)
+
+_UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_SIZES: Final = {"": 1, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50}
+_LINK_NAME: Final = 15
+_PORTS: Final = range(1, 65536)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How a value is read, and the allowed values in words."""
+
+    read: Callable[[Any], Any]
+    allowed: str
+
+
+def _word(raw: object) -> object:
+    return {True: "on", False: "off"}.get(raw) if isinstance(raw, bool) else raw
+
+
+def choice(enum: type[E]) -> Kind:
+    """Return the kind whose values are the words of *enum*."""
+    words = {member.value: member for member in enum}
+    return Kind(lambda raw: _among(_word(raw), words), " or ".join(words))
+
+
+def _among(raw: object, words: dict[str, E]) -> E:
+    if not isinstance(raw, str) or raw not in words:
+        raise ValueError("not one of them")
+    return words[raw]
+
+
+def optional(word: str, value: object, kind: Kind) -> Kind:
+    """Return *kind* with *word* as another allowed text, which stands for *value*."""
+    return Kind(lambda raw: value if _word(raw) == word else kind.read(raw), f"{word}, or {kind.allowed}")
+
+
+def integer(low: int, high: int) -> Kind:
+    """Return the kind of whole numbers from *low* to *high*."""
+    return Kind(lambda raw: _within(raw, low, high), f"a whole number, {low} to {high}")
+
+
+def _within(raw: object, low: int, high: int) -> int:
+    if isinstance(raw, bool) or not isinstance(raw, int):
+        raise ValueError("not a whole number")  # noqa: TRY004 - every refusal of a kind is a ValueError
+    if not low <= raw <= high:
+        raise ValueError("out of range")
+    return raw
+
+
+def duration(low: float, high: float) -> Kind:
+    """Return the kind of durations in seconds from *low* to *high*; a unit s, m, h or d may follow the number."""
+    words = f"a duration, {span(low)} to {span(high)}, such as 10s, 15m, 24h, 7d"
+    return Kind(lambda raw: _bounded(_scaled(raw, _UNITS), low, high), words)
+
+
+def size(low: int, high: int) -> Kind:
+    """Return the kind of amounts from *low* to *high*; Ki, Mi, Gi, Ti or Pi may follow the number."""
+    return Kind(lambda raw: int(_bounded(_scaled(raw, _SIZES), low, high)), f"an amount, {low} to {high}, such as 4Ti")
+
+
+def _scaled(raw: object, units: dict[str, int]) -> float:
+    if isinstance(raw, bool):
+        raise ValueError("not a number with a unit")  # noqa: TRY004 - every refusal of a kind is a ValueError
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([A-Za-z]*)", str(raw))
+    if match is None or match[2] not in units:
+        raise ValueError("not a number with a unit")
+    return float(match[1]) * units[match[2]]
+
+
+def _bounded(value: float, low: float, high: float) -> float:
+    if not low <= value <= high:
+        raise ValueError("out of range")
+    return value
+
+
+def span(seconds: float) -> str:
+    """Return *seconds* in the largest unit that needs no fraction."""
+    for unit, factor in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds and seconds % factor == 0:
+            return f"{seconds / factor:g}{unit}"
+    return f"{seconds:g}s"
+
+
+def listing(item: Kind, most: int) -> Kind:
+    """Return the kind of lists of at most *most* different values of *item*; the value is a tuple."""
+    return Kind(lambda raw: _items(raw, item, most), f"a list of at most {most}, each {item.allowed}")
+
+
+def _items(raw: object, item: Kind, most: int) -> tuple[Any, ...]:
+    if not isinstance(raw, list):
+        raise ValueError("not a list")  # noqa: TRY004 - every refusal of a kind is a ValueError
+    if len(raw) > most:
+        raise ValueError(f"{len(raw)} entries")
+    values = tuple(item.read(entry) for entry in raw)
+    if len(set(values)) != len(values):
+        raise ValueError("an entry stands there twice")
+    return values
+
+
+def _text(raw: object) -> str:
+    if not isinstance(raw, str):
+        raise ValueError("not a text")  # noqa: TRY004 - every refusal of a kind is a ValueError
+    return raw
+
+
+def _link(raw: object) -> str:
+    name = _text(raw)
+    if not 0 < len(name) <= _LINK_NAME or "/" in name or any(c.isspace() for c in name):
+        raise ValueError("not a link's name")
+    return name
+
+
+PREFIX: Final = Kind(lambda raw: ip_network(_text(raw)), "an IP prefix such as 10.0.0.0/8 or fd00::/16, host bits zero")
+ADDRESS: Final = Kind(lambda raw: ip_address(_text(raw)), "an IP address")
+LINK: Final = Kind(_link, "a link's name of 1 to 15 characters")
+PORT: Final = integer(_PORTS.start, _PORTS.stop - 1)
