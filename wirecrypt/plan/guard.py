@@ -1,0 +1,66 @@
+"""The guard's entries that a node should have: what cleartext to and from which prefix means.
+
+Deepest knowledge wins, as the maps match the longest prefix: peers and own pods by their claims, plain nodes by theirs,
+and what is left of the cluster's ranges is unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from wirecrypt.model.objects import Node
+from wirecrypt.model.pair import End, Pair
+from wirecrypt.model.xfrm import Network
+from wirecrypt.plan.snapshot import host
+from wirecrypt.ports import GuardAction, GuardEntry
+from wirecrypt.rotation.pair import Decision, Out, Receive
+
+
+def wanted(
+    own: End, pairs: Iterable[tuple[Pair, Decision]], plain: Sequence[Node], ranges: Sequence[Network]
+) -> dict[Network, GuardEntry]:
+    """Return the entries by prefix.
+
+    *pairs*: peers that exist; one that left and is not gone yet is passed. *plain*: Nodes that take no part and overlap no
+    claim. *ranges*: the cluster's.
+    """
+    found: dict[Network, GuardEntry] = {}
+    for prefix in ranges:
+        found[prefix] = GuardEntry(prefix, GuardAction.UNKNOWN, GuardAction.UNKNOWN)
+    for node in plain:
+        for prefix in (*node.pod_cidrs, *map(host, node.endpoints)):
+            found[prefix] = GuardEntry(prefix, GuardAction.PASS, GuardAction.PASS)
+    for prefix in own.pod_cidrs:
+        found[prefix] = GuardEntry(prefix, GuardAction.OWN, GuardAction.OWN)
+    for address in own.endpoints:
+        found[host(address)] = GuardEntry(host(address), GuardAction.PASS, GuardAction.PASS)
+    for pair, decision in pairs:
+        found |= _peer(pair, decision)
+    return found
+
+
+def plain_nodes(nodes: Iterable[Node], participants: Sequence[End]) -> list[Node]:
+    """Return the Nodes without a part in encryption whose prefixes overlap no participant's claim."""
+    claims = [p for end in participants for p in (*end.pod_cidrs, *map(host, end.endpoints))]
+    names = {end.name for end in participants}
+    return [n for n in nodes if n.name not in names and not _overlaps(n, claims)]
+
+
+def _overlaps(node: Node, claims: Iterable[Network]) -> bool:
+    own = (*node.pod_cidrs, *map(host, node.endpoints))
+    return any(a.version == b.version and a.overlaps(b) for a in own for b in claims)
+
+
+def _peer(pair: Pair, decision: Decision) -> Mapping[Network, GuardEntry]:
+    sends = decision.out is not Out.PLAIN
+    requires = decision.receive is Receive.REQUIRED
+    found: dict[Network, GuardEntry] = {}
+    for prefix in pair.peer.pod_cidrs:
+        found[prefix] = _entry(prefix, GuardAction.DROP, sends=sends, requires=requires)
+    for address in pair.peer.endpoints:
+        found[host(address)] = _entry(host(address), GuardAction.NODE, sends=sends, requires=requires)
+    return found
+
+
+def _entry(prefix: Network, action: GuardAction, *, sends: bool, requires: bool) -> GuardEntry:
+    return GuardEntry(prefix, action if sends else GuardAction.PASS, action if requires else GuardAction.PASS)

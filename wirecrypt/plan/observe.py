@@ -1,0 +1,143 @@
+"""Read a pair's state out of the kernel: the kernel is the state, nothing else remembers what was done.
+
+Where several objects disagree (an agent died in the middle of a change) the answer is the one that cannot leak or lose:
+the oldest generation that a policy points at is in use ◆, and one required template makes the pair require.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from wirecrypt.model.mark import MarkLayout
+from wirecrypt.model.pair import Pair
+from wirecrypt.model.session import Generation
+from wirecrypt.model.spi import AHEAD, RESIDUES, Spi
+from wirecrypt.model.xfrm import Direction, Policy, Sa, Verdict
+from wirecrypt.plan.policies import UDP, flows_in, flows_out
+from wirecrypt.plan.snapshot import KernelSnapshot, policies_of, sas_of
+from wirecrypt.ports import GuardAction
+from wirecrypt.rotation.pair import Installed, Observed, Out, Receive
+
+KeyCheck = Callable[[Generation, int, Sa], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What helps to read numbers out of residues: the ledger's generations with their lanes, and the newest numbers.
+
+    *own_last* and *peer_last* are the highest session numbers of the ends; *epochs* maps an own number to its epoch.
+    """
+
+    ledger: Mapping[Generation, int]
+    own_last: int
+    peer_last: int
+    epochs: Mapping[int, int]
+
+    def generation(self, spi: Spi, *, own_is_lo: bool) -> Generation:
+        """Return the generation of *spi*: the ledger's newest that fits, else the numbers nearest to the newest known.
+
+        A number may be a little above the newest known: of an own session that a lost state file named and nobody else,
+        of a peer's session that an old view of the API does not show yet.
+        """
+        fits = [g for g in self.ledger if (g.lo % RESIDUES, g.hi % RESIDUES) == (spi.residue_lo, spi.residue_hi)]
+        if fits:
+            return max(fits)
+        last_lo, last_hi = (self.own_last, self.peer_last) if own_is_lo else (self.peer_last, self.own_last)
+        lo, hi = _nearest(spi.residue_lo, last_lo), _nearest(spi.residue_hi, last_hi)
+        return Generation(self._epoch(lo if own_is_lo else hi), lo, hi)
+
+    def _epoch(self, own: int) -> int:
+        """Return the epoch of an own number; a forgotten one was overtaken by the next known number, of the same epoch."""
+        above = [number for number in self.epochs if number >= own]
+        return self.epochs[min(above)] if above else max(self.epochs.values(), default=0)
+
+
+def observe(pair: Pair, kernel: KernelSnapshot, known: Known, marks: MarkLayout, right_key: KeyCheck) -> Observed:
+    """Return what the kernel has of *pair*; an SA whose key is not the right one does not count as installed."""
+    policies = policies_of(pair, kernel)
+    data_out = [p for p in policies if p.direction is Direction.OUT and p.selector.proto != UDP]
+    data_in = [p for p in policies if p.direction is not Direction.OUT and p.selector.proto != UDP]
+    in_use = _in_use(pair, data_out, known)
+    return Observed(
+        installed=_installed(pair, kernel, known, marks, right_key),
+        out=Out.ESP if in_use is not None else Out.BLOCK if data_out else Out.PLAIN,
+        in_use=in_use,
+        receive=_receive(data_in),
+        guard_accepts=_guard_accepts(pair, kernel),
+        whole=_whole(pair, policies),
+    )
+
+
+def _whole(pair: Pair, policies: Iterable[Policy]) -> bool:
+    """Say whether every flow class of the pair has its policies, in every direction that has any, and of one kind."""
+    data = [p for p in policies if p.selector.proto != UDP]
+    out = {(p.selector.src, p.selector.dst) for p in data if p.direction is Direction.OUT and p.mark is None}
+    into = {(p.direction, p.selector.src, p.selector.dst) for p in data if p.direction is not Direction.OUT}
+    optional = {t.optional for p in data if p.direction is not Direction.OUT for t in p.templates}
+    return (
+        out in (set(), set(flows_out(pair)))
+        and into in (set(), set(flows_in(pair)))
+        and len(optional) <= 1
+        and len({p.verdict for p in data if p.direction is Direction.OUT}) <= 1
+    )
+
+
+def _nearest(residue: int, last: int) -> int:
+    """Return the number with *residue* in the 64 that end AHEAD above *last*; numbers begin with 1."""
+    top = last + AHEAD
+    number = top - (top - residue) % RESIDUES
+    return number if number > 0 else number + RESIDUES
+
+
+def _installed(
+    pair: Pair, kernel: KernelSnapshot, known: Known, marks: MarkLayout, right_key: KeyCheck
+) -> dict[Generation, Installed]:
+    rx: dict[Generation, set[int]] = {}
+    tx: dict[Generation, set[int]] = {}
+    slots: dict[Generation, int] = {}
+    touched: set[Generation] = set()
+    for sa, spi in sas_of(pair, kernel):
+        generation = known.generation(spi, own_is_lo=pair.own_is_lo)
+        sending = spi.sender == pair.own.node_id
+        found = tx if sending else rx
+        found.setdefault(generation, set())
+        if right_key(generation, spi.lane, sa):
+            found[generation].add(spi.lane)
+        if not sending and sa.name not in kernel.untouched:
+            touched.add(generation)
+        slot = marks.slot_of(sa.set_mark.value) if sa.set_mark and not sending else None
+        if slot is not None:
+            slots[generation] = slot[0]
+    return {
+        g: Installed(
+            lanes=known.ledger.get(g) or max(rx.get(g, set()) | tx.get(g, set()), default=0) + 1,
+            rx=frozenset(rx.get(g, ())),
+            tx=frozenset(tx.get(g, ())),
+            slot=slots.get(g, -1),
+            untouched=g not in touched,
+        )
+        for g in sorted(rx.keys() | tx.keys())
+    }
+
+
+def _in_use(pair: Pair, policies: Iterable[Policy], known: Known) -> Generation | None:
+    pointed = set()
+    for policy in policies:
+        for template in policy.templates:
+            spi = Spi.decode(template.spi)
+            if policy.verdict is Verdict.ALLOW and spi is not None and spi.sender == pair.own.node_id:
+                pointed.add(known.generation(spi, own_is_lo=pair.own_is_lo))
+    return min(pointed, default=None)
+
+
+def _receive(policies: list[Policy]) -> Receive:
+    if not policies:
+        return Receive.NONE
+    required = any(not t.optional for p in policies for t in p.templates)
+    return Receive.REQUIRED if required else Receive.OPTIONAL
+
+
+def _guard_accepts(pair: Pair, kernel: KernelSnapshot) -> bool:
+    entries = [kernel.guard.get(prefix) for prefix in pair.peer.pod_cidrs]
+    return not any(e is not None and e.ingress is GuardAction.DROP for e in entries)

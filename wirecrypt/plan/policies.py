@@ -1,0 +1,131 @@
+"""The policies that a pair should have, from a decision about it (datapath.md, "xfrm").
+
+Marks choose a lane or an exemption, never whether: lane 0 is the policy without a mark, so traffic that no program marked
+is encrypted all the same. Selectors towards pod prefixes take any source. IN and FWD templates pin both outer addresses,
+so no third node can speak for the peer's pods inside an SA of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_network
+from typing import Final
+
+from wirecrypt.model.mark import SLOTS, MarkLayout
+from wirecrypt.model.pair import Pair
+from wirecrypt.model.session import Generation
+from wirecrypt.model.xfrm import PRIORITY_BAND, Direction, Network, Policy, Selector, Template, Verdict
+from wirecrypt.plan.snapshot import host
+from wirecrypt.rotation.pair import Decision, Out, Receive
+
+UDP: Final = 17
+PRIORITY_CONTROL: Final = PRIORITY_BAND.start + 0x10
+PRIORITY_CONTROL_BLOCK: Final = PRIORITY_BAND.start + 0x20
+PRIORITY_LANE: Final = PRIORITY_BAND.start + 0x30
+PRIORITY_DATA: Final = PRIORITY_BAND.start + 0x40
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What all policies of a node share: where marks stand, and the UDP port of the control protocol."""
+
+    marks: MarkLayout
+    control_port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Senders:
+    """The pair's sending SAs by generation: how many lanes, and the slot by which control datagrams find them."""
+
+    lanes: Mapping[Generation, int]
+    slots: Mapping[Generation, int]
+
+
+def wanted(pair: Pair, decision: Decision, senders: Senders, layout: Layout) -> list[Policy]:
+    """Return every policy that the pair should have, receiving ones and control first, in a stable order."""
+    if decision.remove_all:
+        return []
+    found = [*_receiving(pair, decision)]
+    if decision.keep:
+        found += _control(pair, decision, senders, layout)
+    found += _sending(pair, decision, senders, layout)
+    return found
+
+
+def flows_out(pair: Pair) -> Iterator[tuple[Network, Network]]:
+    """Yield (source, destination) prefixes of pod→pod and node→pod (any source), then pod→node."""
+    for cidr in pair.peer.pod_cidrs:
+        yield _any(cidr), cidr
+    for endpoint in pair.peer.endpoints:
+        for cidr in pair.own.pod_cidrs:
+            if cidr.version == endpoint.version:
+                yield cidr, host(endpoint)
+
+
+def flows_in(pair: Pair) -> Iterator[tuple[Direction, Network, Network]]:
+    """Yield the same flow classes as they arrive: forwarded to pods, or for this node."""
+    for cidr in pair.peer.pod_cidrs:
+        yield Direction.FWD, cidr, _any(cidr)
+        yield Direction.IN, cidr, _any(cidr)
+    for endpoint in pair.peer.endpoints:
+        for cidr in pair.own.pod_cidrs:
+            if cidr.version == endpoint.version:
+                yield Direction.FWD, host(endpoint), cidr
+                yield Direction.IN, host(endpoint), cidr
+
+
+def control_selector(src: Network, dst: Network, port: int) -> Selector:
+    """Return the selector of control datagrams from *src* to *dst*."""
+    return Selector(src=src, dst=dst, proto=UDP, dport=port)
+
+
+def _any(prefix: Network) -> Network:
+    return ip_network("0.0.0.0/0" if prefix.version == 4 else "::/0")  # noqa: PLR2004 - the IP version
+
+
+def _receiving(pair: Pair, decision: Decision) -> Iterator[Policy]:
+    if decision.receive is Receive.NONE:
+        return
+    own, peer = pair.outer()
+    template = Template(src=peer, dst=own, optional=decision.receive is Receive.OPTIONAL)
+    for direction, src, dst in flows_in(pair):
+        yield Policy(direction, Selector(src, dst), PRIORITY_DATA, templates=(template,))
+
+
+def _control(pair: Pair, decision: Decision, senders: Senders, layout: Layout) -> Iterator[Policy]:
+    own, peer = pair.outer()
+    port = layout.control_port
+    arriving = control_selector(host(peer), host(own), port)
+    yield Policy(Direction.IN, arriving, PRIORITY_CONTROL, templates=(Template(src=peer, dst=own),))
+    leaving = control_selector(host(own), host(peer), port)
+    yield Policy(Direction.OUT, leaving, PRIORITY_CONTROL_BLOCK, verdict=Verdict.BLOCK)
+    for generation, (_, send) in sorted(decision.keep.items()):
+        slot = senders.slots.get(generation, -1)
+        if not send or slot not in range(SLOTS):
+            continue
+        for lane in range(senders.lanes.get(generation, 0)):
+            mark = layout.marks.control(slot, lane)
+            template = _pinned(pair, generation, lane)
+            yield Policy(Direction.OUT, leaving, PRIORITY_CONTROL, templates=(template,), mark=mark)
+
+
+def _sending(pair: Pair, decision: Decision, senders: Senders, layout: Layout) -> Iterator[Policy]:
+    if decision.out is Out.PLAIN:
+        return
+    for src, dst in flows_out(pair):
+        selector = Selector(src, dst)
+        if decision.out is Out.BLOCK or decision.in_use is None:
+            yield Policy(Direction.OUT, selector, PRIORITY_DATA, verdict=Verdict.BLOCK)
+            continue
+        for lane in range(1, senders.lanes.get(decision.in_use, 1)):
+            template = _pinned(pair, decision.in_use, lane)
+            mark = layout.marks.encrypt(lane)
+            yield Policy(Direction.OUT, selector, PRIORITY_LANE, templates=(template,), mark=mark)
+        yield Policy(Direction.OUT, selector, PRIORITY_DATA, templates=(_pinned(pair, decision.in_use, 0),))
+
+
+def _pinned(pair: Pair, generation: Generation, lane: int) -> Template:
+    own, peer = pair.outer()
+    spi = generation.spi(pair.own.node_id, lane)
+    return Template(src=own, dst=peer, spi=spi, reqid=spi)

@@ -1,0 +1,90 @@
+"""What the rotation of a cluster sees and what it asks for: the values that `rotation.cluster` decides about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from wirecrypt.model.objects import KeyRotation, KeySecret, NodePeer, NodeStatus, SeedSecret
+from wirecrypt.model.session import Epoch
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Put our finalizer on a rotation, so that it cannot vanish half done; or take it away again."""
+
+    rotation: KeyRotation
+    held: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class MakeSeed:
+    """Create the Secret of a new epoch with a new random seed."""
+
+    epoch: Epoch
+    carried: tuple[int, ...]
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class DropSeed:
+    """Delete the Secret of an epoch."""
+
+    seed: SeedSecret
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Give:
+    """Write a node's keys of these epochs into its Secret, beside those that are there for the same Node UID."""
+
+    node: str
+    node_uid: str
+    epochs: tuple[Epoch, ...]
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """Remove the key of epoch *number* from a node's Secret."""
+
+    secret: KeySecret
+    number: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Write the status of a rotation: *new* differs from *old* in status fields only."""
+
+    old: KeyRotation
+    new: KeyRotation
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Create a KeyRotation."""
+
+    name: str
+    why: str
+
+
+Action = Hold | MakeSeed | DropSeed | Give | Take | Report | Ask
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What the API server holds. *statuses*: of EncryptedNodes, by name. *down*: nodes that are gone, not Ready or silent.
+
+    *wanted*: some node is to be encrypted, so there has to be a first epoch.
+    """
+
+    rotations: tuple[KeyRotation, ...] = ()
+    seeds: tuple[SeedSecret, ...] = ()
+    keys: Mapping[str, KeySecret] = field(default_factory=dict)
+    peers: tuple[NodePeer, ...] = ()
+    statuses: Mapping[str, NodeStatus] = field(default_factory=dict)
+    down: frozenset[str] = frozenset()
+    wanted: bool = False

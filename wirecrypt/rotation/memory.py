@@ -1,0 +1,149 @@
+"""What an agent remembers of a pair while it runs: what was heard, what was proved, since when a fact holds.
+
+All of it may be lost at any moment without harm: it only makes steps happen, it never makes one safe. Events return a new
+Memory; the clock is an argument, in monotonic seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final, Literal
+
+from wirecrypt.model.session import Generation, Word
+
+Fact = Literal["gone", "idle", "esp"]
+_OUTSTANDING: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Times in seconds. None of them makes a step safe but *drain*, the time that packets may be in flight.
+
+    *linger*: how long a sending SA stays after the switch. *blind* and *blind_first*: how long to wait for a sign that the
+    peer has a new generation before probing without one, when another generation works and when none does.
+    *quick* and *slow*: first and longest interval between probes. *steady*: interval on the generation in use.
+    *patience*: after this long without an answer the pair is reported as failing.
+    """
+
+    drain: float = 10.0
+    linger: float = 1.0
+    blind: float = 3.0
+    blind_first: float = 0.3
+    quick: float = 0.1
+    slow: float = 5.0
+    steady: float = 10.0
+    patience: float = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A probe on its way: over which SA, when, and with which word of ours."""
+
+    generation: Generation
+    lane: int
+    at: float
+    word: Word
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Volatile knowledge about one pair.
+
+    *word*: the peer's latest. *proved*: lanes answered per generation. *evidence*: generations the peer surely has.
+    *since*: when a fact about a generation began to hold. *confirmed*: the word of ours that the peer surely has.
+    *plain_known_since*: when the peer was first known to send plaintext and to know that we do.
+    *telling*: the word that is being told.
+    *tries*: probes sent without an answer, and when the last was, per (generation, lane).
+    """
+
+    word: Word | None = None
+    proved: Mapping[Generation, frozenset[int]] = field(default_factory=dict)
+    evidence: frozenset[Generation] = frozenset()
+    since: Mapping[tuple[Fact, Generation | None], float] = field(default_factory=dict)
+    confirmed: Word | None = None
+    plain_known_since: float | None = None
+    tries: Mapping[tuple[Generation, int], tuple[int, float]] = field(default_factory=dict)
+    word_tries: tuple[int, float] = (0, float("-inf"))
+    outstanding: Mapping[bytes, Sent] = field(default_factory=dict)
+    first_seen: Mapping[Generation, float] = field(default_factory=dict)
+    answered: float | None = None
+    round_trip: float | None = None
+    lost_in_row: int = 0
+    telling: Word | None = None
+
+    def proved_lanes(self, generation: Generation) -> frozenset[int]:
+        """Return the lanes of *generation* that the peer answered on."""
+        return self.proved.get(generation, frozenset())
+
+    def passed(self, fact: Fact, generation: Generation | None, now: float, seconds: float) -> bool:
+        """Say whether *fact* has held for *seconds*."""
+        start = self.since.get((fact, generation))
+        return start is not None and now - start >= seconds
+
+    def holds(self, facts: Iterable[tuple[Fact, Generation | None]], now: float) -> Memory:
+        """Start the time of facts that hold now and forget those that do not."""
+        return replace(self, since={f: self.since.get(f, now) for f in facts})
+
+    def only(self, generations: Iterable[Generation], now: float) -> Memory:
+        """Forget what was known of generations that are not installed (any more)."""
+        live = frozenset(generations)
+        return replace(
+            self,
+            proved={g: lanes for g, lanes in self.proved.items() if g in live},
+            evidence=self.evidence & live,
+            tries={k: v for k, v in self.tries.items() if k[0] in live},
+            first_seen={g: self.first_seen.get(g, now) for g in live},
+        )
+
+    def forget_words_before(self, boot_session: int) -> Memory:
+        """Drop the peer's word when it is from an earlier boot of the peer: it does not count ◆."""
+        if self.word is None or self.word.newest >= boot_session:
+            return self
+        return replace(self, word=None, confirmed=None, plain_known_since=None, evidence=frozenset())
+
+    def heard(self, word: Word) -> Memory:
+        """Take the peer's word; what it lists it has installed, receiving first."""
+        return replace(self, word=word, evidence=self.evidence | word.sending)
+
+    def probed(self, generation: Generation) -> Memory:
+        """Note that the peer probed *generation*: so it has it."""
+        return replace(self, evidence=self.evidence | {generation})
+
+    def sent(self, nonce: bytes, probe: Sent, *, proving: bool) -> Memory:
+        """Note a probe of ours; the oldest unanswered ones are forgotten beyond 64."""
+        kept = dict(list(self.outstanding.items())[-(_OUTSTANDING - 1) :])
+        kept[nonce] = probe
+        if not proving:
+            count = self.word_tries[0] + 1
+            return replace(self, outstanding=kept, word_tries=(count, probe.at), lost_in_row=self.lost_in_row + 1)
+        key = (probe.generation, probe.lane)
+        tries = {**self.tries, key: (self.tries.get(key, (0, 0.0))[0] + 1, probe.at)}
+        return replace(self, outstanding=kept, tries=tries)
+
+    def answer(self, nonce: bytes, over: tuple[Generation, int], word: Word, now: float) -> Memory:
+        """Take an answer that came over the SA of *over*; it proves that SA only if the probe went over the same one."""
+        probe = self.outstanding.get(nonce)
+        if probe is None:
+            return self.heard(word)
+        rest = {n: p for n, p in self.outstanding.items() if n != nonce}
+        known = replace(
+            self.heard(word),
+            outstanding=rest,
+            confirmed=probe.word,
+            answered=now,
+            round_trip=now - probe.at,
+            lost_in_row=0,
+        )
+        if probe.word.sends_plain and word.sends_plain and known.plain_known_since is None:
+            known = replace(known, plain_known_since=now)
+        if over != (probe.generation, probe.lane):
+            return known
+        lanes = known.proved_lanes(probe.generation) | {probe.lane}
+        return replace(known, proved={**known.proved, probe.generation: lanes})
+
+    def tell(self, word: Word) -> Memory:
+        """Start telling *word* quickly, unless it is being told already."""
+        if self.telling == word:
+            return self
+        return replace(self, telling=word, word_tries=(0, float("-inf")))

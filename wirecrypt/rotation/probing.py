@@ -1,0 +1,109 @@
+"""When to send which probe: a pure schedule.
+
+Three needs: to prove a newer generation (every lane of every candidate, quickly at first, then with backoff, never ending);
+to tell the peer a word of ours that it does not surely have; and, in the steady state, to see that the path still works.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from wirecrypt.model.session import Generation
+from wirecrypt.rotation import pair
+from wirecrypt.rotation.memory import Fact, Memory, Timing
+from wirecrypt.rotation.pair import Out, Receive, View
+
+
+class Need(StrEnum):
+    """Why a probe is sent."""
+
+    PROVE = "prove"
+    TELL = "tell"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Due:
+    """A probe and the monotonic time from which it should be sent."""
+
+    at: float
+    generation: Generation
+    lane: int
+    need: Need
+
+
+def observe(memory: Memory, view: View, now: float) -> Memory:
+    """Bring memory up to date with what the kernel has and the cluster says."""
+    memory = memory.forget_words_before(view.peer_boot_session).only(view.observed.installed, now)
+    memory = memory.tell(pair.word(view))
+    facts: list[tuple[Fact, Generation | None]] = [("idle", g) for g in pair.unneeded(view)]
+    heard = memory.word
+    if heard is not None:
+        facts += [("gone", g) for g in pair.gone(view, heard)]
+        if pair.sends_esp(view, heard):
+            facts.append(("esp", None))
+    memory = memory.holds(facts, now)
+    if view.observed.out is not Out.PLAIN and memory.plain_known_since is not None:
+        memory = replace(memory, plain_known_since=None)
+    return memory
+
+
+def schedule(view: View, memory: Memory, now: float, timing: Timing) -> list[Due]:
+    """Return every probe that is wanted, the earliest first; those with ``at <= now`` are due."""
+    wanted = list(_proofs(view, memory, now, timing))
+    wanted += _tellings(view, memory, now, timing)
+    return sorted(wanted)
+
+
+def failing(view: View, memory: Memory, now: float, timing: Timing) -> str:
+    """Return why the pair is reported as failing, empty when it is not."""
+    seen = view.observed
+    stuck = [g for g in pair.candidates(view) if now - memory.first_seen.get(g, now) > timing.patience]
+    if stuck:
+        unanswered = not any(memory.proved_lanes(g) for g in stuck)
+        why = "no answer" if unanswered else "not every lane is answered"
+        return f"{why} on generation {max(stuck)} (ESP blocked? MTU? wrong key?)"
+    if seen.out is Out.BLOCK:
+        return "traffic is blocked: no proved generation"
+    if seen.out is Out.ESP and memory.lost_in_row >= LOST_IN_ROW:
+        return f"{memory.lost_in_row} probes in a row without an answer"
+    return ""
+
+
+LOST_IN_ROW = 3
+
+
+def protected(view: View) -> bool:
+    """Say whether traffic both ways is encrypted and nothing else is accepted."""
+    seen = view.observed
+    used = seen.installed.get(seen.in_use) if seen.in_use is not None else None
+    return seen.out is Out.ESP and seen.receive is Receive.REQUIRED and used is not None and bool(used.tx)
+
+
+def _proofs(view: View, memory: Memory, now: float, timing: Timing) -> list[Due]:
+    blind = timing.blind if view.observed.out is Out.ESP else timing.blind_first
+    found = []
+    for g in pair.candidates(view):
+        for lane in range(view.observed.installed[g].lanes):
+            if lane in memory.proved_lanes(g):
+                continue
+            count, last = memory.tries.get((g, lane), (0, 0.0))
+            if count:
+                at = last + min(timing.slow, timing.quick * 2 ** min(count, 16))
+            else:
+                at = now if g in memory.evidence else memory.first_seen.get(g, now) + blind
+            found.append(Due(at, g, lane, Need.PROVE))
+    return found
+
+
+def _tellings(view: View, memory: Memory, now: float, timing: Timing) -> list[Due]:
+    over = pair.channel(view)
+    if over is None or (view.observed.out is not Out.ESP and over not in memory.evidence and not memory.answered):
+        return []
+    count, last = memory.word_tries
+    if memory.confirmed == pair.word(view):
+        at = last + timing.steady
+    else:
+        at = last + min(timing.steady, timing.quick * 2 ** min(count, 16)) if count else now
+    lane = count % max(view.observed.installed[over].lanes, 1)
+    return [Due(at, over, lane, Need.TELL)]
