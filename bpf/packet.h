@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/*
+ * Read a packet header by header: Ethernet, IPv4, IPv6, ports, and the tunnels that carry another packet. Each function
+ * moves *off* behind what it has read; nothing is judged here and no map is touched.
+ */
+#ifndef WIRECRYPT_PACKET_H
+#define WIRECRYPT_PACKET_H
+
+#include <uapi/linux/bpf.h>
+#include <uapi/linux/if_ether.h>
+#include <uapi/linux/in.h>
+#include <uapi/linux/ip.h>
+#include <uapi/linux/ipv6.h>
+#include "wirecrypt.h"
+
+#define TAGS 3       /* VLAN tags per Ethernet header */
+#define EXTENSIONS 8 /* extension headers per network header */
+
+#define VLAN_8021Q 0x8100
+#define VLAN_8021AD 0x88a8
+#define VLAN_OLD 0x9100
+#define ETHER_BRIDGING 0x6558
+#define UDP_ESP_PORT 4500
+#define FRAGMENT_OFFSET 0x1fff
+#define PROTO_IPIP 4
+#define PROTO_IPV6 41
+#define PROTO_ROUTING 43
+#define PROTO_FRAGMENT 44
+#define PROTO_GRE 47
+#define PROTO_ESP 50
+#define PROTO_AH 51
+#define PROTO_ICMPV6 58
+#define HOP_LIMIT_LOCAL 255
+
+/* What is known of a packet while it is read; *off* is where the next unread header stands. */
+struct walk {
+	__u32 off;
+	__u32 reason;   /* of the levels read so far */
+	__u8 ether;     /* an Ethernet header is next, else a network header */
+	__u8 family;    /* 4, 6, or 0 before any network header */
+	__u8 proto;     /* above the network header and its extensions */
+	__u8 hop_limit;
+	__u8 fragment;  /* a later fragment: no ports */
+	__u8 level;
+	__u16 sport;
+	__u16 dport;
+	__u8 src[16];
+	__u8 dst[16];
+};
+
+enum step { STEP_DONE, STEP_INNER, STEP_NOT_IP, STEP_UNREADABLE };
+
+static __always_inline int read_bytes(struct __sk_buff *skb, const struct walk *w, __u32 at, void *to, __u32 size)
+{
+	return bpf_skb_load_bytes(skb, w->off + at, to, size);
+}
+
+/* Ethernet with up to TAGS VLAN tags in the frame (a tag in the packet's metadata is no part of it). On the wire what
+ * is not IP is none of ours; inside a tunnel it may carry anything, and only ARP is known to be harmless. */
+static __always_inline enum step read_ethernet(struct __sk_buff *skb, struct walk *w)
+{
+	__be16 type = 0;
+	__u32 i;
+
+	w->off += 2 * ETH_ALEN;
+	for (i = 0; i <= TAGS; i++) {
+		if (read_bytes(skb, w, 0, &type, sizeof(type)))
+			return STEP_UNREADABLE;
+		type = bpf_ntohs(type);
+		w->off += sizeof(type);
+		if (type == ETH_P_IP || type == ETH_P_IPV6)
+			return STEP_INNER;
+		if (type != VLAN_8021Q && type != VLAN_8021AD && type != VLAN_OLD)
+			return w->level && type != ETH_P_ARP ? STEP_UNREADABLE : STEP_NOT_IP;
+		w->off += 2;
+	}
+	return STEP_UNREADABLE;
+}
+
+/* The authentication header counts in words of four bytes, less two (RFC 4302, 2.2). */
+static __always_inline enum step skip_ah(struct __sk_buff *skb, struct walk *w)
+{
+	__u8 head[2];
+
+	if (read_bytes(skb, w, 0, head, sizeof(head)))
+		return STEP_UNREADABLE;
+	w->proto = head[0];
+	w->off += (head[1] + 2) * 4;
+	return STEP_DONE;
+}
+
+static __always_inline enum step read_ipv4(struct __sk_buff *skb, struct walk *w)
+{
+	struct iphdr ip;
+
+	if (read_bytes(skb, w, 0, &ip, sizeof(ip)) || ip.ihl < 5)
+		return STEP_UNREADABLE;
+	w->family = 4;
+	w->proto = ip.protocol;
+	w->hop_limit = ip.ttl;
+	w->fragment = (bpf_ntohs(ip.frag_off) & FRAGMENT_OFFSET) != 0;
+	__builtin_memset(w->src, 0, sizeof(w->src));
+	__builtin_memset(w->dst, 0, sizeof(w->dst));
+	__builtin_memcpy(w->src, &ip.saddr, sizeof(ip.saddr));
+	__builtin_memcpy(w->dst, &ip.daddr, sizeof(ip.daddr));
+	w->off += ip.ihl * 4;
+	return STEP_DONE;
+}
+
+static __always_inline enum step read_ipv6(struct __sk_buff *skb, struct walk *w)
+{
+	struct ipv6hdr ip;
+
+	if (read_bytes(skb, w, 0, &ip, sizeof(ip)))
+		return STEP_UNREADABLE;
+	w->family = 6;
+	w->proto = ip.nexthdr;
+	w->hop_limit = ip.hop_limit;
+	w->fragment = 0;
+	__builtin_memcpy(w->src, &ip.saddr, sizeof(ip.saddr));
+	__builtin_memcpy(w->dst, &ip.daddr, sizeof(ip.daddr));
+	w->off += sizeof(ip);
+	return STEP_DONE;
+}
+
+/* A header that can stand between the network header and its payload (IANA, IPv6 Extension Header Types). */
+static __always_inline int is_extension(__u8 proto)
+{
+	return proto == 0 || proto == PROTO_ROUTING || proto == PROTO_FRAGMENT || proto == PROTO_AH || proto == 60 ||
+	       proto == 135 || proto == 139 || proto == 140;
+}
+
+/* One extension header; a routing header that still has somewhere to go hides the true destination. */
+static __always_inline enum step skip_extension(struct __sk_buff *skb, struct walk *w)
+{
+	__u8 head[4];
+
+	if (w->proto == PROTO_AH)
+		return skip_ah(skb, w);
+	if (read_bytes(skb, w, 0, head, sizeof(head)) || (w->proto == PROTO_ROUTING && head[3]))
+		return STEP_UNREADABLE;
+	if (w->proto == PROTO_FRAGMENT) {
+		w->fragment = head[2] || head[3] & 0xf8;
+		w->off += 8;
+	} else {
+		w->off += (head[1] + 1) * 8;
+	}
+	w->proto = head[0];
+	return STEP_DONE;
+}
+
+static __always_inline enum step skip_extensions(struct __sk_buff *skb, struct walk *w)
+{
+	__u32 i;
+
+	for (i = 0; i < EXTENSIONS; i++) {
+		if (w->fragment || !is_extension(w->proto))
+			return STEP_DONE;
+		if (skip_extension(skb, w))
+			return STEP_UNREADABLE;
+	}
+	return STEP_UNREADABLE;
+}
+
+/* The network header says itself which version it is: an Ethernet type may be wrong after decapsulation. */
+static __always_inline enum step read_network(struct __sk_buff *skb, struct walk *w)
+{
+	__u8 first;
+
+	w->sport = w->dport = 0;
+	if (read_bytes(skb, w, 0, &first, sizeof(first)))
+		return STEP_UNREADABLE;
+	if (first >> 4 == 4)
+		return read_ipv4(skb, w);
+	if (first >> 4 == 6)
+		return read_ipv6(skb, w);
+	return STEP_UNREADABLE;
+}
+
+static __always_inline int has_port(const __u16 *ports, __u16 port)
+{
+	__u32 i;
+
+#pragma unroll
+	for (i = 0; i < WC_PORTS; i++)
+		if (ports[i] && ports[i] == port)
+			return 1;
+	return 0;
+}
+
+/* Geneve (RFC 8926, 3.4): options in words of four bytes, then Ethernet or a network header. */
+static __always_inline enum step open_geneve(struct __sk_buff *skb, struct walk *w)
+{
+	__u8 head[4];
+	__u16 type;
+
+	if (read_bytes(skb, w, 8, head, sizeof(head)) || head[0] >> 6)
+		return STEP_UNREADABLE;
+	type = head[2] << 8 | head[3];
+	w->off += 16 + (head[0] & 0x3f) * 4;
+	w->ether = type == ETHER_BRIDGING;
+	return w->ether || type == ETH_P_IP || type == ETH_P_IPV6 ? STEP_INNER : STEP_UNREADABLE;
+}
+
+/* UDP: VXLAN (RFC 7348, 5), Geneve, ESP (RFC 3948, 2.1: an SPI of zero is IKE), the control protocol in clear. */
+static __always_inline enum step open_udp(struct __sk_buff *skb, struct walk *w, const struct wc_settings *set)
+{
+	__be32 spi = 0;
+
+	if (has_port(set->vxlan_ports, w->dport)) {
+		w->off += 16;
+		w->ether = 1;
+		return STEP_INNER;
+	}
+	if (has_port(set->geneve_ports, w->dport))
+		return open_geneve(skb, w);
+	if (w->reason == WC_REASON_NODE_TO_NODE && set->control_port && w->dport == set->control_port)
+		w->reason = WC_REASON_EGRESS_CONTROL;
+	else if ((w->dport == UDP_ESP_PORT || w->sport == UDP_ESP_PORT) && !read_bytes(skb, w, 8, &spi, sizeof(spi)) && spi)
+		w->reason = WC_REASON_PASSED_ESP;
+	return STEP_DONE;
+}
+
+/* GRE (RFC 2784, 2890): checksum, key and sequence are four bytes each; version 0 only. */
+static __always_inline enum step open_gre(struct __sk_buff *skb, struct walk *w)
+{
+	__u8 head[4];
+	__u16 type;
+
+	if (read_bytes(skb, w, 0, head, sizeof(head)) || head[0] & 0x4f || head[1])
+		return STEP_UNREADABLE;
+	type = head[2] << 8 | head[3];
+	w->off += 4 + 4 * (head[0] >> 7) + 4 * (head[0] >> 5 & 1) + 4 * (head[0] >> 4 & 1);
+	w->ether = type == ETHER_BRIDGING;
+	return w->ether || type == ETH_P_IP || type == ETH_P_IPV6 ? STEP_INNER : STEP_UNREADABLE;
+}
+
+static __always_inline int has_ports(__u8 proto)
+{
+	return proto == IPPROTO_TCP || proto == IPPROTO_UDP || proto == IPPROTO_SCTP || proto == IPPROTO_UDPLITE ||
+	       proto == IPPROTO_DCCP;
+}
+
+/* Protocols that carry no packet of somebody else: ICMP, IGMP, no next header, OSPF, PIM, VRRP. */
+static __always_inline int is_plain(__u8 proto)
+{
+	return proto == IPPROTO_ICMP || proto == IPPROTO_IGMP || proto == PROTO_ICMPV6 || proto == 59 || proto == 89 ||
+	       proto == 103 || proto == 112;
+}
+
+/* A later fragment of what may be a tunnel cannot be read; of the others it is judged by its addresses alone. */
+static __always_inline enum step open_payload(struct __sk_buff *skb, struct walk *w, const struct wc_settings *set)
+{
+	if (w->proto == PROTO_ESP) {
+		w->reason = WC_REASON_PASSED_ESP;
+		return STEP_DONE;
+	}
+	if (is_plain(w->proto))
+		return STEP_DONE;
+	if (w->fragment)
+		return has_ports(w->proto) && w->proto != IPPROTO_UDP ? STEP_DONE : STEP_UNREADABLE;
+	if (has_ports(w->proto))
+		return w->proto == IPPROTO_UDP ? open_udp(skb, w, set) : STEP_DONE;
+	w->ether = 0;
+	if (w->proto == PROTO_IPIP || w->proto == PROTO_IPV6)
+		return STEP_INNER;
+	return w->proto == PROTO_GRE ? open_gre(skb, w) : STEP_UNREADABLE;
+}
+
+static __always_inline enum step read_ports(struct __sk_buff *skb, struct walk *w)
+{
+	__be16 ports[2];
+
+	if (w->fragment || !has_ports(w->proto))
+		return STEP_DONE;
+	if (read_bytes(skb, w, 0, ports, sizeof(ports)))
+		return STEP_UNREADABLE;
+	w->sport = bpf_ntohs(ports[0]);
+	w->dport = bpf_ntohs(ports[1]);
+	return STEP_DONE;
+}
+
+/* Neighbour discovery that no router forwarded (RFC 4861, 6.1), and not inside a tunnel. */
+static __always_inline int is_neighbour(struct __sk_buff *skb, const struct walk *w)
+{
+	__u8 type;
+
+	if (w->level || w->family != 6 || w->proto != PROTO_ICMPV6 || w->fragment || w->hop_limit != HOP_LIMIT_LOCAL)
+		return 0;
+	return !read_bytes(skb, w, 0, &type, sizeof(type)) && type >= 133 && type <= 137;
+}
+
+#endif

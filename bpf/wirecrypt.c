@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/*
+ * wirecrypt's programs at tc: the mark of pod traffic, and the guard of the uplinks.
+ *
+ * The guard reads bytes, never what others noted about a packet (protocol, offsets, marks): all of it can be chosen by
+ * a process with a packet socket. The one exception is the DECRYPTED mark at ingress, which only a receiving SA of
+ * this network namespace can have set: marks do not cross a wire or a namespace.
+ *
+ * A packet is read header by header, at most DEPTH network headers deep, and each level is judged by both its
+ * addresses; the first level that must not be seen in clear decides. ESP passes only where node addresses (or foreign
+ * ones) speak: an address of a pod is judged as cleartext whatever protocol the packet claims, or any pod could
+ * write 50 into its header. All passes end with TC_ACT_UNSPEC, so that filters of others behind ours still run.
+ *
+ * Compiled by bcc, which knows nothing of the maps: the loader puts the descriptor of the pinned map into the place of each
+ * number, so that compiling asks the kernel for nothing. Only UAPI types; loops are bounded.
+ */
+#include <uapi/linux/bpf.h>
+#include <uapi/linux/pkt_cls.h>
+#include "wirecrypt.h"
+#include "packet.h"
+
+#define DEPTH 3 /* network headers of one packet */
+#define SECOND 1000000000ULL
+
+#define MAP(number) ((void *)bpf_pseudo_fd(BPF_PSEUDO_MAP_FD, number))
+
+static __always_inline void count_reason(__u32 reason)
+{
+	__u64 *value = bpf_map_lookup_elem(MAP(WC_MAP_COUNTERS), &reason);
+
+	if (value)
+		*value += 1;
+}
+
+static __always_inline int too_many_events(void)
+{
+	__u32 zero = 0;
+	__u64 now = bpf_ktime_get_ns();
+	struct wc_pace *p = bpf_map_lookup_elem(MAP(WC_MAP_PACE), &zero);
+
+	if (!p)
+		return 1;
+	if (now - p->since >= SECOND) {
+		p->since = now;
+		p->count = 0;
+	}
+	p->count += 1;
+	return p->count > WC_EVENTS_PER_SECOND;
+}
+
+static __always_inline void report_drop(struct __sk_buff *skb, const struct walk *w, __u32 reason, int egress)
+{
+	struct wc_event event = {};
+
+	event.ifindex = skb->ifindex;
+	event.sport = w->sport;
+	event.dport = w->dport;
+	__builtin_memcpy(event.src, w->src, sizeof(event.src));
+	__builtin_memcpy(event.dst, w->dst, sizeof(event.dst));
+	event.family = w->family;
+	event.proto = w->proto;
+	event.reason = reason;
+	event.egress = egress;
+	if (too_many_events() || bpf_ringbuf_output(MAP(WC_MAP_EVENTS), &event, sizeof(event), 0))
+		count_reason(WC_REASON_EVENTS_LOST);
+}
+
+static __always_inline __u32 action_of(const struct walk *w, const __u8 *address, int egress)
+{
+	struct wc_entry *entry;
+
+	if (w->family == 4) {
+		struct wc_key4 key = {.length = 32};
+
+		__builtin_memcpy(key.address, address, sizeof(key.address));
+		entry = bpf_map_lookup_elem(MAP(WC_MAP_GUARD4), &key);
+	} else {
+		struct wc_key6 key = {.length = 128};
+
+		__builtin_memcpy(key.address, address, sizeof(key.address));
+		entry = bpf_map_lookup_elem(MAP(WC_MAP_GUARD6), &key);
+	}
+	if (!entry)
+		return 0;
+	return egress ? entry->egress : entry->ingress;
+}
+
+/* The judged end is the remote one: the destination at egress, the source at ingress. A reason as at egress. */
+static __always_inline __u32 judge_level(const struct walk *w, int egress)
+{
+	__u32 remote = action_of(w, egress ? w->dst : w->src, egress);
+	__u32 local;
+
+	if (remote == WC_ACTION_DROP)
+		return WC_REASON_EGRESS_PEER_CLEARTEXT;
+	if (remote == WC_ACTION_UNKNOWN)
+		return WC_REASON_EGRESS_UNKNOWN;
+	if (remote == WC_ACTION_OWN)
+		return WC_REASON_EGRESS_OWN_PREFIX;
+	if (remote == WC_ACTION_PASS)
+		return WC_REASON_PASSED_PLAIN;
+	if (remote != WC_ACTION_NODE)
+		return WC_REASON_PASSED;
+	local = action_of(w, egress ? w->src : w->dst, egress);
+	if (local == WC_ACTION_OWN || local == WC_ACTION_DROP)
+		return WC_REASON_EGRESS_POD_NODE;
+	if (local == WC_ACTION_UNKNOWN)
+		return WC_REASON_EGRESS_UNKNOWN;
+	return WC_REASON_NODE_TO_NODE;
+}
+
+/* One network header and what it carries; STEP_INNER when another one follows. */
+static __always_inline enum step read_level(struct __sk_buff *skb, struct walk *w, const struct wc_settings *set,
+					    int egress)
+{
+	enum step step, extensions;
+	__u32 reason;
+
+	if (w->ether) {
+		step = read_ethernet(skb, w);
+		if (step != STEP_INNER)
+			return step;
+	}
+	step = read_network(skb, w);
+	if (step)
+		return step;
+	extensions = skip_extensions(skb, w);
+	if (!extensions)
+		extensions = read_ports(skb, w);
+	if (!extensions && is_neighbour(skb, w)) {
+		w->reason = WC_REASON_PASSED_NEIGHBOUR;
+		return STEP_DONE;
+	}
+	reason = judge_level(w, egress);
+	if (reason > w->reason)
+		w->reason = reason;
+	if (reason >= WC_REASON_EGRESS_PEER_CLEARTEXT)
+		return STEP_DONE;
+	return extensions ? STEP_UNREADABLE : open_payload(skb, w, set);
+}
+
+/* Read all levels and return the reason, as at egress. Between enabled nodes what cannot be read does not pass. */
+static __always_inline __u32 read_packet(struct __sk_buff *skb, struct walk *w, const struct wc_settings *set,
+					 int egress)
+{
+	enum step step = STEP_INNER;
+
+	for (w->level = 0; w->level < DEPTH && step == STEP_INNER; w->level++)
+		step = read_level(skb, w, set, egress);
+	if (step == STEP_DONE)
+		return w->reason;
+	if (step == STEP_NOT_IP)
+		return w->reason ? w->reason : WC_REASON_PASSED_NOT_IP;
+	return w->reason == WC_REASON_NODE_TO_NODE ? WC_REASON_EGRESS_UNREADABLE : WC_REASON_PASSED_UNREADABLE;
+}
+
+static __always_inline int guard_uplink(struct __sk_buff *skb, const struct wc_settings *set, int egress)
+{
+	struct walk w = {};
+	__u32 index = skb->ifindex, reason;
+	struct wc_link *link = bpf_map_lookup_elem(MAP(WC_MAP_LINKS), &index);
+
+	w.ether = !link || link->header;
+	reason = read_packet(skb, &w, set, egress);
+	if (reason < WC_REASON_EGRESS_PEER_CLEARTEXT) {
+		count_reason(reason);
+		return TC_ACT_UNSPEC;
+	}
+	if (!egress)
+		reason += WC_INGRESS;
+	count_reason(reason);
+	report_drop(skb, &w, reason, egress);
+	return set->permissive ? TC_ACT_UNSPEC : TC_ACT_SHOT;
+}
+
+/* Every frame of a pod gets our field overwritten, whatever it came with; the other bits of the mark stay. */
+int wirecrypt_mark(struct __sk_buff *skb)
+{
+	__u32 zero = 0, shift, lane;
+	struct wc_settings *set = bpf_map_lookup_elem(MAP(WC_MAP_SETTINGS), &zero);
+
+	if (!set)
+		return TC_ACT_SHOT;
+	shift = set->mark_shift & 31;
+	lane = set->lanes ? bpf_get_hash_recalc(skb) % set->lanes & 0xf : 0;
+	skb->mark = (skb->mark & ~(WC_FIELD << shift)) | (WC_KIND_ENCRYPT << 4 | lane) << shift;
+	count_reason(WC_REASON_MARKED);
+	return TC_ACT_UNSPEC;
+}
+
+int wirecrypt_guard_egress(struct __sk_buff *skb)
+{
+	__u32 zero = 0;
+	struct wc_settings *set = bpf_map_lookup_elem(MAP(WC_MAP_SETTINGS), &zero);
+
+	return set ? guard_uplink(skb, set, 1) : TC_ACT_SHOT;
+}
+
+int wirecrypt_guard_ingress(struct __sk_buff *skb)
+{
+	__u32 zero = 0, kind;
+	struct wc_settings *set = bpf_map_lookup_elem(MAP(WC_MAP_SETTINGS), &zero);
+
+	if (!set)
+		return TC_ACT_SHOT;
+	kind = skb->mark >> (set->mark_shift & 31) >> 4 & 0xf;
+	if (kind >= WC_KIND_DECRYPTED && kind < WC_KIND_DECRYPTED + WC_SLOTS) {
+		count_reason(WC_REASON_PASSED_DECRYPTED);
+		return TC_ACT_UNSPEC;
+	}
+	return guard_uplink(skb, set, 0);
+}

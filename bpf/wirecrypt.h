@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What eBPF programs and user space share: marks, map layouts, reasons. The only definition: Python reads this file
+ * (wirecrypt/kernel/bpf_header.py) and knows #define of a number, enum with explicit values, and struct of the types
+ * __u8 to __u64 and arrays of them. Anything else is refused there. A map is pinned under a name that carries a hash
+ * of the blocks its layout depends on, so a changed block makes a new map and all other maps stay.
+ */
+#ifndef WIRECRYPT_H
+#define WIRECRYPT_H
+
+/* Marks: one 8-bit field at a configurable shift, kind << 4 | lane. DECRYPTED has a slot added. */
+#define WC_FIELD 0xff
+#define WC_KIND_NONE 0
+#define WC_KIND_ENCRYPT 1
+#define WC_KIND_CONTROL 4
+#define WC_KIND_DECRYPTED 8
+#define WC_SLOTS 3
+
+/* Limits. */
+#define WC_PORTS 4
+#define WC_ENTRIES_MAX 65536
+#define WC_LINKS_MAX 4096
+#define WC_EVENT_BYTES 65536
+#define WC_EVENTS_PER_SECOND 64
+
+/* Maps, as instructions name them until they are loaded; what each is made of stands in wirecrypt/kernel/bpf_pins.py. */
+enum wc_map {
+	WC_MAP_SETTINGS = 1,
+	WC_MAP_GUARD4 = 2,
+	WC_MAP_GUARD6 = 3,
+	WC_MAP_LINKS = 4,
+	WC_MAP_COUNTERS = 5,
+	WC_MAP_PACE = 6,
+	WC_MAP_EVENTS = 7,
+};
+
+/* What is said of a prefix. DROP: an encrypted peer's pods. PASS: in clear by decision. UNKNOWN: inside the cluster's
+ * ranges, nobody's claim. NODE: an encrypted peer's own address. OWN: pods of this node. */
+enum wc_action {
+	WC_ACTION_DROP = 1,
+	WC_ACTION_PASS = 2,
+	WC_ACTION_UNKNOWN = 3,
+	WC_ACTION_NODE = 4,
+	WC_ACTION_OWN = 5,
+};
+
+/* Each packet counts exactly one reason. From WC_REASON_EGRESS_PEER_CLEARTEXT on they drop (permissive: would drop);
+ * an ingress reason is its egress twin plus WC_INGRESS. EVENTS_LOST counts events, not packets. */
+#define WC_INGRESS 6
+#define WC_REASONS 22
+enum wc_reason {
+	WC_REASON_PASSED = 0,
+	WC_REASON_PASSED_PLAIN = 1,
+	WC_REASON_NODE_TO_NODE = 2,
+	WC_REASON_PASSED_ESP = 3,
+	WC_REASON_PASSED_DECRYPTED = 4,
+	WC_REASON_PASSED_NEIGHBOUR = 5,
+	WC_REASON_PASSED_NOT_IP = 6,
+	WC_REASON_PASSED_UNREADABLE = 7,
+	WC_REASON_MARKED = 8,
+	WC_REASON_EGRESS_PEER_CLEARTEXT = 9,
+	WC_REASON_EGRESS_POD_NODE = 10,
+	WC_REASON_EGRESS_UNKNOWN = 11,
+	WC_REASON_EGRESS_OWN_PREFIX = 12,
+	WC_REASON_EGRESS_CONTROL = 13,
+	WC_REASON_EGRESS_UNREADABLE = 14,
+	WC_REASON_INGRESS_PEER_CLEARTEXT = 15,
+	WC_REASON_INGRESS_POD_NODE = 16,
+	WC_REASON_INGRESS_UNKNOWN = 17,
+	WC_REASON_INGRESS_OWN_PREFIX = 18,
+	WC_REASON_INGRESS_CONTROL = 19,
+	WC_REASON_INGRESS_UNREADABLE = 20,
+	WC_REASON_EVENTS_LOST = 21,
+};
+
+/* One, at index 0. All zero is strict. Ports in host order, 0: unused. */
+struct wc_settings {
+	__u32 mark_shift;
+	__u32 permissive;
+	__u32 lanes;
+	__u16 control_port;
+	__u16 reserved;
+	__u16 vxlan_ports[WC_PORTS];
+	__u16 geneve_ports[WC_PORTS];
+};
+
+/* Keys of the longest-prefix maps: *length* in bits, address in network order. */
+struct wc_key4 {
+	__u32 length;
+	__u8 address[4];
+};
+
+struct wc_key6 {
+	__u32 length;
+	__u8 address[16];
+};
+
+/* Actions by direction: *egress* judges packets to the prefix, *ingress* packets that claim to come from it. */
+struct wc_entry {
+	__u8 egress;
+	__u8 ingress;
+};
+
+/* By link index: bytes before the network header, and whether its clsact qdisc was made by us. */
+struct wc_link {
+	__u32 header;
+	__u32 clsact_made;
+};
+
+/* One dropped packet. Addresses in network order, IPv4 in the first four bytes; ports in host order, 0: none. */
+struct wc_event {
+	__u32 ifindex;
+	__u16 sport;
+	__u16 dport;
+	__u8 src[16];
+	__u8 dst[16];
+	__u8 family;
+	__u8 proto;
+	__u8 reason;
+	__u8 egress;
+};
+
+/* Events of the current second on one CPU: *since* in nanoseconds of the monotonic clock. */
+struct wc_pace {
+	__u64 since;
+	__u64 count;
+};
+
+#endif
