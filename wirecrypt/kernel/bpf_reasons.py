@@ -1,0 +1,72 @@
+"""What each counter of the guard means and what to do about it: the words of `doctor` and the docs.
+
+The names are those of enum wc_reason in bpf/wirecrypt.h, in lower case and without the prefix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One reason: what happened, what to do next; those named egress_ or ingress_ drop (permissive mode: would)."""
+
+    sentence: str
+    next_step: str
+
+
+_FINE: Final = "nothing to do"
+_PEER: Final = "run `wirecrypt verify`: the IPsec policy of this peer is missing or bypassed"
+_SPOOF: Final = "find who sends it (the drop event has the five-tuple); if it is the peer, run `wirecrypt verify` there"
+_CLAIM: Final = "find the node that holds the address: its claim is missing, or the cluster's ranges are set too wide"
+_POD_NODE: Final = "run `wirecrypt verify`: the policies between pods and node addresses are missing or bypassed"
+_CONTROL: Final = "run `wirecrypt doctor`: the block policies of the control port are missing"
+_READ: Final = "list the tunnel's UDP port in the configuration, or move the traffic off the addresses of enabled nodes"
+_OWN: Final = "look at the routes of this node's pod prefix: its pods are reached without an uplink"
+
+REASONS: Final[Mapping[str, Reason]] = MappingProxyType(
+    {
+        "passed": Reason("No entry speaks of the remote address: traffic that leaves or enters the cluster.", _FINE),
+        "passed_plain": Reason("The remote end is in clear by decision: a plain or a joining node.", _FINE),
+        "node_to_node": Reason(
+            "Cleartext between the addresses of two enabled nodes, which this version does not encrypt.",
+            "keep what must be secret off host-network programs, or encrypt it there",
+        ),
+        "passed_esp": Reason("Encrypted packets (ESP, or ESP in UDP) between nodes.", _FINE),
+        "passed_decrypted": Reason("Packets that a receiving SA of this node has decrypted.", _FINE),
+        "passed_neighbour": Reason("IPv6 neighbour discovery on the link itself.", _FINE),
+        "passed_not_ip": Reason("Frames that are neither IPv4 nor IPv6, such as ARP.", _FINE),
+        "passed_unreadable": Reason(
+            "Packets that cannot be read to the end (later fragments, unknown tunnels), not between enabled nodes.", _FINE
+        ),
+        "marked": Reason("Packets of pods that got the mark of encryption and a lane.", _FINE),
+        "egress_peer_cleartext": Reason("Cleartext to a pod of an encrypted peer was about to leave.", _PEER),
+        "egress_pod_node": Reason("Cleartext of a pod to an encrypted peer's node address was about to leave.", _POD_NODE),
+        "egress_unknown": Reason("A packet to an address inside the cluster's ranges that no node claims.", _CLAIM),
+        "egress_own_prefix": Reason("A packet to this node's own pod prefix was about to leave by an uplink.", _OWN),
+        "egress_control": Reason("A control datagram was about to leave without ESP.", _CONTROL),
+        "egress_unreadable": Reason(
+            "A packet to an enabled node that cannot be read: malformed, an unknown tunnel, a fragment of one.", _READ
+        ),
+        "ingress_peer_cleartext": Reason("Cleartext from the wire that claims to come from an encrypted peer's pod.", _SPOOF),
+        "ingress_pod_node": Reason(
+            "Cleartext from the wire that claims to come from an encrypted peer's node address, for a pod.", _SPOOF
+        ),
+        "ingress_unknown": Reason(
+            "A packet from the wire whose source is inside the cluster's ranges and that no node claims.", _CLAIM
+        ),
+        "ingress_own_prefix": Reason("A packet from the wire that claims to come from this node's own pods.", _OWN),
+        "ingress_control": Reason("A control datagram that came without ESP.", _SPOOF),
+        "ingress_unreadable": Reason(
+            "A packet from an enabled node that cannot be read: malformed, an unknown tunnel, a fragment of one.", _READ
+        ),
+        "events_lost": Reason(
+            "Drop events that were not recorded because there were too many in one second; every packet is counted.",
+            "read the counters instead of the events",
+        ),
+    }
+)

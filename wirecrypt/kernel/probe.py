@@ -1,0 +1,174 @@
+"""Ask the kernel what it can do, to explain a failure: yes, no, or unknown, each with its reason.
+
+The product tries first; this is for `doctor` and for tests that may skip. Everything is tried in a network namespace that
+belongs to one short-lived thread and vanishes with it, so nothing is left behind but modules that the kernel loaded.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import platform
+import socket
+import struct
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from ipaddress import ip_address
+from typing import Final
+
+from wirecrypt.errors import KernelError
+from wirecrypt.kernel import tc
+from wirecrypt.kernel.xfrm import KernelXfrm
+from wirecrypt.model.secret import SecretBytes
+from wirecrypt.model.xfrm import Address, Algorithm, Sa
+
+_CLONE_NEWNET: Final = 0x40000000
+_SO_RCVMARK: Final = 75
+_LOOPBACK: Final = 1
+_SYS_BPF: Final = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "loongarch64": 280, "ppc64le": 361, "s390x": 351}
+_BPF_PROG_LOAD: Final = 5
+_SCHED_CLS: Final = 3
+_RETURN_ZERO: Final = struct.pack("=BBhi", 0xB7, 0, 0, 0) + struct.pack("=BBhi", 0x95, 0, 0, 0)
+_DENIED: Final = frozenset({errno.EPERM, errno.EACCES})
+_ADDRESSES: Final = {
+    4: (ip_address("192.0.2.1"), ip_address("192.0.2.2")),  # documentation ranges, RFC 5737 and RFC 3849
+    6: (ip_address("2001:db8::1"), ip_address("2001:db8::2")),
+}
+
+
+class Verdict(Enum):
+    """Whether the kernel has a feature."""
+
+    YES = "yes"
+    NO = "no"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One answer: the feature's name, the verdict, and the reason (what was tried, what was answered, what it needs)."""
+
+    name: str
+    verdict: Verdict
+    reason: str
+
+
+Probe = Callable[[], Feature]
+
+
+def probe() -> Sequence[Feature]:
+    """Try every feature; takes some ten milliseconds and never raises."""
+    found: list[Feature] = []
+    thread = threading.Thread(target=_in_scratch, args=(found,), name="probe")
+    thread.start()
+    thread.join()
+    return found
+
+
+def feature(name: str) -> Feature:
+    """Return the answer for one feature by name; raises `KeyError` for an unknown name."""
+    return {f.name: f for f in probe()}[name]
+
+
+def _in_scratch(found: list[Feature]) -> None:
+    """Run all probes in a new network namespace of this thread."""
+    if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWNET):
+        why = f"no scratch network namespace: {os.strerror(ctypes.get_errno())}; run as root (CAP_SYS_ADMIN)"
+        found.extend(Feature(name, Verdict.UNKNOWN, why) for name, _ in _PROBES)
+    else:
+        found.extend(try_it() for _, try_it in _PROBES)
+
+
+def _esp(version: int) -> Feature:
+    """Try ESP of one outer family with whichever cipher there is."""
+    name, module = f"esp-ipv{version}", "esp4" if version == 4 else "esp6"  # noqa: PLR2004 - an IP version
+    errors = [_try_state(_ADDRESSES[version], algorithm) for algorithm in Algorithm]
+    if None in errors:
+        return Feature(name, Verdict.YES, "a state was installed")
+    return _judged(name, errors[0], {errno.EPROTONOSUPPORT}, f"needs the kernel option or module {module} (and xfrm_user)")
+
+
+def _cipher(algorithm: Algorithm) -> Feature:
+    error = _try_state(_ADDRESSES[4], algorithm)
+    if error is None:
+        return Feature(algorithm.value, Verdict.YES, "a state was installed")
+    needs = f"needs {algorithm.kernel_name} in the kernel's crypto and ESP"
+    return _judged(algorithm.value, error, {errno.ENOSYS, errno.ENOENT}, needs)
+
+
+def _esn() -> Feature:
+    errors = [_try_state(_ADDRESSES[4], algorithm) for algorithm in Algorithm]
+    if None in errors:
+        return Feature("esn", Verdict.YES, "a state with a replay window of 4096 was installed and listed as written")
+    return _judged("esn", errors[0], set(), "could not be tried without ESP")
+
+
+def _rcvmark() -> Feature:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        try:
+            s.setsockopt(socket.SOL_SOCKET, _SO_RCVMARK, 1)
+        except OSError as e:
+            return _judged("so-rcvmark", e, {errno.ENOPROTOOPT}, "needs kernel 5.19 or newer")
+    return Feature("so-rcvmark", Verdict.YES, "the option was set")
+
+
+def _clsact() -> Feature:
+    try:
+        tc.ensure_clsact(_LOOPBACK)
+    except KernelError as e:
+        return _judged("clsact", e, {errno.ENOENT, errno.EOPNOTSUPP}, "needs the kernel option or module sch_ingress")
+    return Feature("clsact", Verdict.YES, "a qdisc was added")
+
+
+def _bpf() -> Feature:
+    number = _SYS_BPF.get(platform.machine())
+    if number is None:
+        return Feature("bpf", Verdict.UNKNOWN, f"the system call's number on {platform.machine()} is not known here")
+    instructions, licence = ctypes.create_string_buffer(_RETURN_ZERO, 16), ctypes.create_string_buffer(b"Apache-2.0")
+    attr = struct.pack("=IIQQIIQII", _SCHED_CLS, 2, ctypes.addressof(instructions), ctypes.addressof(licence), 0, 0, 0, 0, 0)
+    fd = ctypes.CDLL(None, use_errno=True).syscall(number, _BPF_PROG_LOAD, ctypes.create_string_buffer(attr), len(attr))
+    if fd < 0:
+        code = ctypes.get_errno()
+        return _judged("bpf", OSError(code, os.strerror(code)), {errno.ENOSYS}, "needs the kernel option BPF_SYSCALL")
+    os.close(fd)
+    return Feature("bpf", Verdict.YES, "a classifier was loaded")
+
+
+def _try_state(ends: tuple[Address, Address], algorithm: Algorithm) -> KernelError | None:
+    """Install, list and delete one state; return what went wrong."""
+    sa = Sa(src=ends[0], dst=ends[1], spi=0x100, reqid=1, algorithm=algorithm, key=SecretBytes(os.urandom(36)))
+    try:
+        with KernelXfrm() as xfrm:
+            failures = xfrm.add_sas([sa])
+            same = [entry.sa for entry in xfrm.list_sas()] == [sa]
+            xfrm.delete_sas([sa.name])
+    except KernelError as e:
+        return e
+    if failures:
+        return failures[0].error
+    differs = "a state differs from what was written (kernel lockdown hides keys)"
+    return None if same else KernelError("read an IPsec state back", answer=differs)
+
+
+def _judged(name: str, error: KernelError | OSError | None, absent: set[int], needs: str) -> Feature:
+    """Return NO when the errno says that the feature is absent, else UNKNOWN."""
+    code = (error.errno if error else 0) or 0
+    if code in _DENIED:
+        return Feature(name, Verdict.UNKNOWN, f"{os.strerror(code)}: run as root (CAP_NET_ADMIN, CAP_BPF)")
+    verdict = Verdict.NO if code in absent else Verdict.UNKNOWN
+    answer = error.answer if isinstance(error, KernelError) else os.strerror(code)
+    return Feature(name, verdict, f"{answer}; {needs}" if code else answer)
+
+
+_PROBES: Final[tuple[tuple[str, Probe], ...]] = (
+    ("esp-ipv4", lambda: _esp(4)),
+    ("esp-ipv6", lambda: _esp(6)),
+    *((a.value, lambda a=a: _cipher(a)) for a in Algorithm),
+    ("esn", _esn),
+    ("so-rcvmark", _rcvmark),
+    ("clsact", _clsact),
+    ("bpf", _bpf),
+)
