@@ -1,0 +1,47 @@
+"""Events on Nodes and KeyRotations: one per object, reason and text, however often it is said."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+
+from wirecrypt.cluster import paths, render
+from wirecrypt.cluster.api import AlreadyExists, Api
+from wirecrypt.cluster.paths import VERSION
+from wirecrypt.model.objects import KeyRotation
+
+_DIGITS = 12
+_REMEMBERED = 4096
+
+
+class Events:
+    """Writes Events; a repeated one is not sent, so that a second pass writes nothing."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._said: set[str] = set()
+
+    def on_node(self, node: str, *, reason: str, message: str, warning: bool) -> None:
+        """Write an Event on a Node (its UID in an Event is its name, as the kubelet does it)."""
+        about = {"apiVersion": "v1", "kind": "Node", "name": node, "uid": node}
+        self._say(about, reason=reason, message=message, warning=warning)
+
+    def on_rotation(self, rotation: KeyRotation, *, reason: str, message: str, warning: bool = False) -> None:
+        """Write an Event on a KeyRotation."""
+        about = {"apiVersion": VERSION, "kind": "KeyRotation", "name": rotation.name, "uid": rotation.uid}
+        self._say(about, reason=reason, message=message, warning=warning)
+
+    def _say(self, about: Mapping[str, str], *, reason: str, message: str, warning: bool) -> None:
+        digest = hashlib.sha256("\0".join((*about.values(), reason, message)).encode()).hexdigest()[:_DIGITS]
+        name = f"{about['name'][:200]}.{digest}"
+        if name in self._said:
+            return
+        if len(self._said) >= _REMEMBERED:
+            self._said.clear()
+        now = datetime.now(UTC)
+        body = render.event(about, name, reason=reason, message=message, warning=warning, now=now)
+        with suppress(AlreadyExists):  # said before this process began, and still kept
+            self._api.create(paths.EVENTS, body)
+        self._said.add(name)

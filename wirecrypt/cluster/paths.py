@@ -1,0 +1,27 @@
+"""Paths of the kinds that wirecrypt reads and writes."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from wirecrypt.model.objects import KEYS_NAMESPACE, SYSTEM_NAMESPACE
+
+GROUP: Final = "wirecrypt.io"
+VERSION: Final = f"{GROUP}/v1alpha1"
+_CUSTOM: Final = f"/apis/{VERSION}"
+
+NODES: Final = "/api/v1/nodes"
+NODE_PEERS: Final = f"{_CUSTOM}/nodepeers"
+ENCRYPTED_NODES: Final = f"{_CUSTOM}/encryptednodes"
+KEY_ROTATIONS: Final = f"{_CUSTOM}/keyrotations"
+NODE_KEYS: Final = f"/api/v1/namespaces/{KEYS_NAMESPACE}/secrets"
+SEEDS: Final = f"/api/v1/namespaces/{SYSTEM_NAMESPACE}/secrets"
+CONFIG_MAPS: Final = f"/api/v1/namespaces/{SYSTEM_NAMESPACE}/configmaps"
+CONFIG: Final = f"{CONFIG_MAPS}/wirecrypt-config"
+CONFIG_ONLY: Final = f"{CONFIG_MAPS}?fieldSelector=metadata.name%3Dwirecrypt-config"
+KEYS_ONLY: Final = f"{NODE_KEYS}?fieldSelector=type%3Dwirecrypt.io%2Fnode-key"
+SEEDS_ONLY: Final = f"{SEEDS}?fieldSelector=type%3Dwirecrypt.io%2Fepoch-seed"
+EVENTS: Final = "/api/v1/namespaces/default/events"  # where events about cluster-scoped objects belong
+LEASES: Final = f"/apis/coordination.k8s.io/v1/namespaces/{SYSTEM_NAMESPACE}/leases"
+KEY_TYPE: Final = "wirecrypt.io/node-key"
+SEED_TYPE: Final = "wirecrypt.io/epoch-seed"
