@@ -1,0 +1,125 @@
+"""Typed reading of JSON files: a refusal names the file and the field, never the value, which may be a key."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
+
+from wirecrypt.errors import StateError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+Made = TypeVar("Made")
+
+_HINT: Final = "remove the file; the agent goes on as after the loss of it"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Fields:
+    """One JSON object: *place* says where it stands (file and path in it), *values* what it holds.
+
+    Every accessor raises `StateError` when the field is missing or of another type.
+    """
+
+    place: str
+    values: Mapping[str, object]
+
+    @classmethod
+    def parse(cls, place: str, content: bytes) -> Fields:
+        """Return the object that *content* is; raises `StateError` when it is no JSON object."""
+        return cls.of(place, _json(content))
+
+    @classmethod
+    def of(cls, place: str, value: object) -> Fields:
+        """Return *value* as an object."""
+        if not isinstance(value, dict):
+            refuse(place, "no JSON object")
+        return cls(place, value)
+
+    def only(self, *names: str) -> Fields:
+        """Return this object if it has exactly these fields."""
+        if self.values.keys() != set(names):
+            refuse(self.place, f"the fields are not {', '.join(names)}")
+        return self
+
+    def number(self, name: str) -> int:
+        """Return an integer of at least 0."""
+        value = self._get(name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            self.refuse(name, "no natural number")
+        return value
+
+    def flag(self, name: str) -> bool:
+        """Return true or false."""
+        value = self._get(name)
+        if not isinstance(value, bool):
+            self.refuse(name, "neither true nor false")
+        return value
+
+    def text(self, name: str) -> str:
+        """Return a string."""
+        value = self._get(name)
+        if not isinstance(value, str):
+            self.refuse(name, "no text")
+        return value
+
+    def data(self, name: str, size: int) -> bytes:
+        """Return *size* bytes that are written in hex."""
+        value = self.made(name, bytes.fromhex)
+        if len(value) != size:
+            self.refuse(name, f"not {size} bytes in hex")
+        return value
+
+    def made(self, name: str, make: Callable[[str], Made]) -> Made:
+        """Return what *make* makes of a string; its ValueError is a refusal, which does not carry it along."""
+        text, found = self.text(name), []
+        try:
+            found.append(make(text))
+        except ValueError:
+            text = ""
+        if not found:
+            self.refuse(name, "not one of the possible values")
+        return found[0]
+
+    def texts(self, name: str, make: Callable[[str], Made]) -> tuple[Made, ...]:
+        """Return what *make* makes of each string of a list."""
+        listed = enumerate(self._list(name))
+        return tuple(Fields(self.place, {f"{name}[{n}]": v}).made(f"{name}[{n}]", make) for n, v in listed)
+
+    def inner(self, name: str) -> Fields:
+        """Return an object inside this one."""
+        return Fields.of(f"{self.place}.{name}", self._get(name))
+
+    def objects(self, name: str) -> Iterator[Fields]:
+        """Yield the objects of a list."""
+        for index, value in enumerate(self._list(name)):
+            yield Fields.of(f"{self.place}.{name}[{index}]", value)
+
+    def refuse(self, name: str, problem: str) -> NoReturn:
+        """Raise `StateError` about the field *name*."""
+        refuse(f"{self.place}.{name}", problem)
+
+    def _get(self, name: str) -> object:
+        if name not in self.values:
+            self.refuse(name, "missing")
+        return self.values[name]
+
+    def _list(self, name: str) -> list[object]:
+        value = self._get(name)
+        if not isinstance(value, list):
+            self.refuse(name, "no list")
+        return value
+
+
+def refuse(place: str, problem: str) -> NoReturn:
+    """Raise `StateError` about *place*."""
+    raise StateError("read a state file", what=place, answer=problem, hint=_HINT)
+
+
+def _json(content: bytes) -> object:
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):  # the error carries the document: it must not be chained
+        return None

@@ -1,0 +1,88 @@
+"""Keep the eBPF programs loaded, configured and attached where they belong; attached before anything else of a node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from wirecrypt import logs
+from wirecrypt.agent.uplinks import pod_links, uplinks
+from wirecrypt.errors import KernelError
+from wirecrypt.model.objects import NodePeer
+from wirecrypt.model.xfrm import Address
+from wirecrypt.ports import Guard, GuardSettings, Links
+from wirecrypt.settings import Mode, Settings
+
+log = logs.get(__name__)
+
+
+class GuardKeeper:
+    """Attach what is missing; detach only when the node has left."""
+
+    def __init__(self, guard: Guard, links: Links) -> None:
+        self._guard = guard
+        self._links = links
+        self.uplinks: tuple[str, ...] = ()  # as of the last pass
+
+    def ensure(self, own: NodePeer, peers: Iterable[Address], settings: Settings, lanes: int) -> None:
+        """Load, configure and attach; raises `BpfError` or `LinkError` when the kernel refuses."""
+        uplinks_now = self.attach(own.endpoints, peers, settings, lanes)
+        current = self._current()
+        for name in pod_links(self._links.links(), own.pod_cidrs, besides=uplinks_now):
+            if (name, "wirecrypt_mark") not in current:
+                self._attach_mark(name)
+
+    def attach(self, own: Iterable[Address], peers: Iterable[Address], settings: Settings, lanes: int) -> list[str]:
+        """Load and configure the programs and put the guard on the uplinks; return the uplinks' names."""
+        wanted = guard_settings(settings, lanes)
+        if not self._guard.loaded():
+            self._guard.load(wanted)
+        self._guard.configure(wanted)
+        out = uplinks(
+            self._links.links(),
+            own=own,
+            routes=self._links.route_link,
+            peers=peers,
+            chosen=settings.uplinks,
+        )
+        self.uplinks = tuple(out)
+        current = self._current()
+        for name in out:
+            if not {(name, "wirecrypt_guard_egress"), (name, "wirecrypt_guard_ingress")} <= current:
+                self._guard.attach_guard(name)
+                log.info("guard attached", link=name)
+        return out
+
+    def log_drops(self) -> None:
+        """Log waiting drop events; the programs limit their rate."""
+        if not self._guard.loaded():
+            return
+        for drop in self._guard.drops():
+            flow = f"{drop.src} → {drop.dst} proto {drop.proto} {drop.sport} → {drop.dport}"
+            log.warning("packet dropped", reason=drop.reason, kind="egress" if drop.egress else "ingress", flow=flow)
+
+    def remove(self) -> None:
+        """Take everything off: the node has left and no pair has an object any more."""
+        if self._guard.loaded():
+            self._guard.unload()
+
+    def _current(self) -> set[tuple[str, str]]:
+        return {(a.link, a.program) for a in self._guard.attachments() if a.current}
+
+    def _attach_mark(self, link: str) -> None:
+        try:
+            self._guard.attach_mark(link)
+        except KernelError as error:
+            # Marks choose a lane, never whether; pods' links come and go, and one may be gone between list and attach.
+            log.warning("mark not attached", link=link, error=str(error))
+
+
+def guard_settings(settings: Settings, lanes: int) -> GuardSettings:
+    """Return the eBPF programs' part of the configuration."""
+    return GuardSettings(
+        mark_shift=settings.mark.shift,
+        strict=settings.mode is Mode.STRICT,
+        lanes=lanes,
+        vxlan_ports=settings.vxlan_ports,
+        geneve_ports=settings.geneve_ports,
+        control_port=settings.control_port,
+    )

@@ -1,0 +1,114 @@
+"""What the agent reports of its node: built purely, written at once on a transition and else at most once a minute."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from wirecrypt.model.objects import Condition, NodeState, NodeStatus
+
+EVERY: Final = 60.0
+_MOST_FAILING: Final = 16
+_MESSAGE: Final = 512
+
+
+@dataclass(frozen=True, slots=True)
+class PeerReport:
+    """One peer as the status sees it."""
+
+    name: str
+    protected: bool
+    ready: bool
+    failing: str
+    joining: bool
+    sending_epoch: int
+    accepting_epochs: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReport:
+    """Facts about the node beside its peers. *trouble* is (reason, message) of what is wrong, most important first."""
+
+    state: NodeState
+    boot_id: str
+    own_epochs: frozenset[int]
+    published_epoch: int
+    mtu: int
+    headroom: int
+    versions: tuple[tuple[str, str], ...]
+    trouble: tuple[tuple[str, str], ...]
+    cleaned: bool
+
+
+def build(node: NodeReport, peers: Sequence[PeerReport]) -> NodeStatus:
+    """Return the status; `sendingEpoch` is the oldest epoch that any pair sends with."""
+    sending = [p.sending_epoch for p in peers if p.sending_epoch]
+    accepting = set(node.own_epochs).union(*(p.accepting_epochs for p in peers))
+    failing = sorted(f"{p.name}: {p.failing}" for p in peers if p.failing)
+    return NodeStatus(
+        boot_id=node.boot_id,
+        sending_epoch=min([*sending, node.published_epoch]),
+        accepting_epochs=tuple(sorted(accepting)),
+        peers_desired=len(peers),
+        peers_protected=sum(p.protected for p in peers),
+        peers_failing=len(failing),
+        ready_for=tuple(sorted(p.name for p in peers if p.ready and p.joining)),
+        failing=tuple(f[:_MESSAGE] for f in failing[:_MOST_FAILING]),
+        mtu=node.mtu,
+        sequence_headroom=node.headroom,
+        versions=node.versions,
+        conditions=(_ready(node, peers), *_cleaned(node)),
+    )
+
+
+class Pacer:
+    """Says when a status is worth a write."""
+
+    def __init__(self) -> None:
+        self._written: NodeStatus | None = None
+        self._at = float("-inf")
+
+    def due(self, status: NodeStatus, now: float) -> bool:
+        """Say whether to write *status* now: a transition at once, mere figures once a minute, the same never."""
+        if self._written is None or _settled(status) != _settled(self._written):
+            return True
+        return status != self._written and now - self._at >= EVERY
+
+    def written(self, status: NodeStatus, now: float) -> None:
+        """Note that *status* was written."""
+        self._written, self._at = status, now
+
+    def forget(self) -> None:
+        """Note that nothing is known of what the API server has."""
+        self._written = None
+
+
+def _settled(status: NodeStatus) -> NodeStatus:
+    return replace(status, sequence_headroom=0)
+
+
+def _ready(node: NodeReport, peers: Sequence[PeerReport]) -> Condition:  # noqa: PLR0911 - one return a reason, the worst first
+    done = f"{sum(p.protected for p in peers)} of {len(peers)} peers protected"
+    if node.trouble:
+        reason, message = node.trouble[0]
+        return Condition("Ready", status=False, reason=reason, message=message[:_MESSAGE])
+    if node.state is NodeState.LEAVING:
+        return Condition("Ready", status=False, reason="Leaving", message=f"on the way out, {done}")
+    if not node.published_epoch:
+        return Condition("Ready", status=False, reason="NoSession", message="no session is published yet")
+    failing = [p for p in peers if p.failing]
+    if failing:
+        message = "; ".join(f"{p.name}: {p.failing}" for p in failing)
+        return Condition("Ready", status=False, reason="PeersFailing", message=message[:_MESSAGE])
+    if all(p.protected for p in peers):
+        if node.state is NodeState.JOINING:
+            return Condition("Ready", status=False, reason="Joining", message=f"waiting for both ends, {done}")
+        return Condition("Ready", status=True, reason="AllPeersProtected", message=done)
+    return Condition("Ready", status=False, reason="Joining", message=done)
+
+
+def _cleaned(node: NodeReport) -> tuple[Condition, ...]:
+    if not node.cleaned:
+        return ()
+    return (Condition("Cleaned", status=True, reason="Left", message="no kernel object of any pair is left"),)

@@ -1,0 +1,71 @@
+"""Which peers a node has, and which of them are gone: absence from a view is never consent ◆.
+
+A peer is every NodePeer that the API shows, and every one that this agent knew (from an earlier view, or from the list of
+pairs on disk) until its deletion is confirmed: by a quorum read, from an API that is not older than what was seen before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from wirecrypt.agent.statefile import Blocklist
+from wirecrypt.agent.world import World
+from wirecrypt.errors import ClusterError
+from wirecrypt.model.objects import Node, NodePeer, NodeState
+from wirecrypt.model.pair import End
+from wirecrypt.ports import Cluster
+
+
+@dataclass(frozen=True, slots=True)
+class Roster:
+    """Peers by node UID; *vanished*: those that the API does not show."""
+
+    peers: Mapping[str, NodePeer]
+    vanished: frozenset[str]
+
+
+def roster(world: World, before: Mapping[str, NodePeer], blocklist: Blocklist | None) -> Roster:
+    """Return this pass's peers: the API's, and those known from *before* or from disk that it does not show."""
+    shown = {p.node_uid: p for p in world.peers}
+    known = {end.node_uid: _from_disk(end) for end in (blocklist.peers if blocklist else ())} | dict(before)
+    missing = {uid: peer for uid, peer in known.items() if uid not in shown}
+    return Roster({**missing, **shown}, frozenset(missing))
+
+
+def deletion_confirmed(peer: NodePeer, nodes: tuple[Node, ...], cluster: Cluster, *, plain: bool) -> bool:
+    """Say whether a vanished *peer* is really gone: its NodePeer by a quorum read, and its Node too.
+
+    A peer that left (traffic to it is *plain* already) is gone without its Node being deleted. No answer is no proof.
+    """
+    if not plain and any(n.uid == peer.node_uid for n in nodes):
+        return False
+    try:
+        found = cluster.node_peer(peer.name)
+    except ClusterError:
+        return False
+    return found is None or found.node_uid != peer.node_uid
+
+
+def rolled_back(own: NodePeer, last_published: int) -> bool:
+    """Say whether the API is older than what this agent has seen (restored from a backup): then nothing is removed."""
+    return own.last_session < last_published
+
+
+def unpublish(peer: NodePeer) -> NodePeer:
+    """Return a vanished peer without sessions: nothing new is made with it."""
+    return replace(peer, sessions=())
+
+
+def _from_disk(end: End) -> NodePeer:
+    return NodePeer(
+        name=end.name,
+        uid="",
+        node_id=end.node_id,
+        node_uid=end.node_uid,
+        endpoints=end.endpoints,
+        pod_cidrs=end.pod_cidrs,
+        state=NodeState.ACTIVE,
+        created=datetime.fromtimestamp(0, UTC),
+    )

@@ -1,0 +1,93 @@
+"""The agent's loop: one thread owns the netlink sockets and decides; everything else only says "look again"."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import time
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from wirecrypt import logs
+from wirecrypt.agent.agent import Agent
+from wirecrypt.errors import WirecryptError
+from wirecrypt.model.xfrm import SaKey
+from wirecrypt.ports import ControlChannel, Watcher
+
+log = logs.get(__name__)
+SHORTEST: Final = 0.01  # between two passes: events that come together are one reason to look
+AFTER_ERROR: Final = 1.0
+LONGEST_AFTER_ERROR: Final = 30.0
+
+
+class Events(Protocol):
+    """The kernel's events that an agent waits for."""
+
+    def files(self) -> list[int]:
+        """Return the descriptors to wait on."""
+
+    def expired(self) -> list[SaKey]:
+        """Return the SAs that reached a limit since the last call."""
+
+    def links_changed(self) -> bool:
+        """Say whether links, addresses or routes changed since the last call."""
+
+
+class Runner:
+    """Run passes until told to stop. Stopping touches nothing in the kernel: it goes on without the agent."""
+
+    def __init__(self, agent: Agent, watcher: Watcher, events: Events, channel: ControlChannel) -> None:
+        self._agent = agent
+        self._watcher = watcher
+        self._events = events
+        self._channel = channel
+        self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._stopping = False
+        self.passed: Callable[[float, bool], None] = lambda _seconds, _failed: None
+
+    def wake(self) -> None:
+        """Have the next pass now; may be called from any thread."""
+        with contextlib.suppress(BlockingIOError):  # full: it will be woken anyway
+            os.write(self._writer, b"x")
+
+    def stop(self) -> None:
+        """End after the current pass; may be called from a signal handler."""
+        self._stopping = True
+        self.wake()
+
+    def run(self) -> None:
+        """Watch and pass until `stop`."""
+        self._watcher.start(self.wake)
+        failures = 0
+        try:
+            while not self._stopping:
+                started = time.monotonic()
+                failed, due = self._pass(started, failures)
+                failures = failures + 1 if failed else 0
+                self.passed(time.monotonic() - started, failed)
+                self._wait(due)
+        finally:
+            self._watcher.stop()
+            self._channel.close()
+
+    def _pass(self, now: float, failures: int) -> tuple[bool, float]:
+        try:
+            return False, self._agent.step(now)
+        except WirecryptError as error:
+            log.error("pass failed", error=str(error), kind=type(error).__name__)  # noqa: TRY400 - the message says all
+            return True, now + min(LONGEST_AFTER_ERROR, AFTER_ERROR * 2 ** min(failures, 5))
+
+    def _wait(self, due: float) -> None:
+        files = [self._reader, *self._events.files(), *self._channel.files()]
+        timeout = max(SHORTEST, due - time.monotonic())
+        poll = select.poll()
+        for fd in files:
+            poll.register(fd, select.POLLIN)
+        poll.poll(timeout * 1000)
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self._reader, 4096):
+                pass
+        self._agent.expired(self._events.expired())
+        if self._events.links_changed():
+            self._agent.links_changed()

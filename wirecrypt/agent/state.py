@@ -1,0 +1,154 @@
+"""What an agent must not forget between two starts of one boot: own sessions with their keys, node keys, the ledger.
+
+Values and pure functions; `statefile` writes them down. The ledger lists every generation ever installed, *before* its
+first SA ◆: what is listed is adopted and never created again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from wirecrypt.errors import StateError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from wirecrypt.keys import SessionKey
+    from wirecrypt.model.objects import NodeKey
+    from wirecrypt.model.secret import SecretBytes
+    from wirecrypt.model.session import Epoch, Generation, Session
+    from wirecrypt.model.xfrm import Address, Algorithm
+
+
+@dataclass(frozen=True, slots=True)
+class OwnSession:
+    """An own session: *key* is None when it was destroyed; *published*: the API server has it."""
+
+    session: Session
+    key: SessionKey | None
+    published: bool = False
+
+    def __post_init__(self) -> None:
+        if self.key is not None and self.key.public != self.session.public:
+            what = f"session {self.session.number}"
+            hint = "make a new session"
+            raise StateError("hold a session", what=what, answer="the key is not that of its X", hint=hint)
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """A generation that was installed, and all that is needed to recognise it and to talk over it.
+
+    *src* and *dst* are the tunnel's own and peer address, *own_public* and *peer_public* the ends' X. The control keys stay
+    here because a generation may go on when its x is destroyed; while x lives, the traffic keys can be derived again.
+    """
+
+    generation: Generation
+    epoch_id: str
+    lanes: int
+    algorithm: Algorithm
+    own_public: bytes
+    peer_public: bytes
+    src: Address
+    dst: Address
+    control_own: SecretBytes
+    control_peer: SecretBytes
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The state of one node in one boot. *ledger* maps a peer's node UID to its entries; sessions are in order of number.
+
+    *boot_session*: the first session number of this boot; *last_session*: the highest ever made, also of destroyed ones.
+    """
+
+    node_uid: str
+    boot_id: str
+    boot_session: int = 0
+    last_session: int = 0
+    sessions: tuple[OwnSession, ...] = ()
+    node_keys: tuple[NodeKey, ...] = ()
+    ledger: Mapping[str, frozenset[LedgerEntry]] = field(default_factory=dict)
+
+    def session(self, number: int) -> OwnSession | None:
+        """Return the own session of this number."""
+        return next((own for own in self.sessions if own.session.number == number), None)
+
+    def node_key(self, epoch: Epoch) -> NodeKey | None:
+        """Return the node key of exactly this epoch: number and id."""
+        return next((key for key in self.node_keys if key.epoch == epoch), None)
+
+    def entry(self, peer_uid: str, generation: Generation) -> LedgerEntry | None:
+        """Return the ledger's entry of a peer's generation."""
+        return next((entry for entry in self.ledger.get(peer_uid, ()) if entry.generation == generation), None)
+
+    def living(self, peer_uid: str) -> frozenset[Generation]:
+        """Return the generations installed with this peer whose own session key still exists."""
+        keys = {own.session.public for own in self.sessions if own.key is not None}
+        return frozenset(entry.generation for entry in self.ledger.get(peer_uid, ()) if entry.own_public in keys)
+
+
+def with_session(state: State, own: OwnSession) -> State:
+    """Return the state with a new own session, or with the same one published or without its key.
+
+    Raises `StateError` when the number stands for another session already, or a destroyed key would come back.
+    """
+    number, before = own.session.number, state.session(own.session.number)
+    other = before is None and number <= state.last_session
+    changed = before is not None and before.session != own.session
+    revived = before is not None and before.key is None and own.key is not None
+    if other or changed or revived:
+        hint = "take a number above last_session"
+        raise StateError("keep a session", what=f"number {number}", answer="the number was used before", hint=hint)
+    rest = [each for each in state.sessions if each.session.number != number]
+    sessions = tuple(sorted([*rest, own], key=lambda each: each.session.number))
+    return replace(state, sessions=sessions, last_session=max(state.last_session, number))
+
+
+def published(state: State, numbers: Collection[int]) -> State:
+    """Return the state with these sessions marked as published."""
+    sessions = tuple(replace(o, published=True) if o.session.number in numbers else o for o in state.sessions)
+    return replace(state, sessions=sessions)
+
+
+def without_keys(state: State, numbers: Collection[int]) -> State:
+    """Return the state with the private keys of these sessions destroyed; the sessions themselves stay known."""
+    sessions = tuple(replace(o, key=None) if o.session.number in numbers else o for o in state.sessions)
+    return replace(state, sessions=sessions)
+
+
+def without_sessions(state: State, numbers: Collection[int]) -> State:
+    """Return the state without these sessions; their numbers stay used, their ledger entries stay."""
+    return replace(state, sessions=tuple(o for o in state.sessions if o.session.number not in numbers))
+
+
+def with_node_keys(state: State, node_keys: Iterable[NodeKey]) -> State:
+    """Return the state with exactly these node keys, in order of epoch."""
+    return replace(state, node_keys=tuple(sorted(node_keys, key=lambda key: key.epoch)))
+
+
+def with_ledger_entry(state: State, peer_uid: str, entry: LedgerEntry) -> State:
+    """Return the state with a further generation in a peer's ledger; one that is listed already changes nothing.
+
+    Raises `StateError` when the generation is listed with other facts: it would have two keys.
+    """
+    listed = state.ledger.get(peer_uid, frozenset())
+    if state.entry(peer_uid, entry.generation) not in (None, entry):
+        what = f"generation {entry.generation} with {peer_uid}"
+        hint = "make a new session"
+        raise StateError("write the ledger", what=what, answer="it is listed with other facts", hint=hint)
+    return replace(state, ledger={**state.ledger, peer_uid: listed | {entry}})
+
+
+def without_ledger_entries(state: State, peer_uid: str, generations: Collection[Generation]) -> State:
+    """Return the state without these generations of a peer: only after their SAs are gone and their x was destroyed ◆.
+
+    Raises `StateError` while the own session key of one of them still exists: its SAs could be created twice.
+    """
+    if not state.living(peer_uid).isdisjoint(generations):
+        hint = "destroy the session's key first"
+        raise StateError("shorten the ledger", what=f"peer {peer_uid}", answer="a session key still lives", hint=hint)
+    rest = frozenset(e for e in state.ledger.get(peer_uid, ()) if e.generation not in generations)
+    others = {uid: entries for uid, entries in state.ledger.items() if uid != peer_uid}
+    return replace(state, ledger={**others, peer_uid: rest} if rest else others)

@@ -1,0 +1,299 @@
+"""The agent's two files: its secret state on tmpfs, and on disk the pairs to block at the next boot.
+
+Both are JSON with a version, mode 0600, replaced whole. A version is read by its reader in a table; a new version keeps the
+reader of the one before it. The state file is the only place but memory where private session keys are written; it
+belongs to one agent at a time (a lock file beside it).
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from wirecrypt.agent import privatefile
+from wirecrypt.agent.fields import Fields, refuse
+from wirecrypt.agent.state import LedgerEntry, OwnSession, State
+from wirecrypt.errors import StateError
+from wirecrypt.keys import SessionKey
+from wirecrypt.keys.derive import CONTROL_BYTES
+from wirecrypt.keys.encoding import EPOCH_ID_BYTES
+from wirecrypt.keys.nodekey import SHARE_BYTES
+from wirecrypt.keys.sessionkey import PRIVATE_BYTES, PUBLIC_BYTES
+from wirecrypt.model.objects import NodeKey
+from wirecrypt.model.pair import End, Pair
+from wirecrypt.model.secret import SecretBytes
+from wirecrypt.model.session import Epoch, Generation, Session
+from wirecrypt.model.xfrm import Algorithm
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+__all__ = [
+    "Blocklist",
+    "LedgerEntry",
+    "OwnSession",
+    "State",
+    "StateFile",
+    "decode_state",
+    "encode_state",
+    "load_blocklist",
+    "open_state",
+    "save_blocklist",
+]
+
+STATE_PATH: Final = Path("/run/wirecrypt/state.json")
+BLOCKLIST_PATH: Final = Path("/var/lib/wirecrypt/pairs.json")
+VERSION: Final = 1
+
+Read = TypeVar("Read")
+
+
+@dataclass(frozen=True, slots=True)
+class Blocklist:
+    """The pairs that a boot must block before anything else runs: this node's end, and each peer's. No secret is in it."""
+
+    own: End
+    peers: tuple[End, ...] = ()
+
+    def pairs(self) -> tuple[Pair, ...]:
+        """Return the pairs to block."""
+        return tuple(Pair(self.own, peer) for peer in self.peers)
+
+    def with_peer(self, peer: End) -> Blocklist:
+        """Return the list with *peer*, in the place of what was known of its node UID."""
+        rest = [each for each in self.peers if each.node_uid != peer.node_uid]
+        return replace(self, peers=tuple(sorted([*rest, peer], key=lambda each: each.node_uid)))
+
+    def without_peer(self, node_uid: str) -> Blocklist:
+        """Return the list without the peer of this node UID."""
+        return replace(self, peers=tuple(each for each in self.peers if each.node_uid != node_uid))
+
+
+class StateFile:
+    """The state file of the one agent that holds its lock; get it by `open_state`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def load(self) -> State | None:
+        """Return the state, None when there is no file.
+
+        Raises `StateError` when the file could have been touched by others, is malformed or of an unknown version.
+        """
+        content = privatefile.read(self._path)
+        return None if content is None else decode_state(content, place=str(self._path))
+
+    def save(self, state: State) -> None:
+        """Replace the file by *state*; raises `StateError` when the system refuses, and the old file stays."""
+        privatefile.replace(self._path, encode_state(state).reveal())
+
+    def remove(self) -> None:
+        """Remove the file, if there is one: the node left. Raises `StateError` when the system refuses."""
+        privatefile.remove(self._path)
+
+
+@contextmanager
+def open_state(path: Path = STATE_PATH) -> Iterator[StateFile]:
+    """Hold the state file's lock for the time of the block; raises `StateError` when another agent holds it."""
+    with privatefile.locked(path.with_name(f"{path.name}.lock")):
+        yield StateFile(path)
+
+
+def load_blocklist(path: Path = BLOCKLIST_PATH) -> Blocklist | None:
+    """Return the pairs to block, None when there is no file; raises `StateError` as `StateFile.load` does."""
+    content = privatefile.read(path)
+    if content is None:
+        return None
+    top = Fields.parse(str(path), content)
+    return _reader(top, _BLOCKLIST_READERS)(top.only("version", "own", "peers"))
+
+
+def save_blocklist(blocklist: Blocklist, path: Path = BLOCKLIST_PATH) -> None:
+    """Replace the file; on stable storage when this returns. Raises `StateError` when the system refuses."""
+    peers = [_end(peer) for peer in blocklist.peers]
+    privatefile.replace(path, _json({"version": VERSION, "own": _end(blocklist.own), "peers": peers}))
+
+
+def encode_state(state: State) -> SecretBytes:
+    """Return the file's content, which holds private keys."""
+    ledger = {uid: [_entry(each) for each in sorted(entries, key=_order)] for uid, entries in state.ledger.items()}
+    content = {
+        "version": VERSION,
+        "node_uid": state.node_uid,
+        "boot_id": state.boot_id,
+        "boot_session": state.boot_session,
+        "last_session": state.last_session,
+        "sessions": [_own(own) for own in state.sessions],
+        "node_keys": [{**_epoch(key.epoch), "share": key.share.reveal().hex()} for key in state.node_keys],
+        "ledger": ledger,
+    }
+    return SecretBytes(_json(content))
+
+
+def decode_state(content: bytes, *, place: str) -> State:
+    """Return the state that *content* holds; raises `StateError` naming *place* and the field, never showing content."""
+    top = Fields.parse(place, content)
+    return _reader(top, _STATE_READERS)(top)
+
+
+# ---- version 1, written
+
+
+def _json(content: Mapping[str, object]) -> bytes:
+    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _order(entry: LedgerEntry) -> Generation:
+    return entry.generation
+
+
+def _epoch(epoch: Epoch) -> dict[str, object]:
+    return {"epoch": epoch.number, "epoch_id": epoch.id}
+
+
+def _own(own: OwnSession) -> dict[str, object]:
+    session = own.session
+    return {
+        **_epoch(session.epoch),
+        "number": session.number,
+        "public": session.public.hex(),
+        "lanes": session.lanes,
+        "algorithm": session.algorithm.value,
+        "private": own.key.store().reveal().hex() if own.key else "",
+        "published": own.published,
+    }
+
+
+def _entry(entry: LedgerEntry) -> dict[str, object]:
+    generation = entry.generation
+    return {
+        **_epoch(Epoch(generation.epoch, entry.epoch_id)),
+        "lo": generation.lo,
+        "hi": generation.hi,
+        "lanes": entry.lanes,
+        "algorithm": entry.algorithm.value,
+        "own_public": entry.own_public.hex(),
+        "peer_public": entry.peer_public.hex(),
+        "src": str(entry.src),
+        "dst": str(entry.dst),
+        "control_own": entry.control_own.reveal().hex(),
+        "control_peer": entry.control_peer.reveal().hex(),
+    }
+
+
+def _end(end: End) -> dict[str, object]:
+    return {
+        "name": end.name,
+        "node_id": end.node_id,
+        "node_uid": end.node_uid,
+        "endpoints": [str(address) for address in end.endpoints],
+        "pod_cidrs": [str(prefix) for prefix in end.pod_cidrs],
+    }
+
+
+# ---- version 1, read
+
+_ENTRY: Final = (
+    *("epoch", "epoch_id", "lo", "hi", "lanes", "algorithm"),
+    *("own_public", "peer_public", "src", "dst", "control_own", "control_peer"),
+)
+
+
+def _read_state_1(top: Fields) -> State:
+    top.only("version", "node_uid", "boot_id", "boot_session", "last_session", "sessions", "node_keys", "ledger")
+    ledger = top.inner("ledger")
+    state = State(
+        node_uid=top.text("node_uid"),
+        boot_id=top.text("boot_id"),
+        boot_session=top.number("boot_session"),
+        last_session=top.number("last_session"),
+        sessions=tuple(_read_own(each) for each in top.objects("sessions")),
+        node_keys=tuple(_read_node_key(each) for each in top.objects("node_keys")),
+        ledger={uid: _read_entries(ledger, uid) for uid in ledger.values},
+    )
+    numbers = [own.session.number for own in state.sessions]
+    if numbers != sorted(set(numbers)) or max(numbers, default=0) > state.last_session:
+        refuse(top.place, "the session numbers contradict each other")
+    return state
+
+
+def _read_epoch(fields: Fields) -> Epoch:
+    return Epoch(fields.number("epoch"), fields.data("epoch_id", EPOCH_ID_BYTES).hex())
+
+
+def _read_own(fields: Fields) -> OwnSession:
+    fields.only("epoch", "epoch_id", "number", "public", "lanes", "algorithm", "private", "published")
+    session = Session(
+        number=fields.number("number"),
+        epoch=_read_epoch(fields),
+        public=fields.data("public", PUBLIC_BYTES),
+        lanes=fields.number("lanes"),
+        algorithm=fields.made("algorithm", Algorithm),
+    )
+    key = None
+    if fields.text("private"):
+        key = SessionKey.load(SecretBytes(fields.data("private", PRIVATE_BYTES)))
+        if key.public != session.public:
+            fields.refuse("private", "not the key of this X")
+    return OwnSession(session, key, fields.flag("published"))
+
+
+def _read_node_key(fields: Fields) -> NodeKey:
+    fields.only("epoch", "epoch_id", "share")
+    return NodeKey(_read_epoch(fields), SecretBytes(fields.data("share", SHARE_BYTES)))
+
+
+def _read_entries(ledger: Fields, peer_uid: str) -> frozenset[LedgerEntry]:
+    entries = [_read_entry(each) for each in ledger.objects(peer_uid)]
+    if len({entry.generation for entry in entries}) != len(entries):
+        ledger.refuse(peer_uid, "a generation stands there twice")
+    return frozenset(entries)
+
+
+def _read_entry(fields: Fields) -> LedgerEntry:
+    fields.only(*_ENTRY)
+    epoch = _read_epoch(fields)
+    return LedgerEntry(
+        generation=Generation(epoch.number, fields.number("lo"), fields.number("hi")),
+        epoch_id=epoch.id,
+        lanes=fields.number("lanes"),
+        algorithm=fields.made("algorithm", Algorithm),
+        own_public=fields.data("own_public", PUBLIC_BYTES),
+        peer_public=fields.data("peer_public", PUBLIC_BYTES),
+        src=fields.made("src", ip_address),
+        dst=fields.made("dst", ip_address),
+        control_own=SecretBytes(fields.data("control_own", CONTROL_BYTES)),
+        control_peer=SecretBytes(fields.data("control_peer", CONTROL_BYTES)),
+    )
+
+
+def _read_end(fields: Fields) -> End:
+    fields.only("name", "node_id", "node_uid", "endpoints", "pod_cidrs")
+    return End(
+        name=fields.text("name"),
+        node_id=fields.number("node_id"),
+        node_uid=fields.text("node_uid"),
+        endpoints=fields.texts("endpoints", ip_address),
+        pod_cidrs=fields.texts("pod_cidrs", ip_network),
+    )
+
+
+def _read_blocklist_1(top: Fields) -> Blocklist:
+    return Blocklist(_read_end(top.inner("own")), tuple(_read_end(each) for each in top.objects("peers")))
+
+
+_STATE_READERS: Final = {1: _read_state_1}
+_BLOCKLIST_READERS: Final = {1: _read_blocklist_1}
+
+
+def _reader(top: Fields, readers: Mapping[int, Callable[[Fields], Read]]) -> Callable[[Fields], Read]:
+    version = top.number("version")
+    if version not in readers:
+        hint = "run the agent that wrote it, or remove the file: that is the loss of it"
+        answer = f"version {version} is not known"
+        raise StateError("read a state file", what=top.place, answer=answer, hint=hint)
+    return readers[version]

@@ -1,0 +1,79 @@
+"""What the agent knows of the cluster at one moment, cut down to what concerns its node."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from wirecrypt.model.objects import CANARY, ConfigDocument, KeyRotation, Node, NodePeer
+from wirecrypt.model.pair import End, Pair
+
+
+class Copies(Protocol):
+    """Local copies of the objects that an agent watches."""
+
+    def synced(self) -> bool:
+        """Say whether every kind was listed at least once."""
+
+    def nodes(self) -> Sequence[Node]:
+        """Return the Nodes."""
+
+    def peers(self) -> Sequence[NodePeer]:
+        """Return the NodePeers that could be understood."""
+
+    def rotations(self) -> Sequence[KeyRotation]:
+        """Return the KeyRotations."""
+
+    def config(self) -> ConfigDocument | None:
+        """Return the configuration document."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The cluster as this node sees it. *own* is None while the node is not enabled; *duplicates*: refused peers' names."""
+
+    own: NodePeer | None
+    peers: tuple[NodePeer, ...]
+    nodes: tuple[Node, ...]
+    rotations: tuple[KeyRotation, ...]
+    duplicates: tuple[str, ...]
+
+    @classmethod
+    def of(cls, name: str, copies: Copies) -> World:
+        """Return the world of node *name*. Of two peers with one nodeID the younger is refused."""
+        nodes = tuple(sorted(copies.nodes(), key=lambda n: n.name))
+        real = [p for p in copies.peers() if p.name != CANARY]
+        kept, refused = _unique(real)
+        node = next((n for n in nodes if n.name == name), None)
+        own = next((p for p in kept if p.name == name and (node is None or node.uid == p.node_uid)), None)
+        peers = tuple(p for p in kept if p.name != name)
+        return cls(own, peers, nodes, tuple(copies.rotations()), refused)
+
+
+def pair_of(own: NodePeer, peer: NodePeer) -> Pair:
+    """Return *own* and *peer* as a pair."""
+    return Pair(end_of(own), end_of(peer))
+
+
+def end_of(peer: NodePeer) -> End:
+    """Return a NodePeer's identity and claims."""
+    return End(peer.name, peer.node_id, peer.node_uid, peer.endpoints, peer.pod_cidrs)
+
+
+def without_new_keys(peer: NodePeer, accepted: NodePeer | None) -> NodePeer:
+    """Return *peer* with the sessions that were *accepted* before, for a time in which no new key may be trusted."""
+    if accepted is None:
+        return replace(peer, sessions=(), boot_session=0)
+    return replace(peer, sessions=accepted.sessions, boot_session=accepted.boot_session, boot_id=accepted.boot_id)
+
+
+def _unique(peers: Sequence[NodePeer]) -> tuple[tuple[NodePeer, ...], tuple[str, ...]]:
+    taken: dict[int, NodePeer] = {}
+    refused = []
+    for peer in sorted(peers, key=lambda p: (p.created, p.uid)):
+        if peer.node_id in taken:
+            refused.append(peer.name)
+        else:
+            taken[peer.node_id] = peer
+    return tuple(sorted(taken.values(), key=lambda p: p.name)), tuple(sorted(refused))
