@@ -1,0 +1,112 @@
+"""What the controller does to objects, as values; rotations add their own (rotation/cluster_actions.py)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wirecrypt.model.objects import EncryptedNode, KeySecret, Node, NodePeer, NodeState, SeedSecret
+from wirecrypt.rotation import cluster_actions as rotating
+
+
+@dataclass(frozen=True, slots=True)
+class CreateEncrypted:
+    """Create the EncryptedNode of a Node."""
+
+    node: Node
+    node_id: int
+    state: NodeState
+    problems: tuple[str, ...]
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateEncrypted:
+    """Write state and problems of an EncryptedNode."""
+
+    encrypted: EncryptedNode
+    state: NodeState
+    problems: tuple[str, ...]
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteEncrypted:
+    """Delete an EncryptedNode, last of all that belongs to its node."""
+
+    encrypted: EncryptedNode
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class CreatePeer:
+    """Create the NodePeer of a Node."""
+
+    node: Node
+    peer: NodePeer
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class UpdatePeer:
+    """Write state and claims of a NodePeer."""
+
+    old: NodePeer
+    new: NodePeer
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemovePeer:
+    """Delete a NodePeer and take our finalizer away: other agents forget the node."""
+
+    peer: NodePeer
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class DropKeys:
+    """Delete the Secret with a node's keys."""
+
+    secret: KeySecret
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Write down that a node ID rests, before the node goes."""
+
+    seed: SeedSecret
+    node_id: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Write an Event on a Node."""
+
+    node: str
+    reason: str
+    why: str
+    warning: bool = True
+
+
+Action = (
+    CreateEncrypted
+    | UpdateEncrypted
+    | DeleteEncrypted
+    | CreatePeer
+    | UpdatePeer
+    | RemovePeer
+    | DropKeys
+    | Rest
+    | Tell
+    | rotating.Action
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Actions of one node or rotation, in order: when one fails, those after it wait for the next pass."""
+
+    name: str
+    actions: tuple[Action, ...]

@@ -1,0 +1,104 @@
+"""From actions to writes: the thin shell around `decide`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from wirecrypt.controller.actions import (
+    Action,
+    Chain,
+    CreateEncrypted,
+    CreatePeer,
+    DeleteEncrypted,
+    DropKeys,
+    RemovePeer,
+    Rest,
+    Tell,
+    UpdateEncrypted,
+    UpdatePeer,
+)
+from wirecrypt.errors import SecretError
+from wirecrypt.keys import new_seed, shares
+from wirecrypt.model.objects import KeySecret, NodeKey, SeedSecret
+from wirecrypt.model.secret import SecretBytes
+from wirecrypt.model.session import Epoch
+from wirecrypt.ports import ControllerCluster, ControllerView
+from wirecrypt.rotation.cluster_actions import Ask, DropSeed, Give, Hold, MakeSeed, Report, Take
+
+Shares = Mapping[tuple[Epoch, str], SecretBytes]
+
+
+def derive(chains: Iterable[Chain], view: ControllerView) -> Shares:
+    """Return the node keys that *chains* give, by epoch and node UID: one epoch's are derived together, which is cheap."""
+    wanted: dict[Epoch, set[str]] = {}
+    for give in (a for chain in chains for a in chain.actions if isinstance(a, Give)):
+        for epoch in give.epochs:
+            wanted.setdefault(epoch, set()).add(give.node_uid)
+    seeds = {s.epoch: s.seed for s in view.seeds}
+    return {
+        (epoch, uid): key
+        for epoch, uids in wanted.items()
+        if epoch in seeds
+        for uid, key in shares(seeds[epoch], sorted(uids)).items()
+    }
+
+
+def apply(action: Action, cluster: ControllerCluster, view: ControllerView, keys: Shares) -> None:  # noqa: C901, PLR0912 - one line an action
+    """Do one action; raises `ClusterError`, `SecretError`."""
+    match action:
+        case CreateEncrypted():
+            cluster.create_encrypted_node(action.node, action.node_id, action.state, action.problems)
+        case UpdateEncrypted():
+            cluster.update_encrypted_node(action.encrypted, action.state, action.problems)
+        case DeleteEncrypted():
+            cluster.delete_encrypted_node(action.encrypted)
+        case CreatePeer():
+            cluster.create_node_peer(action.node, action.peer)
+        case UpdatePeer():
+            cluster.update_node_peer(action.old, action.new)
+        case RemovePeer():
+            cluster.remove_node_peer(action.peer)
+        case DropKeys():
+            cluster.delete_keys(action.secret)
+        case Rest():
+            released = tuple(sorted({*action.seed.released, action.node_id}))
+            cluster.write_seed(replace(action.seed, released=released))
+        case Tell():
+            cluster.node_event(action.node, reason=action.reason, message=action.why, warning=action.warning)
+        case Give():
+            cluster.write_keys(_given(action, view, keys), view.nodes.get(action.node))
+        case Take():
+            left = tuple(k for k in action.secret.keys if k.epoch.number != action.number)
+            cluster.write_keys(replace(action.secret, keys=left), view.nodes.get(action.secret.node))
+        case MakeSeed():
+            cluster.write_seed(SeedSecret(action.epoch, new_seed(), (), action.carried))
+        case DropSeed():
+            cluster.delete_seed(action.seed)
+        case Hold():
+            cluster.hold_rotation(action.rotation, held=action.held)
+        case Report():
+            cluster.write_rotation(action.old, action.new)
+            _tell(action, cluster)
+        case Ask():
+            cluster.create_rotation(action.name, action.why)
+
+
+def _given(action: Give, view: ControllerView, keys: Shares) -> KeySecret:
+    """Return the Secret with the given keys beside those of the same Node that it has."""
+    old = view.keys.get(action.node)
+    kept = {k.epoch.number: k for k in old.keys} if old and old.node_uid == action.node_uid else {}
+    for epoch in action.epochs:
+        key = keys.get((epoch, action.node_uid))
+        if key is None:
+            what = f"node {action.node}, epoch {epoch.number}"
+            raise SecretError("make a node key", what=what, answer="the epoch's seed is gone", hint="wirecrypt rotate")
+        kept[epoch.number] = NodeKey(epoch, key)
+    entries = tuple(sorted(kept.values(), key=lambda k: k.epoch))
+    return KeySecret(action.node, action.node_uid, entries, old.resource_version if old else "")
+
+
+def _tell(report: Report, cluster: ControllerCluster) -> None:
+    """Write an Event when the phase changed; progress within a phase is in the status."""
+    if report.new.phase is not report.old.phase and report.new.phase:
+        cluster.rotation_event(report.new, reason=report.new.phase.value, message=report.why)

@@ -1,0 +1,95 @@
+"""One pass: what the copies show, and what this process remembers, become chains of actions. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+from wirecrypt.controller.actions import Chain
+from wirecrypt.controller.nodes import GRACE_SECONDS, Watched, reconcile
+from wirecrypt.model.objects import LABEL_ENABLED, KeyRotation, Phase
+from wirecrypt.ports import ControllerView
+from wirecrypt.rotation.claims import Reserved
+from wirecrypt.rotation.cluster import joining_epochs, step
+from wirecrypt.rotation.cluster_actions import Snapshot
+from wirecrypt.settings import Rotation, Settings
+
+SILENT_SECONDS: Final = 180.0
+ROTATION: Final = "rotation"  # name of the chain that belongs to no node
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What one process has seen over time, in seconds of its monotonic clock. A new leader begins anew, as with a Lease.
+
+    *gone*: since when the Node of a node UID has been missing. *words*: the version of each EncryptedNode and since when
+    it has been that.
+    """
+
+    gone: Mapping[str, float] = field(default_factory=dict)
+    words: Mapping[str, tuple[str, float]] = field(default_factory=dict)
+
+    def seen(self, view: ControllerView, now: float) -> Memory:
+        """Return the memory after a look at *view*."""
+        live = {node.uid for node in view.nodes.values()}
+        owners = {p.node_uid for p in view.peers.values()} | {e.node_uid for e in view.encrypted.values()}
+        gone = {uid: self.gone.get(uid, now) for uid in owners - live}
+        return Memory(gone, {name: self._word(name, e.resource_version, now) for name, e in view.encrypted.items()})
+
+    def silent(self, now: float) -> frozenset[str]:
+        """Return the nodes whose agents have written nothing for long."""
+        return frozenset(name for name, (_, since) in self.words.items() if now - since >= SILENT_SECONDS)
+
+    def _word(self, name: str, version: str, now: float) -> tuple[str, float]:
+        before = self.words.get(name)
+        return before if before and before[0] == version else (version, now)
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """The time of a pass: of the wall in whole seconds, of the monotonic clock, and 128 fresh random bits in hex."""
+
+    wall: datetime
+    monotonic: float
+    fresh: str
+
+
+def decide(
+    view: ControllerView, settings: Settings, memory: Memory, now: Now, *, grace: float = GRACE_SECONDS
+) -> tuple[Chain, ...]:
+    """Return all that is to be done, the chains of nodes by name and then the rotation's."""
+    snapshot = _snapshot(view, memory, now)
+    reserved = Reserved(settings.service_cidrs, settings.api_servers)
+    watched = Watched({uid: now.monotonic - since for uid, since in memory.gone.items()}, grace)
+    nodes = reconcile(view, reserved, joining_epochs(snapshot), watched)
+    actions = step(snapshot, now.wall, fresh=now.fresh, due=due(view.rotations, settings.rotation, now.wall))
+    return (*nodes, Chain(ROTATION, actions)) if actions else nodes
+
+
+def due(rotations: tuple[KeyRotation, ...], schedule: Rotation, now: datetime) -> bool:
+    """Say whether the interval since the last finished rotation has passed; its jitter is the rotation's own."""
+    finished = [r for r in rotations if r.phase is Phase.COMPLETE and r.completed]
+    if not schedule.interval or not finished:
+        return False
+    last = max(finished, key=lambda r: (r.completed, r.uid))
+    share = int.from_bytes(hashlib.sha256(last.uid.encode()).digest()[:4], "big") / 2**32
+    wait = timedelta(seconds=schedule.interval + schedule.jitter * share)
+    return last.completed is not None and now >= last.completed + wait
+
+
+def _snapshot(view: ControllerView, memory: Memory, now: Now) -> Snapshot:
+    ready = {node.uid for node in view.nodes.values() if node.ready}
+    peers = tuple(p for _, p in sorted(view.peers.items()))
+    down = {p.name for p in peers if p.node_uid not in ready} | memory.silent(now.monotonic)
+    return Snapshot(
+        rotations=view.rotations,
+        seeds=view.seeds,
+        keys=view.keys,
+        peers=peers,
+        statuses={name: e.status for name, e in view.encrypted.items() if e.status},
+        down=frozenset(down),
+        wanted=any(node.label == LABEL_ENABLED for node in view.nodes.values()) or bool(peers),
+    )

@@ -1,0 +1,61 @@
+"""What a controller tells about itself: /metrics and /healthz."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from wirecrypt import logs
+from wirecrypt.errors import ConfigError
+from wirecrypt.metrics import ControllerMetrics, Served, serve
+from wirecrypt.model.objects import Phase
+from wirecrypt.ports import ControllerView
+from wirecrypt.settings import Settings
+
+STUCK_SECONDS: Final = 120.0  # a loop that has not come round for so long hangs
+_log = logs.get(__name__)
+
+
+class Figures:
+    """The figures of one controller and the port that shows them; the port is the agent's plus one."""
+
+    def __init__(self, address: str = "0.0.0.0") -> None:  # noqa: S104 - figures are fetched from elsewhere
+        self.metrics = ControllerMetrics()
+        self._address = address
+        self._port = 0
+        self._served: Served | None = None
+        self._round = time.monotonic()
+
+    def came_round(self) -> None:
+        """Note that the loop lives."""
+        self._round = time.monotonic()
+
+    def show(self, settings: Settings) -> None:
+        """Open the port that *settings* name, or none; a port that cannot be opened is logged and tried no more."""
+        port = settings.metrics.port + 1 if settings.metrics.port else 0
+        if port == self._port:
+            return
+        self.close()
+        self._port = port
+        if port:
+            try:
+                self._served = serve(port, self._address, self.metrics.registry, self._problem)
+            except ConfigError as error:
+                _log.error("no port for figures", error=str(error), port=port)
+
+    def look(self, view: ControllerView, *, leads: bool) -> None:
+        """Set the figures to what *view* shows; only the leader's speak of the cluster."""
+        self.metrics.leader.set(leads)
+        self.metrics.nodes(p.state for p in view.peers.values() if leads)
+        self.metrics.rotations(r.phase or Phase.PENDING for r in view.rotations if leads)
+        self.metrics.laggards.set(sum(len(r.laggards) for r in view.rotations if leads and r.phase is not Phase.COMPLETE))
+
+    def close(self) -> None:
+        """Close the port."""
+        if self._served is not None:
+            self._served.close()
+            self._served = None
+
+    def _problem(self) -> str:
+        silent = time.monotonic() - self._round
+        return f"the loop has not come round for {silent:.0f} s" if silent > STUCK_SECONDS else ""
