@@ -1,0 +1,80 @@
+"""What doctor looks at, as values. `None` means: could not be read; `unseen` then says why, by the name of the field."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from wirecrypt.cluster.people import Wish
+from wirecrypt.doctor.marks import MarkUse
+from wirecrypt.doctor.needs import Need
+from wirecrypt.kernel.probe import Feature
+from wirecrypt.model.objects import ConfigDocument, EncryptedNode, KeyRotation
+from wirecrypt.ports import Lease
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A CRD as the API server has it: versions served, the one stored, whether it is established."""
+
+    served: tuple[str, ...]
+    stored: str
+    established: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A pod of ours: its account says what it is. *trouble*: why it is not ready, in the kubelet's words."""
+
+    name: str
+    account: str
+    node: str
+    ready: bool
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterFacts:
+    """What the API server shows. *skew*: how far its clock is ahead of ours, in seconds; *now* is its time.
+
+    *access*: what an account needs and whether it may. *bindings*: the actions of each admission policy that is bound.
+    """
+
+    now: datetime
+    unreachable: str = ""
+    version: str = ""
+    skew: float | None = None
+    kinds: Mapping[str, Kind] | None = None
+    policies: frozenset[str] | None = None
+    bindings: Mapping[str, frozenset[str]] | None = None
+    access: Sequence[tuple[Need, bool]] | None = None
+    pods: Sequence[Pod] | None = None
+    wishes: Sequence[Wish] | None = None
+    encrypted: Sequence[EncryptedNode] | None = None
+    rotations: Sequence[KeyRotation] | None = None
+    config: ConfigDocument | None = None
+    lease: Lease | None = None
+    malformed: Mapping[str, str] = field(default_factory=dict)
+    unseen: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFacts:
+    """What this machine shows. *mask*: the bits of packet marks that the configuration gives us.
+
+    *mark_uses*: rules of others that read or write marks. *foreign*: IPsec objects of others, in words. *sysctls*: by
+    name, those that exist. *stats*: counters of /proc/net/xfrm_stat. *counters*: of the guard, None when it is not loaded.
+    """
+
+    mask: int
+    root: bool
+    release: str
+    features: Sequence[Feature] = ()
+    mark_uses: Sequence[MarkUse] = ()
+    links: frozenset[str] = frozenset()
+    foreign: Sequence[str] | None = None
+    sysctls: Mapping[str, int] = field(default_factory=dict)
+    stats: Mapping[str, int] | None = None
+    counters: Mapping[str, int] | None = None
+    unseen: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,119 @@
+"""Read what this machine shows: its kernel, marks of others, IPsec objects, counters. Nothing is changed."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Final, TypeVar
+
+from wirecrypt.doctor.facts import NodeFacts
+from wirecrypt.doctor.inspect_node import FORWARD, UNPRIVILEGED_BPF
+from wirecrypt.doctor.marks import MarkUse, ip_rules, iptables_rules, nft_rules
+from wirecrypt.errors import WirecryptError
+from wirecrypt.kernel.guard import KernelGuard
+from wirecrypt.kernel.probe import probe
+from wirecrypt.kernel.xfrm import KernelXfrm
+from wirecrypt.model.spi import Spi
+from wirecrypt.model.xfrm import Policy, Sa
+
+T = TypeVar("T")
+BPFFS: Final = Path("/sys/fs/bpf")
+_SYSCTLS: Final = Path("/proc/sys")
+_SECONDS: Final = 20.0
+_LOOKS: Final[tuple[tuple[tuple[str, ...], Callable[[str], Iterable[MarkUse]]], ...]] = (
+    (("ip", "-j", "rule"), ip_rules),
+    (("ip", "-6", "-j", "rule"), ip_rules),
+    (("nft", "-j", "list", "ruleset"), nft_rules),
+    (("iptables-save",), iptables_rules),
+    (("ip6tables-save",), lambda text: iptables_rules(text, "ip6tables")),
+)
+_LEGACY: Final = (("iptables-legacy-save",), ("ip6tables-legacy-save",))  # beside the first two, where they differ
+
+
+def gather_node(mask: int, bpffs: Path = BPFFS) -> NodeFacts:
+    """Return what this machine shows; *mask* is our field of packet marks. Only root sees most of it."""
+    if os.geteuid():
+        return NodeFacts(mask=mask, root=False, release=platform.release())
+    unseen: dict[str, str] = {}
+
+    def read(name: str, call: Callable[[], T]) -> T | None:
+        try:
+            return call()
+        except WirecryptError as error:
+            unseen[name] = error.answer or str(error)
+            return None
+
+    return NodeFacts(
+        mask=mask,
+        root=True,
+        release=platform.release(),
+        features=probe(),
+        mark_uses=_mark_uses(unseen),
+        links=frozenset(name for _, name in socket.if_nameindex()),
+        foreign=read("foreign", _foreign),
+        sysctls=_sysctls((UNPRIVILEGED_BPF, *FORWARD)),
+        stats=read("stats", _stats),
+        counters=read("counters", lambda: _counters(bpffs)),
+        unseen=unseen,
+    )
+
+
+def _mark_uses(unseen: dict[str, str]) -> list[MarkUse]:
+    found: list[MarkUse] = []
+    for command, understand in (*_LOOKS, *((c, iptables_rules) for c in _LEGACY if shutil.which(c[0]))):
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+            text = done.stdout
+            if done.returncode:
+                unseen[f"marks {command[0]}"] = (done.stderr.strip() or f"exit status {done.returncode}")[:200]
+            else:
+                found += understand(text)
+        except (OSError, subprocess.TimeoutExpired, ValueError) as error:
+            unseen[f"marks {command[0]}"] = str(error)[:200]
+    return list(dict.fromkeys(found))
+
+
+def _foreign() -> Sequence[str]:
+    """Return the IPsec objects that are not ours, in words without any key."""
+    with KernelXfrm() as xfrm:
+        states = [*map(str, xfrm.foreign_sas()), *(_state(e.sa) for e in xfrm.list_sas() if not ours(e.sa))]
+        policies = [*map(str, xfrm.foreign_policies()), *(_policy(p) for p in xfrm.list_policies() if not p.ours)]
+    return [*states, *policies]
+
+
+def ours(sa: Sa) -> bool:
+    """Say whether an SA can be ours: its reqid is its SPI, which names a node."""
+    return sa.reqid == sa.spi and Spi.decode(sa.spi) is not None
+
+
+def _state(sa: Sa) -> str:
+    return f"state {sa.src} > {sa.dst} spi 0x{sa.spi:08x}"
+
+
+def _policy(policy: Policy) -> str:
+    return f"policy {policy.name} priority {policy.priority}"
+
+
+def _stats() -> Mapping[str, int]:
+    with KernelXfrm() as xfrm:
+        return xfrm.stats()
+
+
+def _counters(bpffs: Path) -> Mapping[str, int] | None:
+    guard = KernelGuard(bpffs)
+    return guard.counters() if guard.loaded() else None
+
+
+def _sysctls(names: Iterable[str]) -> Mapping[str, int]:
+    found: dict[str, int] = {}
+    for name in names:
+        try:
+            found[name] = int((_SYSCTLS / name.replace(".", "/")).read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            continue
+    return found

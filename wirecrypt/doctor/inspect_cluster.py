@@ -1,0 +1,240 @@
+"""From what the API server shows to findings. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Final
+
+from wirecrypt.doctor.facts import ClusterFacts
+from wirecrypt.doctor.finding import Check, Finding
+from wirecrypt.doctor.needs import AGENT, CONTROLLER
+from wirecrypt.errors import ConfigError
+from wirecrypt.model.objects import LABEL, LABEL_ENABLED, Condition, EncryptedNode, NodeState, Phase
+from wirecrypt.settings import Mode, Settings
+
+SERVER: Final = Check("cluster", "api-server")
+CLOCK: Final = Check("cluster", "clock")
+KINDS: Final = Check("cluster", "kinds")
+POLICIES: Final = Check("cluster", "admission-policies")
+ACCESS: Final = Check("cluster", "access")
+PODS: Final = Check("cluster", "pods")
+CONFIG: Final = Check("cluster", "configuration")
+NODES: Final = Check("cluster", "nodes")
+CLAIMS: Final = Check("cluster", "claims")
+ROTATIONS: Final = Check("cluster", "rotations")
+CHECKS: Final = (SERVER, CLOCK, KINDS, POLICIES, ACCESS, PODS, CONFIG, NODES, CLAIMS, ROTATIONS)
+
+EXPECTED_KINDS: Final = tuple(f"{kind}.wirecrypt.io" for kind in ("encryptednodes", "keyrotations", "nodepeers"))
+EXPECTED_POLICIES: Final = ("wirecrypt-agent-own-node", "wirecrypt-agent-token-only-bound", "wirecrypt-status-by-agent-only")
+VERSION: Final = "v1alpha1"
+MOST_SKEW: Final = 5.0
+LONG: Final = timedelta(hours=1)
+APPLY: Final = "`kubectl apply -k manifests/`"
+_SHOWN: Final = 5
+
+
+def inspect_cluster(facts: ClusterFacts) -> list[Finding]:
+    """Return the findings, in the order of the checks."""
+    if facts.unreachable:
+        step = "check the kubeconfig (--kubeconfig, --context), the address, the network and the certificate"
+        return [SERVER.error(f"the API server does not answer: {facts.unreachable}", step)]
+    if facts.kinds is not None and not facts.kinds:
+        return [_server(facts), KINDS.error("wirecrypt is not installed: its kinds are missing", APPLY)]
+    parts = (_clock, _kinds, _policies, _access, _pods, _config, _nodes, _claims, _rotations)
+    return [_server(facts), *(finding for part in parts for finding in part(facts))]
+
+
+def _server(facts: ClusterFacts) -> Finding:
+    return SERVER.ok(f"the API server answers, {facts.version or 'version unknown'}")
+
+
+def _clock(facts: ClusterFacts) -> Iterator[Finding]:
+    if facts.skew is None:
+        yield CLOCK.unseen("the answer had no date")
+    elif abs(facts.skew) > MOST_SKEW:
+        sentence = f"the API server's clock is {abs(facts.skew):.0f} s {'ahead of' if facts.skew > 0 else 'behind'} ours"
+        yield CLOCK.warning(sentence, "synchronize both clocks: tokens and certificates depend on them; keys do not")
+    else:
+        yield CLOCK.ok("the API server's clock agrees with ours")
+
+
+def _kinds(facts: ClusterFacts) -> Iterator[Finding]:
+    if facts.kinds is None:
+        yield KINDS.unseen(facts.unseen.get("kinds", "unknown"))
+        return
+    bad = 0
+    for name in EXPECTED_KINDS:
+        kind = facts.kinds.get(name)
+        why = ""
+        if kind is None:
+            why = "is missing"
+        elif VERSION not in kind.served or kind.stored != VERSION:
+            why = f"serves {', '.join(kind.served)} and stores {kind.stored}; this program speaks {VERSION}"
+        elif not kind.established:
+            why = "is not established"
+        if why:
+            bad += 1
+            yield KINDS.error(f"the kind {name} {why}", APPLY)
+    if not bad:
+        yield KINDS.ok(f"all kinds are served in {VERSION}")
+
+
+def _policies(facts: ClusterFacts) -> Iterator[Finding]:
+    if facts.policies is None or facts.bindings is None:
+        yield POLICIES.unseen(facts.unseen.get("policies", "unknown"))
+        return
+    bad = 0
+    for name in EXPECTED_POLICIES:
+        actions = facts.bindings.get(name)
+        why = ""
+        if name not in facts.policies:
+            why = "is missing"
+        elif actions is None:
+            why = "has no binding, so it does nothing"
+        elif "Deny" not in actions:
+            why = f"is bound without Deny ({', '.join(sorted(actions))}), so it refuses nothing"
+        if why:
+            bad += 1
+            yield POLICIES.error(f"the admission policy {name} {why}: a node could speak for another", APPLY)
+    if not bad:
+        yield POLICIES.ok("all admission policies are there and bound")
+
+
+def _access(facts: ClusterFacts) -> Iterator[Finding]:
+    if facts.access is None:
+        yield ACCESS.unseen(facts.unseen.get("access", "unknown"))
+        return
+    for account in (AGENT, CONTROLLER):
+        asked = [(need, allowed) for need, allowed in facts.access if need.account == account]
+        missing = [str(need) for need, allowed in asked if not allowed]
+        if missing:
+            more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+            yield ACCESS.error(f"not allowed, and needed: {'; '.join(missing[:_SHOWN])}{more}", APPLY)
+        elif asked:
+            yield ACCESS.ok(f"{account} may do all {len(asked)} things that it needs")
+
+
+def _pods(facts: ClusterFacts) -> Iterator[Finding]:
+    if facts.pods is None:
+        yield PODS.unseen(facts.unseen.get("pods", "unknown"))
+        return
+    for pod in facts.pods:
+        if not pod.ready:
+            yield PODS.error(
+                f"the pod {pod.name} on {pod.node or 'no node'} is not ready{_because(pod.trouble)}", _LOGS % pod.name
+            )
+    agents = {pod.node for pod in facts.pods if pod.account == AGENT and pod.ready}
+    without = sorted(w.name for w in facts.wishes or () if w.label == LABEL_ENABLED and w.name not in agents)
+    if without:
+        step = "see `kubectl -n wirecrypt-system get pods -o wide` and the events of the DaemonSet"
+        yield PODS.error(f"enabled nodes without a ready agent: {', '.join(without[:_SHOWN])}", step)
+    yield from _controllers(facts)
+    if not without and all(pod.ready for pod in facts.pods) and agents:
+        yield PODS.ok(f"agents are ready on {len(agents)} nodes")
+
+
+_LOGS: Final = "`kubectl -n wirecrypt-system describe pod %s`, then its logs"
+
+
+def _because(why: str) -> str:
+    return f": {why}" if why else ""
+
+
+def _controllers(facts: ClusterFacts) -> Iterator[Finding]:
+    ready = sum(pod.account == CONTROLLER and pod.ready for pod in facts.pods or ())
+    if ready == 0:
+        yield PODS.error("no controller is ready: labels and rotations wait, traffic goes on", "see its pods' events and logs")
+    elif ready == 1:
+        yield PODS.warning("one controller is ready; a second one takes over when it fails", "scale the Deployment to 2")
+    else:
+        yield PODS.ok(f"{ready} controllers are ready")
+    lease = facts.lease
+    if lease is None:
+        if "lease" in facts.unseen:
+            yield PODS.unseen(facts.unseen["lease"])
+        elif ready:
+            yield PODS.error("no controller has ever led: there is no Lease", "see the controllers' logs")
+    elif not lease.holder or facts.now - lease.renewed > timedelta(seconds=2 * lease.seconds):
+        since = f"{(facts.now - lease.renewed).total_seconds():.0f} s"
+        yield PODS.error(f"no controller leads: the Lease was renewed {since} ago", "see the controllers' logs")
+
+
+def _config(facts: ClusterFacts) -> Iterator[Finding]:
+    if facts.config is None and "config" in facts.unseen:
+        yield CONFIG.unseen(facts.unseen["config"])
+        return
+    try:
+        settings = Settings.from_document(facts.config)
+    except ConfigError as error:
+        yield CONFIG.error(f"{error.what}: {error.answer}; agents keep the last good one", error.hint)
+        return
+    if settings.mode is Mode.PERMISSIVE:
+        yield CONFIG.warning("mode is permissive: cleartext passes and is counted", "set `mode: strict` once the counters stay")
+    if not settings.cluster_cidrs:
+        step = "list the ranges that pods and nodes get their prefixes from"
+        yield CONFIG.warning("clusterCIDRs is empty: packets to addresses that nobody claims pass in clear", step)
+    yield CONFIG.ok("the configuration is valid" if facts.config else "there is no ConfigMap: all defaults")
+
+
+def _nodes(facts: ClusterFacts) -> Iterator[Finding]:
+    for wish in facts.wishes or ():
+        if wish.label not in (None, LABEL_ENABLED):
+            step = f"`wirecrypt enable {wish.name}` or `wirecrypt disable {wish.name}`"
+            yield NODES.error(f"{wish.name}: the label {LABEL} is {wish.label!r}, which means nothing", step)
+    for name, why in sorted(facts.malformed.items()):
+        yield NODES.error(f"{name} is malformed and ignored: {why}", "correct or delete the object")
+    if facts.encrypted is None:
+        yield NODES.unseen(facts.unseen.get("encrypted", "unknown"))
+        return
+    objects = {e.name for e in facts.encrypted}
+    for wish in facts.wishes or ():
+        if wish.label == LABEL_ENABLED and wish.name not in objects:
+            yield NODES.error(f"{wish.name} is labelled and has no EncryptedNode", "see the controller's logs")
+    unready = [finding for e in facts.encrypted for finding in _unready(e)]
+    yield from unready
+    if facts.encrypted and not unready:
+        yield NODES.ok(f"all {len(facts.encrypted)} enabled nodes are Ready")
+
+
+def _unready(encrypted: EncryptedNode) -> Iterator[Finding]:
+    ready = ready_of(encrypted)
+    step = f"`wirecrypt status {encrypted.name}`, then `wirecrypt verify`"
+    if ready is None:
+        yield NODES.error(f"{encrypted.name}: its agent has reported nothing yet", "see the agent's logs on that node")
+    elif ready.status is not True:
+        sentence = f"{encrypted.name} is not Ready, {ready.reason}: {ready.message}"
+        moving = encrypted.state is not NodeState.ACTIVE and ready.reason in ("Joining", "Leaving", "NoSession")
+        yield NODES.warning(sentence, "wait; if it stays, " + step) if moving else NODES.error(sentence, step)
+
+
+def ready_of(encrypted: EncryptedNode) -> Condition | None:
+    """Return the condition Ready, None when there is none."""
+    conditions = encrypted.status.conditions if encrypted.status else ()
+    return next((c for c in conditions if c.type == "Ready"), None)
+
+
+def _claims(facts: ClusterFacts) -> Iterator[Finding]:
+    refused = [(e.name, problem) for e in facts.encrypted or () for problem in e.problems]
+    for name, problem in refused:
+        yield CLAIMS.error(f"{name}: {problem}", "change the Node's addresses or prefixes; what is refused is not encrypted")
+    if facts.encrypted is not None and not refused:
+        yield CLAIMS.ok("no claim of a node was refused")
+
+
+def _rotations(facts: ClusterFacts) -> Iterator[Finding]:
+    if facts.rotations is None:
+        yield ROTATIONS.unseen(facts.unseen.get("rotations", "unknown"))
+        return
+    unfinished = [r for r in facts.rotations if r.phase not in (Phase.COMPLETE, Phase.ABORTED)]
+    for rotation in unfinished:
+        phase = rotation.phase.value if rotation.phase else "new"
+        if rotation.laggards:
+            step = "bring these nodes back, or delete their Nodes: the old keys stay until then"
+            yield ROTATIONS.warning(f"{rotation.name} ({phase}) waits for {', '.join(rotation.laggards[:_SHOWN])}", step)
+        elif facts.now - rotation.created > LONG:
+            yield ROTATIONS.warning(
+                f"{rotation.name} is {phase} since {rotation.created:%Y-%m-%d %H:%M} UTC", "`wirecrypt status`"
+            )
+    if not unfinished:
+        yield ROTATIONS.ok("no rotation is in progress")

@@ -1,0 +1,129 @@
+"""From what this machine shows to findings. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from wirecrypt.doctor.counters import COUNTERS
+from wirecrypt.doctor.facts import NodeFacts
+from wirecrypt.doctor.finding import Check, Finding
+from wirecrypt.doctor.marks import collisions
+from wirecrypt.kernel.guard import REASONS
+from wirecrypt.kernel.probe import Verdict
+
+ROOT: Final = Check("node", "privileges")
+KERNEL: Final = Check("node", "kernel")
+MARKS: Final = Check("node", "marks")
+FOREIGN: Final = Check("node", "foreign-ipsec")
+UNPRIVILEGED: Final = Check("node", "unprivileged-bpf")
+FORWARDING: Final = Check("node", "forwarding")
+STATS: Final = Check("node", "xfrm-counters")
+GUARD: Final = Check("node", "guard-counters")
+CHECKS: Final = (ROOT, KERNEL, MARKS, FOREIGN, UNPRIVILEGED, FORWARDING, STATS, GUARD)
+UNPRIVILEGED_BPF: Final = "kernel.unprivileged_bpf_disabled"
+FORWARD: Final = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
+_EITHER: Final = frozenset({"aes-256-gcm", "chacha20-poly1305"})
+_DROPS: Final = ("egress_", "ingress_", "events_lost")
+_SHOWN: Final = 5
+
+
+def inspect_node(facts: NodeFacts) -> list[Finding]:
+    """Return the findings, in the order of the checks."""
+    if not facts.root:
+        return [ROOT.unseen("not root", "run `wirecrypt doctor` as root on a node, or inside the agent's pod")]
+    parts = (_kernel, _marks, _foreign, _unprivileged, _forwarding, _stats, _guard)
+    return [finding for part in parts for finding in part(facts)]
+
+
+def _kernel(facts: NodeFacts) -> Iterator[Finding]:
+    step = "install the kernel's modules package, or a kernel of 5.19 or newer with ESP, clsact and BPF"
+    lacking = [f for f in facts.features if f.verdict is Verdict.NO]
+    one_cipher = {f.name for f in facts.features if f.verdict is Verdict.YES} & _EITHER
+    for feature in lacking:
+        sentence = f"Linux {facts.release} lacks {feature.name}: {feature.reason}"
+        enough = feature.name in _EITHER and one_cipher
+        yield KERNEL.warning(f"{sentence}; set `algorithm` to the other", step) if enough else KERNEL.error(sentence, step)
+    for feature in (f for f in facts.features if f.verdict is Verdict.UNKNOWN):
+        yield KERNEL.unseen(f"{feature.name}: {feature.reason}")
+    if facts.features and all(f.verdict is Verdict.YES for f in facts.features):
+        yield KERNEL.ok(f"Linux {facts.release} has {', '.join(f.name for f in facts.features)}")
+
+
+def _marks(facts: NodeFacts) -> Iterator[Finding]:
+    found = list(collisions(facts.mark_uses, facts.mask))
+    step = "set `mark.shift` in the configuration to 8 bits that nobody uses, or tell the other program to leave these alone"
+    for use, means_them in found[:_SHOWN]:
+        owner = f", probably of {use.owner}" if use.owner else ""
+        verb = "writes" if use.written & facts.mask else "compares"
+        sentence = f"a rule of {use.source}{owner} {verb} bits of our mark field 0x{facts.mask:08x}: {use.text}"
+        yield MARKS.error(sentence, step) if means_them else MARKS.warning(f"{sentence} (the whole mark)", step)
+    if len(found) > _SHOWN:
+        yield MARKS.warning(f"{len(found) - _SHOWN} more rules use bits of our mark field", step)
+    if "cilium_host" in facts.links:
+        sentence = "Cilium is here: its programs keep an identity in the upper 16 bits of marks, which no rule shows"
+        yield MARKS.warning(sentence, "check with `wirecrypt verify` that probes and pods get through; see the reference")
+    for source, why in sorted((s, w) for s, w in facts.unseen.items() if s.startswith("marks")):
+        yield MARKS.unseen(f"{source.removeprefix('marks ')}: {why}", "install the tool, or look there yourself")
+    if not found:
+        yield MARKS.ok(f"{len(facts.mark_uses)} rules use packet marks, none our field 0x{facts.mask:08x}")
+
+
+def _foreign(facts: NodeFacts) -> Iterator[Finding]:
+    if facts.foreign is None:
+        yield FOREIGN.unseen(facts.unseen.get("foreign", "unknown"))
+    elif facts.foreign:
+        shown = "; ".join(facts.foreign[:_SHOWN]) + (" …" if len(facts.foreign) > _SHOWN else "")
+        step = "fine if it is meant; its policies must not speak of pod prefixes or node addresses of the cluster"
+        yield FOREIGN.warning(f"{len(facts.foreign)} IPsec objects are not ours and stay untouched: {shown}", step)
+    else:
+        yield FOREIGN.ok("every IPsec state and policy here is ours")
+
+
+def _unprivileged(facts: NodeFacts) -> Iterator[Finding]:
+    value = facts.sysctls.get(UNPRIVILEGED_BPF)
+    if value is None:
+        yield UNPRIVILEGED.unseen(f"there is no {UNPRIVILEGED_BPF}")
+    elif value == 0:
+        step = f"`sysctl -w {UNPRIVILEGED_BPF}=1`"
+        yield UNPRIVILEGED.warning("any user may load eBPF programs, which makes attacks on the kernel's memory easier", step)
+    else:
+        yield UNPRIVILEGED.ok("only privileged users may load eBPF programs")
+
+
+def _forwarding(facts: NodeFacts) -> Iterator[Finding]:
+    off = [name for name in FORWARD if facts.sysctls.get(name) == 0]
+    for name in off:
+        step = f"`sysctl -w {name}=1`, unless the cluster has no pods of this family"
+        yield FORWARDING.warning(f"{name} is 0: packets to pods of this family are not forwarded", step)
+    if not off:
+        yield FORWARDING.ok("packets to pods are forwarded")
+
+
+def _stats(facts: NodeFacts) -> Iterator[Finding]:
+    if facts.stats is None:
+        yield STATS.unseen(facts.unseen.get("stats", "unknown"))
+        return
+    counted = {name: value for name, value in facts.stats.items() if value}
+    for name, value in sorted(counted.items()):
+        meaning = COUNTERS.get(name)
+        sentence = meaning.sentence if meaning else "This version does not know the counter."
+        step = meaning.next_step if meaning else "look it up in the kernel's xfrm_proc documentation"
+        yield STATS.warning(f"{name} {value}: {sentence}", step)
+    if not counted:
+        yield STATS.ok("no packet was dropped by IPsec")
+
+
+def _guard(facts: NodeFacts) -> Iterator[Finding]:
+    if facts.counters is None:
+        why = facts.unseen.get("counters")
+        yield GUARD.unseen(why) if why else GUARD.ok("the guard is not loaded: this node is not enabled, or not yet")
+        return
+    dropped = {name: value for name, value in facts.counters.items() if value and name.startswith(_DROPS)}
+    for name, value in sorted(dropped.items()):
+        yield GUARD.warning(f"{name} {value}: {REASONS[name].sentence}", REASONS[name].next_step)
+    in_clear = facts.counters.get("node_to_node", 0)
+    if in_clear:
+        yield GUARD.warning(f"node_to_node {in_clear}: {REASONS['node_to_node'].sentence}", REASONS["node_to_node"].next_step)
+    if not dropped:
+        yield GUARD.ok("the guard is loaded and has dropped nothing")

@@ -1,0 +1,56 @@
+"""What the agent and the controller must be allowed to do: compared with manifests/rbac-*.yaml by a test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from wirecrypt.model.objects import KEYS_NAMESPACE, SYSTEM_NAMESPACE
+
+AGENT: Final = "wirecrypt-agent"
+CONTROLLER: Final = "wirecrypt-controller"
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """One request that an account makes; *resource* may have a subresource, *name* "" means any."""
+
+    account: str
+    verb: str
+    group: str
+    resource: str
+    namespace: str = ""
+    name: str = ""
+
+    def __str__(self) -> str:
+        where = f" in {self.namespace}" if self.namespace else ""
+        return f"{self.account}: {self.verb} {self.resource}{'/' + self.name if self.name else ''}{where}"
+
+
+# account, group, resources, verbs, namespace, name
+_TABLE: Final = (
+    (AGENT, "wirecrypt.io", "nodepeers keyrotations", "get list watch", "", ""),
+    (AGENT, "wirecrypt.io", "encryptednodes", "get", "", ""),
+    (AGENT, "wirecrypt.io", "encryptednodes/status nodepeers/status", "patch", "", ""),
+    (AGENT, "", "nodes", "get list watch", "", ""),
+    (AGENT, "", "configmaps", "get list watch", SYSTEM_NAMESPACE, "wirecrypt-config"),
+    (AGENT, "", "secrets", "get", KEYS_NAMESPACE, ""),
+    (AGENT, "", "events", "create", "default", ""),
+    (CONTROLLER, "wirecrypt.io", "encryptednodes nodepeers", "get list watch create patch delete", "", ""),
+    (CONTROLLER, "wirecrypt.io", "keyrotations", "get list watch create patch", "", ""),
+    (CONTROLLER, "wirecrypt.io", "keyrotations/status", "patch", "", ""),
+    (CONTROLLER, "", "nodes", "get list watch", "", ""),
+    (CONTROLLER, "", "configmaps", "get list watch", SYSTEM_NAMESPACE, "wirecrypt-config"),
+    (CONTROLLER, "", "secrets", "get list watch create update delete", SYSTEM_NAMESPACE, ""),
+    (CONTROLLER, "", "secrets", "get list watch create update delete", KEYS_NAMESPACE, ""),
+    (CONTROLLER, "coordination.k8s.io", "leases", "create", SYSTEM_NAMESPACE, ""),
+    (CONTROLLER, "coordination.k8s.io", "leases", "get update", SYSTEM_NAMESPACE, "wirecrypt-controller"),
+    (CONTROLLER, "", "events", "create", "default", ""),
+)
+
+NEEDS: Final = tuple(
+    Need(account, verb, group, resource, namespace, name)
+    for account, group, resources, verbs, namespace, name in _TABLE
+    for resource in resources.split()
+    for verb in verbs.split()
+)
