@@ -1,0 +1,82 @@
+"""The process behind `wirecrypt lab up`: it holds a lab, plays its kubelets, and ends it on SIGTERM.
+
+Its standard output is read by the command that started it, one JSON object a line: `progress`, and at last `ready` or `error`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from dataclasses import asdict
+from typing import Any
+
+from wirecrypt.errors import WirecryptError
+from wirecrypt.lab import kernels
+from wirecrypt.lab.lab import Lab
+
+INTERVAL = 1.0  # seconds between looks at the workloads
+RECORD = "lab.json"
+
+
+def main() -> None:
+    """Start the lab that the JSON document on the command line describes, and stay."""
+    wanted = json.loads(sys.argv[1])
+    ending = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ending.set())
+    try:
+        esp = wanted.pop("require_esp", True)
+        kernel = kernels.find(wanted.pop("vehicle"), wanted.pop("kernel"), require_esp=esp)
+        with Lab.up(kernel=kernel, progress=lambda text: _tell(progress=text), **wanted) as lab:
+            (lab.folder / RECORD).write_text(json.dumps(_describe(lab)))
+            _tell(ready=lab.folder.name)
+            _detach()
+            _serve(lab, ending)
+    except WirecryptError as error:
+        _tell(error=str(error))
+        sys.exit(1)
+
+
+def _serve(lab: Lab, ending: threading.Event) -> None:
+    """Do as kubelets and controllers do; an error is logged and tried again."""
+    with (lab.folder / "kubelet.log").open("a", buffering=1) as log:
+        while not ending.wait(INTERVAL):
+            try:
+                for run in lab.kubelet.sync(restart=True):
+                    log.write(f"{time.time():.3f} started {run.name} on {run.node}\n")
+            except WirecryptError as error:
+                log.write(f"{time.time():.3f} {error}\n")
+
+
+def _describe(lab: Lab) -> dict[str, Any]:
+    kernel = lab.machine.build.kernel
+    return {
+        "name": lab.folder.name, "process": os.getpid(), "since": time.time(), "kernel": kernel.version if kernel else "",
+        "vehicle": kernel.vehicle if kernel else "",
+        "kubeconfig": str(lab.kubeconfig), "pods": [asdict(pod) for pod in lab.pods.values()],
+        "nodes": [
+            {"name": node.name, "addresses": [str(node.addresses.wire4.ip), str(node.addresses.wire6.ip)],
+             "podCIDRs": [str(node.addresses.pods4), str(node.addresses.pods6)]}
+            for node in lab.nodes.values()
+        ],
+    }  # fmt: skip
+
+
+def _tell(**values: str) -> None:
+    print(json.dumps(values), flush=True)  # noqa: T201  # read by the command that waits
+
+
+def _detach() -> None:
+    """Let go of the terminal or pipe of whoever started this."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""`python -m wirecrypt.lab.demo`: called by scripts/demo, which installs what is missing first."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from wirecrypt.errors import WirecryptError
+from wirecrypt.lab import kernels
+from wirecrypt.lab.demo import cluster, steps
+from wirecrypt.lab.demo.record import CAPTURE, RESULT, TIMELINE, Record
+from wirecrypt.lab.lab import Lab
+
+LEAST_NODES = 3
+
+
+@click.command()
+@click.option(
+    "--vehicle", type=click.Choice(kernels.VEHICLES), default="auto", show_default=True, help="What carries the nodes."
+)
+@click.option("--kernel", default="", help="Version of the user-mode kernel; the newest prebuilt one if not given.")
+@click.option("--nodes", type=click.IntRange(LEAST_NODES, 8), default=LEAST_NODES, show_default=True)
+@click.option("--keep", is_flag=True, help="Keep the lab's logs in DIR, also when all held.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("demo-out"), show_default=True)
+def demo(vehicle: str, kernel: str, nodes: int, keep: bool, out: Path) -> None:  # noqa: FBT001 - click's flags
+    """Show wirecrypt at work, and prove it: exit status 0 only if everything held."""
+    console = Console()
+    started = time.monotonic()
+
+    def say(text: str) -> None:
+        console.print(f"[bold]{time.monotonic() - started:6.1f} s[/]  {text}", highlight=False)
+
+    record = _fresh(out)
+    error = ""
+    try:
+        with Lab.up(nodes=nodes, kernel=kernels.find(vehicle, kernel), progress=say) as lab:
+            record.figures["lab_up_seconds"] = round(time.monotonic() - started, 1)
+            try:
+                say("kubectl apply -k manifests/, then a controller and an agent on every node")
+                cluster.deploy(lab)
+                record.figures["deployed_seconds"] = round(time.monotonic() - started, 1)
+                steps.run(lab, record, say)
+            except WirecryptError:
+                keep = True
+                raise
+            finally:
+                if keep or not record.held:
+                    _keep_logs(lab, out)
+    except WirecryptError as failure:
+        error = str(failure)
+    record.figures["total_seconds"] = round(time.monotonic() - started, 1)
+    record.write(error)
+    record.show(console)
+    if error:
+        console.print(f"[red]error:[/] {error}", highlight=False, markup=True)
+    console.print(f"evidence: {out / CAPTURE}, {out / TIMELINE}, {out / RESULT}", highlight=False)
+    sys.exit(0 if record.held and not error else 1)
+
+
+def _fresh(out: Path) -> Record:
+    out.mkdir(parents=True, exist_ok=True)
+    for name in (CAPTURE, TIMELINE, RESULT):
+        (out / name).unlink(missing_ok=True)
+    return Record(out)
+
+
+def _keep_logs(lab: Lab, out: Path) -> None:
+    """Copy what the programs wrote."""
+    folder = out / "logs"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for pod in lab.kubelet.pods():
+        (folder / f"{pod.node}-{pod.name}.log").write_text(pod.log())
+    (folder / "cluster.txt").write_text(cluster.summary(lab))
+
+
+if __name__ == "__main__":
+    demo()

@@ -1,0 +1,275 @@
+"""The demo's story, step by step; each step claims what it shows, with evidence."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from wirecrypt.lab.capture import Capture
+from wirecrypt.lab.demo import cluster
+from wirecrypt.lab.demo.record import CAPTURE, Record
+from wirecrypt.lab.demo.traffic import Load, Totals
+from wirecrypt.lab.judge import Observation
+from wirecrypt.lab.lab import Lab
+from wirecrypt.lab.waiting import until
+
+PAIR = ("node-1", "node-2")
+CHECK_SECONDS = 4
+
+
+@dataclass(slots=True)
+class Story:
+    """What the steps share: the lab, the record, the running capture, and times by the guest's clock."""
+
+    lab: Lab
+    record: Record
+    capture: Capture
+    say: Callable[[str], None]
+    times: dict[str, float] = field(default_factory=dict)
+    markers: list[bytes] = field(default_factory=list)
+    third_markers: list[bytes] = field(default_factory=list)
+
+    def addresses(self, node: str) -> tuple[str, str]:
+        """Return the node's addresses on the wire."""
+        place = self.lab.nodes[node].addresses
+        return str(place.wire4.ip), str(place.wire6.ip)
+
+    def pods(self, node: str) -> tuple[str, str]:
+        """Return the node's pod prefixes."""
+        place = self.lab.nodes[node].addresses
+        return str(place.pods4), str(place.pods6)
+
+    def load(self, name: str) -> Load:
+        """Return a load whose markers the capture will be searched for."""
+        return Load(self.lab, self.record, name)
+
+    def note(self, load: Load) -> None:
+        """Remember the load's markers."""
+        self.markers += load.markers
+        self.third_markers += load.third_markers
+
+
+def run(lab: Lab, record: Record, say: Callable[[str], None]) -> None:
+    """Tell the whole story in *lab*; what does not hold is a claim that did not hold, or a LabError."""
+    _introduce(lab, record)
+    with Capture.start(lab, record.folder / CAPTURE) as capture:
+        story = Story(lab, record, capture, say)
+        _plain(story)
+        _join(story)
+        _rotate(story)
+        _check(story)
+        _restart(story)
+        _leave(story)
+        observation = capture.observe()
+    _judge(story, observation)
+
+
+def _introduce(lab: Lab, record: Record) -> None:
+    for name, node in sorted(lab.nodes.items()):
+        record.event(lab.time(), "node", node=name, addresses=[str(node.addresses.wire4.ip), str(node.addresses.wire6.ip)])
+    for name, pod in sorted(lab.pods.items()):
+        record.event(lab.time(), "pod", node=name.split("/")[1], pod=name, addresses=[pod.ip4, pod.ip6])
+
+
+def _plain(story: Story) -> None:
+    """Nothing is labelled: the observer must be able to read everything, or it could not judge anything later."""
+    story.say("nothing is labelled: reading pod traffic off the wire")
+    with story.load("plain") as load:
+        until(lambda: _readable(story, load), what="the marker of every flow is readable on the wire", seconds=30, every=0.5)
+        totals = load.stop()
+    story.record.claim(
+        "without labels all is readable: the observer works", f"every marker found; {totals.text}", held=totals.whole
+    )
+    nothing = not _objects(story.lab)
+    story.record.claim("agents are idle without labels", "no state and no policy in any node", held=nothing)
+
+
+def _readable(story: Story, load: Load) -> bool:
+    seen = story.capture.observe()
+    return all(seen.marked(marker) for marker in (*load.markers, *load.third_markers))
+
+
+def _join(story: Story) -> None:
+    story.say("under load: kubectl label node node-1 node-2 wirecrypt.io/encryption=enabled")
+    with story.load("join") as load:
+        story.note(load)
+        started = story.lab.time()
+        for node in PAIR:
+            story.record.event(story.lab.time(), "labelled", node=node)
+        cluster.label(story.lab, *PAIR)
+        protected = cluster.wait_protected(story.lab, PAIR)
+        for node, at in protected.items():
+            story.record.event(at, "protected", node=node)
+        story.times["protected"] = max(protected.values())
+        took = story.times["protected"] - started
+        _more_packets(story, 3.0)
+        totals = load.stop()
+    story.record.figures["label_to_protected_seconds"] = round(took, 2)
+    story.record.claim("labelling two nodes under load loses nothing", totals.text, held=totals.whole)
+    story.say(f"protected after {took:.1f} s, {totals.lost} packets lost")
+
+
+def _more_packets(story: Story, seconds: float) -> None:
+    """Wait until the guest's clock is *seconds* further, with the load running."""
+    end = story.lab.time() + seconds
+    until(lambda: story.lab.time() >= end, what="the guest's clock moves", seconds=seconds * 10 + 30, every=0.1)
+
+
+def _rotate(story: Story) -> None:
+    story.say("under load: wirecrypt rotate --wait")
+    lab = story.lab
+    with story.load("rotation") as load:
+        story.note(load)
+        old = {n: cluster.spis(lab, n) for n in PAIR}
+        before = cluster.xfrm_errors(lab)
+        started = lab.time()
+        story.record.event(started, "rotating")
+        cluster.wirecrypt(lab, "rotate", "--wait", "--reason", "demo")
+        ended = lab.time()
+        story.record.event(ended, "rotated")
+        after = cluster.xfrm_errors(lab)
+        new = {n: cluster.spis(lab, n) for n in PAIR}
+        totals = load.stop()
+    moved = cluster.differences(before, after)
+    story.times["rotated"] = ended
+    story.record.figures["rotation_seconds"] = round(ended - started, 2)
+    story.record.figures["xfrm_stat_differences"] = moved
+    story.record.claim("a rotation under load loses nothing", f"{ended - started:.1f} s; {totals.text}", held=totals.whole)
+    story.record.claim(
+        "every xfrm_stat counter +0 on every node over the rotation", str(moved or "no counter moved"), held=not moved
+    )
+    fresh = all(new[n] and not new[n] & old[n] for n in PAIR)
+    story.record.claim("all SPIs are new", f"{_list(old['node-1'])} became {_list(new['node-1'])}", held=fresh)
+    story.say(f"rotated in {ended - started:.1f} s, {totals.lost} packets lost")
+
+
+def _check(story: Story) -> None:
+    story.say("wirecrypt verify, and the tcpdump check script on node-1")
+    lab = story.lab
+    with story.load("check") as load:
+        story.note(load)
+        verified = cluster.wirecrypt(lab, "verify", "--seconds", str(CHECK_SECONDS), check=False)
+        script = str(cluster.ROOT / "scripts/check-encryption.sh")
+        words = ["sh", script, "-i", "upl", "-s", str(CHECK_SECONDS)]
+        for prefix in story.pods("node-1"):
+            words += ["-l", prefix]
+        checked = lab.exec("node-1", [*words, *_remote(story, "node-2")], check=False)
+        third = lab.exec("node-1", [*words, *_remote(story, "node-3")], check=False)
+        totals = load.stop()
+    story.record.claim(
+        "wirecrypt verify finds every pair protected", _last(verified.stdout + verified.stderr), held=verified.returncode == 0
+    )
+    story.record.claim(
+        "the check script sees ESP and no cleartext to node-2", f"exit {checked.status}", held=checked.status == 0
+    )
+    story.record.claim("the same script finds the cleartext to node-3", f"exit {third.status}", held=third.status == 1)
+    story.record.claim("nothing was lost meanwhile", totals.text, held=totals.whole)
+    (story.record.folder / "verify.txt").write_text(verified.stdout + verified.stderr)
+    (story.record.folder / "check-encryption.txt").write_text(checked.stdout + checked.stderr + third.stdout + third.stderr)
+
+
+def _remote(story: Story, node: str) -> list[str]:
+    return [word for prefix in story.pods(node) for word in ("-r", prefix)]
+
+
+def _restart(story: Story) -> None:
+    story.say("kill -9 the agent of node-1, and start it again")
+    lab = story.lab
+    with story.load("restart") as load:
+        story.note(load)
+        before = {n: cluster.spis(lab, n) for n in PAIR}
+        agent = lab.kubelet.pod("wirecrypt-agent", "node-1")
+        agent.kill()
+        _more_packets(story, 2.0)
+        started = time.monotonic()
+        agent.restart()
+        _more_packets(story, 5.0)
+        until(lambda: cluster.is_protected(lab, "node-1", 1), what="node-1 is protected", seconds=cluster.PROTECTED)
+        story.record.figures["agent_restart_seconds"] = round(time.monotonic() - started, 2)
+        story.record.figures["agent_rss_kilobytes"] = _resident(lab, agent.process.pid)
+        after = {n: cluster.spis(lab, n) for n in PAIR}
+        totals = load.stop()
+    story.record.claim("kill -9 of an agent and its restart lose nothing", totals.text, held=totals.whole)
+    story.record.claim("the restarted agent adopts: the same SAs", f"{_list(after['node-1'])}", held=before == after)
+
+
+def _leave(story: Story) -> None:
+    story.say("under load: the label is taken off again")
+    lab = story.lab
+    with story.load("leave") as load:
+        story.note(load)
+        story.times["unlabelled"] = lab.time()
+        for node in PAIR:
+            story.record.event(story.times["unlabelled"], "unlabelled", node=node)
+        cluster.unlabel(lab, *PAIR)
+        cluster.wait_removed(lab, PAIR)
+        until(lambda: not _objects(lab), what="every node is without kernel objects", seconds=cluster.REMOVED, every=0.3)
+        removed = lab.time()
+        _more_packets(story, 2.0)
+        seen = story.capture.observe().between(removed)
+        readable = sum(1 for m in load.markers if seen.marked(m))
+        totals = load.stop()
+    story.record.figures["unlabel_seconds"] = round(removed - story.times["unlabelled"], 2)
+    story.record.claim("taking the label off under load loses nothing", totals.text, held=totals.whole)
+    story.record.claim(
+        "afterwards no kernel object is left and traffic is readable again",
+        f"no state and no policy in any node, {readable} of {len(load.markers)} flows readable",
+        held=not _objects(lab) and readable == len(load.markers),
+    )
+
+
+def _objects(lab: Lab) -> list[str]:
+    """Return the nodes that have a state or a policy."""
+    return [n for n in lab.nodes if cluster.spis(lab, n) or lab.exec(n, ["ip", "xfrm", "policy"]).stdout.strip()]
+
+
+def _judge(story: Story, seen: Observation) -> None:
+    """Judge the wire: between the two, nothing readable from *protected* to *unlabelled*."""
+    story.say("judging the capture")
+    window = seen.between(story.times["protected"], story.times["unlabelled"])
+    clear = window.cleartext(story.pods("node-1"), story.pods("node-2"))
+    marked = sum(sum(window.marked(m).values()) for m in story.markers)
+    ends = [set(story.addresses(n)) for n in PAIR]
+    esp = {
+        k: v
+        for k, v in window.esp().items()
+        if ({k[0]} & ends[0] and {k[1]} & ends[1]) or ({k[0]} & ends[1] and {k[1]} & ends[0])
+    }
+    third = sum(sum(window.marked(m).values()) for m in story.third_markers)
+    story.record.figures |= _wire_figures(window, esp, clear)
+    story.record.claim(
+        "on the wire: no cleartext between the two nodes' pods while protected",
+        f"{len(clear)} cleartext packets, {marked} markers, {sum(esp.values())} ESP packets by {len(esp)} SAs",
+        held=not clear and not marked and bool(esp),
+    )
+    story.record.claim("the third node's traffic stayed readable", f"{third} packets with a marker", held=third > 0)
+
+
+def _wire_figures(window: Observation, esp: dict[tuple[str, str, int], int], clear: list[Any]) -> dict[str, Any]:
+    return {
+        "wire_frames_judged": len(window.frames),
+        "wire_esp_packets": sum(esp.values()),
+        "wire_sas": len(esp),
+        "wire_cleartext_packets": len(clear),
+    }
+
+
+def _resident(lab: Lab, pid: int) -> int:
+    for line in lab.exec("guest", ["cat", f"/proc/{pid}/status"]).stdout.splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1])
+    return 0
+
+
+def _list(numbers: set[str]) -> str:
+    return ", ".join(sorted(numbers)) or "none"
+
+
+def _last(text: str) -> str:
+    lines = [line for line in text.strip().splitlines() if line.strip()]
+    return lines[-1] if lines else "no output"
+
+
+__all__ = ["Story", "Totals", "run"]

@@ -1,0 +1,117 @@
+"""The load under which everything happens: numbered UDP at 1,000 packets/s and TCP streams, both ways, IPv4 and IPv6."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from wirecrypt.lab.demo.record import Record
+from wirecrypt.lab.flows import Result, Tcp, Udp
+from wirecrypt.lab.lab import Lab
+
+RATE = 1000  # packets a second, each way
+RATE6 = 100
+STREAM = 100_000  # bytes a second of a TCP stream
+SLOW = 50
+
+
+@dataclass(slots=True)
+class Load:
+    """Flows between the first two nodes' pods, and slow ones to and from the third."""
+
+    lab: Lab
+    record: Record
+    name: str
+    part: float = 1.0  # of the rates: a guest with one slow CPU carries less
+    pair: list[Udp | Tcp] = field(default_factory=list)
+    third: list[Udp] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        a, b = "pod/node-1/a", "pod/node-2/a"
+        self.record.event(self.lab.time(), "load-start", load=self.name)
+        for source, target in ((a, b), (b, a)):
+            self.pair.append(Udp.start(self.lab, source, target, rate=round(RATE * self.part)))
+            self.pair.append(Udp.start(self.lab, source, target, rate=round(RATE6 * self.part), family=6))
+            self.pair.append(Tcp.start(self.lab, source, target, rate=round(STREAM * self.part)))
+        for source, target in (("pod/node-1/b", "pod/node-3/a"), ("pod/node-3/b", "pod/node-2/b")):
+            self.third.append(Udp.start(self.lab, source, target, rate=SLOW))
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for flow in (*self.pair, *self.third):
+            flow.__exit__(*exc)
+
+    def stop(self) -> Totals:
+        """End the load and return its totals."""
+        totals = Totals()
+        for flow in (*self.pair, *self.third):
+            totals.add(flow, flow.stop())
+        self.record.event(
+            self.lab.time(), "load-end", load=self.name, sent=totals.sent, received=totals.received, lost=totals.lost
+        )
+        self.record.figures[f"load {self.name}"] = totals.figures
+        return totals
+
+    @property
+    def markers(self) -> list[bytes]:
+        """What is readable on the wire of the pair's traffic while it is not encrypted."""
+        return [flow.marker.encode() for flow in self.pair]
+
+    @property
+    def third_markers(self) -> list[bytes]:
+        """The same of the third node's traffic."""
+        return [flow.marker.encode() for flow in self.third]
+
+
+@dataclass(slots=True)
+class Totals:
+    """Sums over a load's flows: UDP packets, TCP bytes, retransmissions, the longest silence."""
+
+    sent: int = 0
+    received: int = 0
+    stream_bytes: int = 0
+    stream_missing: int = 0
+    retransmissions: int = 0
+    longest_gap: float = 0.0
+
+    def add(self, flow: Udp | Tcp, result: Result) -> None:
+        """Add one flow."""
+        self.longest_gap = max(self.longest_gap, result.longest_gap)
+        if isinstance(flow, Tcp):
+            self.stream_bytes += result.received
+            self.stream_missing += result.lost
+            self.retransmissions += result.retransmissions
+        else:
+            self.sent += result.sent
+            self.received += result.received
+
+    @property
+    def lost(self) -> int:
+        """Packets that did not arrive."""
+        return self.sent - self.received
+
+    @property
+    def whole(self) -> bool:
+        """Say whether nothing is missing."""
+        return self.lost == 0 and self.stream_missing == 0 and self.received > 0 and self.stream_bytes > 0
+
+    @property
+    def text(self) -> str:
+        """Return the totals in words."""
+        return (
+            f"{self.sent} UDP packets sent, {self.lost} lost; {self.stream_bytes / 1e6:.1f} MB of TCP, "
+            f"{self.stream_missing} bytes missing, {self.retransmissions} retransmissions"
+        )
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """Return the totals as JSON."""
+        return {
+            "sent": self.sent,
+            "received": self.received,
+            "lost": self.lost,
+            "tcp_bytes": self.stream_bytes,
+            "tcp_missing": self.stream_missing,
+            "tcp_retransmissions": self.retransmissions,
+            "longest_gap_seconds": round(self.longest_gap, 4),
+        }

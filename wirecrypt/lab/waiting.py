@@ -1,0 +1,35 @@
+"""Wait for a condition with a deadline, never for a time."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+from wirecrypt.errors import LabError, WirecryptError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+
+def until(
+    probe: Callable[[], T], *, what: str, seconds: float, ignore: type[WirecryptError] | None = None, every: float = 0.05,
+) -> T:  # fmt: skip
+    """Call *probe* until it gives something true, and return that.
+
+    An error of the type *ignore* counts as not yet. LabError, which tells the last such error, after *seconds*.
+    """
+    end = time.monotonic() + seconds
+    last = ""
+    while True:
+        try:
+            if found := probe():
+                return found
+        except WirecryptError as error:
+            if ignore is None or not isinstance(error, ignore):
+                raise
+            last = str(error)
+        if time.monotonic() > end:
+            raise LabError(f"waited {seconds:.0f} s in vain", what=what, answer=last)
+        time.sleep(every)
