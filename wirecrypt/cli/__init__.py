@@ -1,0 +1,1 @@
+"""Verbs for people and CI; the only place that wires adapters and loops together."""

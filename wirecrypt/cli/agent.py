@@ -1,0 +1,134 @@
+"""`wirecrypt agent run` and `wirecrypt agent prepare`: the DaemonSet's containers."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Self
+
+import click
+
+from wirecrypt import __version__, logs
+from wirecrypt.agent.agent import Agent
+from wirecrypt.agent.datapath import Datapath
+from wirecrypt.agent.guarding import GuardKeeper
+from wirecrypt.agent.inspecting import Eyes, Inspector
+from wirecrypt.agent.keeper import Keeper
+from wirecrypt.agent.parts import PairsOnDisk, Parts, boot_id
+from wirecrypt.agent.prepare import compile_ahead
+from wirecrypt.agent.prepare import prepare as prepare_node
+from wirecrypt.agent.runner import Runner
+from wirecrypt.agent.service import Service
+from wirecrypt.agent.statefile import BLOCKLIST_PATH, STATE_PATH, load_blocklist, open_state
+from wirecrypt.cluster.agent import AgentCluster
+from wirecrypt.cluster.api import Api
+from wirecrypt.cluster.informers import Informers
+from wirecrypt.kernel.capture import Wire
+from wirecrypt.kernel.control import KernelControlChannel
+from wirecrypt.kernel.events import ExpireEvents, LinkEvents
+from wirecrypt.kernel.frames import Tunnels
+from wirecrypt.kernel.guard import KernelGuard
+from wirecrypt.kernel.links import KernelLinks
+from wirecrypt.kernel.xfrm import KernelXfrm
+from wirecrypt.model.xfrm import Address, SaKey
+from wirecrypt.settings import Settings
+
+BPFFS = Path("/sys/fs/bpf")
+
+
+@click.group()
+def agent() -> None:
+    """Run or prepare what runs on every node (started by the DaemonSet, not by hand)."""
+
+
+@agent.command()
+@click.option("--blocklist", type=click.Path(path_type=Path), default=BLOCKLIST_PATH, show_default=True)
+@click.option("--bpffs", type=click.Path(path_type=Path), default=BPFFS, show_default=True)
+@click.option("--log-format", type=click.Choice(["auto", "json", "console"]), default="auto", show_default=True)
+def prepare(blocklist: Path, bpffs: Path, log_format: str) -> None:
+    """Block the pairs that are on disk, after a boot and before the agent runs; then compile what a label will need."""
+    logs.setup("info", log_format)
+    guard = KernelGuard(bpffs)
+    with KernelXfrm() as xfrm:
+        prepare_node(load_blocklist(blocklist), Datapath(xfrm, guard), GuardKeeper(guard, KernelLinks()), Settings())
+    compile_ahead(guard.compile_ahead)
+
+
+@agent.command()
+@click.option("--node", envvar="NODE_NAME", required=True, help="Name of this Node; in the DaemonSet from the downward API.")
+@click.option("--state", type=click.Path(path_type=Path), default=STATE_PATH, show_default=True, help="On tmpfs: holds keys.")
+@click.option("--blocklist", type=click.Path(path_type=Path), default=BLOCKLIST_PATH, show_default=True)
+@click.option("--bpffs", type=click.Path(path_type=Path), default=BPFFS, show_default=True)
+@click.option("--kubeconfig", type=click.Path(path_type=Path), default=None, help="Only outside a pod.")
+@click.option("--log-format", type=click.Choice(["auto", "json", "console"]), default="auto", show_default=True)
+def run(  # noqa: PLR0913 - one argument an option
+    node: str, state: Path, blocklist: Path, bpffs: Path, kubeconfig: Path | None, log_format: str
+) -> None:
+    """Encrypt this node's pod traffic, as the cluster says, until SIGTERM. Stopping touches no packet."""
+    logs.setup("info", log_format)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core would hold keys
+    api = Api.connect(kubeconfig)
+    cluster, informers = AgentCluster(api), Informers(api)
+    guard = KernelGuard(bpffs)
+    channel = KernelControlChannel()
+    with open_state(state) as store, KernelXfrm() as xfrm, _KernelEvents() as events:
+        booted = boot_id()
+        parts = Parts(
+            node=node,
+            copies=informers,
+            cluster=cluster,
+            xfrm=xfrm,
+            channel=channel,
+            datapath=Datapath(xfrm, guard),
+            guarding=GuardKeeper(guard, KernelLinks()),
+            keeper=Keeper(store, cluster, booted),
+            pairs_on_disk=PairsOnDisk(blocklist),
+            boot_id=booted,
+            versions=(("agent", __version__), ("kernel", platform.release())),
+        )
+        decider = Agent(parts)
+        runner = Runner(decider, informers, events, channel)
+        eyes = Eyes(xfrm=KernelXfrm, guard=guard, wire=_wire)
+        inspector = Inspector(node, decider.window, eyes, runner.wake)
+        service = Service(inspector, decider.window, eyes, lambda: xfrm.writes + guard.writes)
+        runner.passed = service.passed
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: runner.stop())
+        try:
+            runner.run()
+        finally:
+            service.close()
+
+
+def _wire(links: Sequence[str], settings: Settings, relevant: Callable[[Address, Address], bool]) -> Wire:
+    return Wire(links, Tunnels(settings.vxlan_ports, settings.geneve_ports), relevant)
+
+
+class _KernelEvents:
+    """Expired SAs and changed links as one source."""
+
+    def __init__(self) -> None:
+        self._expire = ExpireEvents()
+        self._links = LinkEvents()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._expire.close()
+        self._links.close()
+
+    def files(self) -> list[int]:
+        """Return both descriptors."""
+        return [self._expire.fileno(), self._links.fileno()]
+
+    def expired(self) -> list[SaKey]:
+        """Return SAs that reached a limit."""
+        return [e.key for e in self._expire.read()]
+
+    def links_changed(self) -> bool:
+        """Say whether links, addresses or routes changed."""
+        return self._links.read()

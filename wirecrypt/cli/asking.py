@@ -1,0 +1,67 @@
+"""How verbs ask agents: through the API server from anywhere, or this node's own; those that do not answer are named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from wirecrypt.cli.tools import context, kubeconfig
+from wirecrypt.cluster.proxy import Agents, ask_local
+from wirecrypt.errors import ClusterError, InputError, WirecryptError
+from wirecrypt.model.facts import NodeFacts, NodePlan, decode
+from wirecrypt.verify import Silent
+
+_AT_ONCE: Final = 16
+
+Facts = TypeVar("Facts", NodeFacts, NodePlan)
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What was asked: *enabled* nodes by name, those the person *chose* (all without a choice), answers by node."""
+
+    enabled: tuple[str, ...]
+    chosen: frozenset[str]
+    facts: Mapping[str, Any]
+
+
+def ask_all(kind: type[Facts], page: str, query: Mapping[str, object], chosen: Sequence[str], *, peers: bool) -> Answers:
+    """Ask the agents of the enabled nodes at once; with a choice its nodes, and their *peers* if wanted.
+
+    Raises `InputError` for a chosen node that is not enabled, `ClusterError` when the API server does not answer.
+    """
+    agents = Agents.connect(kubeconfig(), context())
+    enabled = tuple(peer.name for peer in agents.enabled())
+    for name in chosen:
+        if name not in enabled:
+            answer = agents.malformed().get(name, "it is not enabled, or the cluster has none of this name")
+            raise InputError("find the node", what=name, answer=answer, hint="`wirecrypt status` lists them")
+    asked = enabled if peers or not chosen else tuple(dict.fromkeys(chosen))
+    pods, port = agents.pods(), agents.port()
+
+    def one(node: str) -> Facts | Silent:
+        if node not in pods:
+            return Silent(node, "no pod of the agent on this node: see the DaemonSet in wirecrypt-system")
+        if not port:
+            return Silent(node, "metrics.port is off in the configuration: run it on the node with --local --port")
+        return _asked(kind, node, lambda: agents.ask(pods[node], port, page, query))
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        answers = dict(zip(asked, pool.map(one, asked), strict=True))
+    return Answers(enabled, frozenset(chosen or enabled), answers)
+
+
+def ask_here(kind: type[Facts], page: str, query: Mapping[str, object], port: int) -> Facts:
+    """Ask this node's own agent; raises `ClusterError` when it does not answer."""
+    return decode(kind, ask_local(port, page, query), f"127.0.0.1:{port}/{page}")
+
+
+def _asked(kind: type[Facts], node: str, ask: Callable[[], Any]) -> Facts | Silent:
+    try:
+        return decode(kind, ask(), f"agent of {node}")
+    except ClusterError as error:
+        return Silent(node, error.answer or str(error))
+    except WirecryptError as error:
+        return Silent(node, str(error))

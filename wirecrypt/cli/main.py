@@ -1,0 +1,110 @@
+"""The command `wirecrypt`: its verbs are loaded when they are used, so that the agent carries none of the others."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import IO, Any, Final
+
+import click
+
+from wirecrypt import __version__
+from wirecrypt.cli.tools import EXIT_TITLE, INTERRUPTED, clean, connecting, exits, formatted
+from wirecrypt.errors import InputError, WirecryptError
+
+VERBS: Final = {
+    "agent": ("wirecrypt.cli.agent:agent", "What runs on every node (the DaemonSet starts it)."),
+    "controller": ("wirecrypt.cli.controller:controller", "What turns labels into keys (the Deployment starts it)."),
+    "disable": ("wirecrypt.cli.nodes:disable", "Take nodes out of encryption."),
+    "doctor": ("wirecrypt.cli.doctor:doctor", "Find what is wrong with the cluster or this node, and the next step."),
+    "enable": ("wirecrypt.cli.nodes:enable", "Encrypt the pod traffic between nodes."),
+    "lab": ("wirecrypt.cli.lab:lab", "Run a small cluster on this machine, to try things out."),
+    "plan": ("wirecrypt.cli.plan:plan", "Show what the agent of this node would change, and why."),
+    "rotate": ("wirecrypt.cli.rotate:rotate", "Give all enabled nodes new keys, without loss."),
+    "spi": ("wirecrypt.cli.spi:spi", "Say whose an SPI is."),
+    "status": ("wirecrypt.cli.status:status", "Show how far each node is, and the rotations in progress."),
+    "verify": ("wirecrypt.cli.verify:verify", "Check on the wire that traffic is encrypted."),
+}
+EXITS: Final = {
+    0: "done, or the answer is yes",
+    1: "the API server or the kernel refused, or the answer is no",
+    2: "wrong usage or input: nothing was changed",
+    3: "--wait: the time is over; what was asked for goes on",
+    130: "interrupted; what was asked for goes on",
+}
+
+
+class Refusal(click.ClickException):
+    """An error of ours as the last line on standard error."""
+
+    def __init__(self, error: WirecryptError) -> None:
+        super().__init__(clean(str(error)))
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the line."""
+        click.echo(f"error: {self.message}", file=file, err=file is None)
+
+
+class InputRefusal(Refusal):
+    """A `Refusal` of input: nothing was changed."""
+
+    exit_code = 2
+
+
+class Verbs(click.Group):
+    """A group whose commands are imported on first use, and whose errors are one line each."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's
+        """Return all verbs."""
+        return sorted(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's
+        """Return the verb's command, None when there is no such verb."""
+        if cmd_name not in VERBS:
+            return None
+        module, _, attribute = VERBS[cmd_name][0].partition(":")
+        command = getattr(importlib.import_module(module), attribute)
+        return command if isinstance(command, click.Command) else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
+        """Write the verbs with their short help, without importing them."""
+        with formatter.section("Verbs"):
+            formatter.write_dl([(verb, text) for verb, (_, text) in sorted(VERBS.items())])
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's
+        """Run the verb; a `WirecryptError` becomes a `Refusal`, Ctrl-C exit code 130."""
+        try:
+            return super().invoke(ctx)
+        except WirecryptError as error:
+            raise (InputRefusal if isinstance(error, InputError) else Refusal)(error) from error
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            return ctx.exit(INTERRUPTED)
+
+
+@click.group(
+    cls=Verbs,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=exits(EXITS).replace(EXIT_TITLE, "Exit codes of all verbs (those of one verb alone are in its own help):"),
+)
+@click.version_option(__version__, prog_name="wirecrypt")
+@connecting
+@formatted
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """Encrypt all pod traffic between Kubernetes nodes with the kernel's own IPsec.
+
+    Without a verb: status.
+    """
+    if ctx.invoked_subcommand is None:
+        status = cli.get_command(ctx, "status")
+        if status is not None:
+            ctx.invoke(status)
+
+
+def main() -> None:
+    """Run the command line, called `wirecrypt` or, as a plugin, `kubectl wirecrypt`."""
+    plugin = Path(sys.argv[0]).name.startswith("kubectl-")
+    cli.main(prog_name="kubectl wirecrypt" if plugin else "wirecrypt")

@@ -1,0 +1,166 @@
+"""`wirecrypt rotate`: ask for new keys everywhere, watch them come, or take the request back while it may be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import click
+from rich.live import Live
+
+from wirecrypt.cli.output import console, emit, grouped, say
+from wirecrypt.cli.tools import INTERRUPTED, TIMED_OUT, Duration, People, clean, connecting, exits, formatted, people, tools
+from wirecrypt.cli.view import laggards, rotation_document, why
+from wirecrypt.cli.waiting import EVERY
+from wirecrypt.errors import ClusterError, InputError, NotFound, Unreachable
+from wirecrypt.model.objects import EncryptedNode, KeyRotation, Phase
+from wirecrypt.rotation.cluster import FINISHED, current
+
+_LONGEST: Final = 256
+_REFUSED: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """How far a rotation is: the object as last read, the nodes, and the trouble in reading them."""
+
+    rotation: KeyRotation
+    nodes: Sequence[EncryptedNode] = ()
+    trouble: str = ""
+
+    def lines(self) -> list[str]:
+        """Return the stand in lines."""
+        r = self.rotation
+        phase = r.phase.value if r.phase else "New"
+        epochs = f", epoch {r.from_epoch} to {r.to_epoch}" if r.to_epoch else ""
+        head = f"{r.name}: {phase}{epochs}, {r.nodes_done} of {r.nodes_total} nodes done; {why(r)}"
+        late = [f"  laggard {name}: {reason}" for name, reason in laggards(r, {e.name: e for e in self.nodes})]
+        return [clean(line) for line in (head, *late, self.trouble) if line]
+
+
+@click.command(
+    epilog=exits(
+        {
+            0: "asked for (with --wait: complete; with --abort: will be aborted, with --wait: is)",
+            1: "the API server refused (an abort that comes too late, too); --wait: it was aborted or deleted",
+            2: "wrong usage",
+            3: "--wait: the time is over; the rotation goes on",
+            130: "--wait: interrupted; the rotation goes on",
+        }
+    )
+)
+@click.option("--wait", is_flag=True, help="Show the progress, and return when it is finished.")
+@click.option("--abort", is_flag=True, help="Abort the running rotation; possible only while keys are distributed.")
+@click.option("--timeout", type=Duration(), default="15m", show_default=True, help="How long --wait waits.")
+@click.option("--reason", default="asked for by hand", show_default=True, help="Written into the KeyRotation.")
+@connecting
+@formatted
+def rotate(timeout: float, reason: str, *, wait: bool, abort: bool) -> None:
+    """Give all enabled nodes new keys, without loss: creates a KeyRotation, which the controller carries out.
+
+    When one is running, the new one is queued behind it. Ctrl-C during --wait leaves the rotation running.
+    """
+    if not 0 < len(reason) <= _LONGEST:
+        raise InputError("ask for a rotation", what="--reason", answer=f"not 1 to {_LONGEST} characters", hint="shorten it")
+    cluster = people()
+    rotation = _abort(cluster) if abort else _request(cluster, reason)
+    if not wait:
+        emit(_document(Stand(rotation)), list)
+        return
+    stand = _watch(cluster, rotation, timeout)
+    emit(_document(stand), list)
+    code = _verdict(stand, wanted=Phase.ABORTED if abort else Phase.COMPLETE)
+    if code:
+        raise click.exceptions.Exit(code)
+
+
+def _request(cluster: People, reason: str) -> KeyRotation:
+    running = current(cluster.rotations())
+    made = cluster.request_rotation(reason)
+    say(f"keyrotation/{made.name} created")
+    if running is not None:
+        phase = running.phase.value if running.phase else "New"
+        say(f"queued: {running.name} is running ({phase}, {running.nodes_done} of {running.nodes_total} nodes done)")
+    return made
+
+
+def _abort(cluster: People) -> KeyRotation:
+    running = current(cluster.rotations())
+    if running is None:
+        raise NotFound("abort the rotation", answer="none is running", hint="`wirecrypt status` shows what is going on")
+    cluster.abort(running)
+    say(f"keyrotation/{running.name} will be aborted")
+    return running
+
+
+def _watch(cluster: People, rotation: KeyRotation, seconds: float) -> Stand:
+    """Show the progress until the rotation is finished or *seconds* are over; Ctrl-C ends the showing alone."""
+    try:
+        terminal = console(err=True)
+        if not terminal.is_terminal:
+            return _follow(cluster, rotation, seconds, _teller())
+        with Live(console=terminal, auto_refresh=False) as live:
+            return _follow(cluster, rotation, seconds, lambda lines: live.update(grouped(lines), refresh=True))
+    except KeyboardInterrupt:
+        hint = "`wirecrypt status` shows it, `wirecrypt rotate --abort` ends it while keys are distributed"
+        click.echo(f"interrupted: {rotation.name} goes on; {hint}", err=True)
+        raise click.exceptions.Exit(INTERRUPTED) from None
+
+
+def _teller() -> Callable[[list[str]], None]:
+    """Return what prints each line once it is new."""
+    told: set[str] = set()
+
+    def tell(lines: list[str]) -> None:
+        for line in lines:
+            if line not in told:
+                click.echo(line, err=True)
+        told.clear()
+        told.update(lines)
+
+    return tell
+
+
+def _follow(cluster: People, rotation: KeyRotation, seconds: float, show: Callable[[list[str]], None]) -> Stand:
+    clock = tools()
+    end = clock.monotonic() + seconds
+    stand = Stand(rotation)
+    while True:
+        stand = _look(cluster, stand)
+        show(stand.lines())
+        if stand.rotation.phase in FINISHED or clock.monotonic() >= end:
+            return stand
+        clock.sleep(EVERY)
+
+
+def _look(cluster: People, before: Stand) -> Stand:
+    """Return how far the rotation is now; an API server that does not answer is trouble and no end."""
+    name = before.rotation.name
+    try:
+        now, nodes = cluster.rotation(name), cluster.encrypted_nodes()
+    except Unreachable as error:
+        return Stand(before.rotation, before.nodes, f"the API server does not answer, trying on: {error.answer}")
+    if now is None:
+        answer = "it was deleted before it was finished"
+        raise NotFound("follow the rotation", what=f"KeyRotation {name}", answer=answer, hint="`wirecrypt rotate` asks again")
+    return Stand(now, nodes)
+
+
+def _verdict(stand: Stand, *, wanted: Phase) -> int:
+    phase = stand.rotation.phase
+    if phase is wanted:
+        return 0
+    if phase not in FINISHED:
+        click.echo(f"not finished in time; {stand.rotation.name} goes on, `wirecrypt status` shows it", err=True)
+        return TIMED_OUT
+    raise ClusterError(
+        "wait for the rotation",
+        what=f"KeyRotation {stand.rotation.name}",
+        answer=f"it is {phase.value if phase else 'New'}: {why(stand.rotation)}",
+        hint="`wirecrypt rotate` asks for another",
+    )
+
+
+def _document(stand: Stand) -> dict[str, object]:
+    return rotation_document(stand.rotation, {e.name: e for e in stand.nodes})
