@@ -1,0 +1,287 @@
+"""A real API server for a test session: etcd and kube-apiserver on loopback, our manifests applied with kubectl.
+
+There are no machines: Nodes are objects, pods of the agent are bound to them, and tokens are asked for as their kubelets do.
+"""
+
+# ruff: noqa: ANN401 - JSON and answers of any kind
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wirecrypt.cluster import paths
+from wirecrypt.cluster.agent import AgentCluster
+from wirecrypt.cluster.api import Api
+from wirecrypt.errors import ClusterError, Forbidden, NotFound
+from wirecrypt.model.objects import CANARY, LABEL, SYSTEM_NAMESPACE
+
+ROOT = Path(__file__).resolve().parents[2]
+NODES = ("a", "b", "c", "d")
+TOKENS = f"/api/v1/namespaces/{SYSTEM_NAMESPACE}/serviceaccounts/wirecrypt-agent/token"
+PODS = f"/api/v1/namespaces/{SYSTEM_NAMESPACE}/pods"
+WAIT_SECONDS = 30.0
+
+
+def wait(until: Callable[[], Any], what: str) -> Any:
+    """Return the first true answer of *until*, asked again and again; fails with *what* after half a minute."""
+    end = time.monotonic() + WAIT_SECONDS
+    while time.monotonic() < end:
+        if answer := until():
+            return answer
+        time.sleep(0.02)
+    return pytest.fail(f"not within {WAIT_SECONDS:.0f} s: {what}")
+
+
+def binaries() -> Path:
+    """Return the folder with etcd, kube-apiserver and kubectl."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    for folder in (Path(os.environ.get("KUBEBUILDER_ASSETS", "/nowhere")), cache / "wirecrypt/kube/bin"):
+        if (folder / "kube-apiserver").exists():
+            return folder
+    return pytest.fail("no kube-apiserver: run scripts/build-kube")
+
+
+@dataclass
+class Server:
+    """The API server: *admin* may do everything but what admission refuses."""
+
+    folder: Path
+    url: str
+    processes: list[subprocess.Popen[bytes]]
+    admin: Api = field(init=False)
+
+    def kubeconfig(self, token: str) -> Path:
+        """Return a kubeconfig for the bearer of *token*."""
+        path = self.folder / f"kubeconfig-{abs(hash(token))}"
+        cluster = {"server": self.url, "certificate-authority": str(self.folder / "certs/apiserver.crt")}
+        document = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "x",
+            "clusters": [{"name": "x", "cluster": cluster}],
+            "users": [{"name": "x", "user": {"token": token}}],
+            "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
+        }
+        path.write_text(json.dumps(document))
+        return path
+
+    def api(self, token: str) -> Api:
+        """Return the API as the bearer of *token* sees it."""
+        return Api.connect(self.kubeconfig(token))
+
+    def wait(self, until: Callable[[], Any], what: str) -> Any:
+        """Return the first true answer of *until*; fails with *what* after half a minute."""
+        return wait(until, what)
+
+    def agent(self, node: str) -> Agent:
+        """Return the identity of the agent on *node*."""
+        return Agent.on(self, node)
+
+    def token(self, node: str, pod: str, uid: str) -> str:
+        """Return a token of the agent's account for a pod, as the kubelet of *node* asks for it."""
+        return bound_token(self, node, pod, uid)
+
+    def controller(self) -> Api:
+        """Return the API as the controller sees it."""
+        path = f"/api/v1/namespaces/{SYSTEM_NAMESPACE}/serviceaccounts/wirecrypt-controller/token"
+        return self.api(str(self.admin.create(path, {"spec": {}})["status"]["token"]))
+
+    def node(self, name: str, *, label: str | None = None, **claims: Any) -> dict[str, Any]:
+        """Create a Node that is Ready, with an address and a prefix of its own unless *claims* say otherwise."""
+        return make_node(self.admin, name, label=label, **claims)
+
+    def label(self, name: str, label: str | None) -> None:
+        """Set or remove the label of a Node."""
+        self.admin.patch(f"{paths.NODES}/{name}", {"metadata": {"labels": {LABEL: label}}})
+
+    def kubectl(self, *arguments: str) -> str:
+        """Run kubectl as administrator and return what it prints."""
+        command = [binaries() / "kubectl", "--kubeconfig", self.kubeconfig("admin"), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+def _start(folder: Path) -> Server:
+    client, peer, secure = _free_ports(3)
+    key = folder / "sa.key"
+    subprocess.run(["openssl", "genrsa", "-out", key, "2048"], check=True, capture_output=True)
+    users = ["admin,admin,admin,system:masters", *(f"kubelet-{n},system:node:{n},{n},system:nodes" for n in NODES)]
+    (folder / "tokens.csv").write_text("\n".join(users))
+    etcd = [
+        *(binaries() / "etcd", f"--data-dir={folder}/etcd", "--unsafe-no-fsync", "--log-level=error"),
+        *(f"--listen-client-urls=http://127.0.0.1:{client}", f"--advertise-client-urls=http://127.0.0.1:{client}"),
+        *(f"--listen-peer-urls=http://127.0.0.1:{peer}", f"--initial-advertise-peer-urls=http://127.0.0.1:{peer}"),
+        f"--initial-cluster=default=http://127.0.0.1:{peer}",
+    ]
+    apiserver = [
+        *(binaries() / "kube-apiserver", f"--etcd-servers=http://127.0.0.1:{client}", f"--secure-port={secure}"),
+        *("--bind-address=127.0.0.1", f"--cert-dir={folder}/certs", f"--token-auth-file={folder}/tokens.csv"),
+        *("--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction"),
+        *("--disable-admission-plugins=ServiceAccount", "--service-cluster-ip-range=10.96.0.0/16"),
+        *("--service-account-issuer=https://kubernetes.default.svc", f"--service-account-key-file={key}"),
+        f"--service-account-signing-key-file={key}",
+    ]
+    log = (folder / "log").open("wb")
+    with log:
+        processes = [subprocess.Popen(c, stdout=log, stderr=log) for c in (etcd, apiserver)]
+    return Server(folder, f"https://127.0.0.1:{secure}", processes)
+
+
+def _answers(server: Server) -> bool:
+    if not (server.folder / "certs/apiserver.crt").exists():
+        return False
+    try:
+        server.admin = server.api("admin")
+        server.admin.get("/api/v1/namespaces/default")
+    except ClusterError:
+        return False
+    return True
+
+
+@pytest.fixture(scope="session")
+def bare_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Yield an API server, ready, without anything of ours."""
+    server = _start(tmp_path_factory.mktemp("kube"))
+    try:
+        wait(lambda: _answers(server), "an API server")
+        yield server
+    finally:
+        for process in reversed(server.processes):
+            process.kill()
+            process.wait()
+        shutil.rmtree(server.folder)
+
+
+@pytest.fixture(scope="session")
+def server(bare_server: Server) -> Server:
+    """Return the API server with our manifests applied and in force."""
+    bare_server.kubectl("apply", "-k", str(ROOT / "manifests"))
+    for kind in ("encryptednodes", "nodepeers", "keyrotations"):
+        bare_server.kubectl("wait", "--for=condition=Established", f"crd/{kind}.wirecrypt.io")
+    wait(lambda: _served(bare_server.admin), "our kinds")
+    bare_server.kubectl("apply", "-f", str(Path(__file__).with_name("canaries.yaml")))
+    make_node(bare_server.admin, "a")
+    wait(lambda: _guarded(bare_server), "the admission policies in force")
+    return bare_server
+
+
+def _served(admin: Api) -> bool:
+    try:
+        return all(admin.items(p) for p in (paths.NODE_PEERS, paths.ENCRYPTED_NODES, paths.KEY_ROTATIONS))
+    except ClusterError:
+        return False
+
+
+def _guarded(server: Server) -> bool:
+    """Say whether all three policies refuse: they are compiled a moment after they are created."""
+    tries: tuple[Callable[[], object], ...] = (
+        lambda: server.admin.patch(f"{paths.NODE_PEERS}/{CANARY}/status", {"status": {"lastSession": 1}}, dry_run=True),
+        lambda: server.admin.create(f"{TOKENS}?dryRun=All", {"spec": {}}),
+    )
+    return all(_refused(each) for each in tries) and Agent.on(server, "a").cluster.forbidden_write_refused()
+
+
+def _refused(attempt: Callable[[], object]) -> bool:
+    try:
+        attempt()
+    except Forbidden:
+        return True
+    return False
+
+
+@pytest.fixture
+def clean(server: Server) -> Server:
+    """Return the API server without any object of a test before."""
+    admin = server.admin
+    for path in (paths.NODE_PEERS, paths.KEY_ROTATIONS, paths.ENCRYPTED_NODES):
+        for item in admin.items(path)[0]:
+            name = item["metadata"]["name"]
+            if name == CANARY:
+                continue
+            if item["metadata"].get("finalizers"):
+                admin.patch(f"{path}/{name}", {"metadata": {"finalizers": None}})
+            admin.delete(f"{path}/{name}")
+    for path in (paths.NODE_KEYS, paths.SEEDS, paths.LEASES, paths.EVENTS, PODS, paths.NODES):
+        for item in admin.items(path)[0]:
+            admin.delete(f"{path}/{item['metadata']['name']}?gracePeriodSeconds=0")
+    return server
+
+
+def make_node(admin: Api, name: str, *, label: str | None = None, **claims: Any) -> dict[str, Any]:
+    """Create a Node that is Ready, with an address and a prefix of its own unless *claims* say otherwise."""
+    number = NODES.index(name) + 1
+    labels = {} if label is None else {LABEL: label}
+    spec = {"podCIDRs": claims.get("cidrs", [f"10.{number}.0.0/24"])}
+    meta = {"name": name, "labels": labels}
+    node = admin.create(paths.NODES, {"apiVersion": "v1", "kind": "Node", "metadata": meta, "spec": spec})
+    status = {
+        "addresses": [{"type": "InternalIP", "address": claims.get("address", f"192.0.2.{number}")}],
+        "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady", "message": ""}],
+    }
+    admin.patch(f"{paths.NODES}/{name}/status", {"status": status})
+    return node
+
+
+@dataclass
+class Agent:
+    """What an agent's identity on one node can do: a token bound to a pod, made by the node's kubelet."""
+
+    node: str
+    api: Api
+    cluster: AgentCluster
+
+    @classmethod
+    def on(cls, server: Server, node: str) -> Agent:
+        """Return the identity of the agent on *node*: its pod, and a token that the kubelet asked for."""
+        pod = f"agent-{node}"
+        spec = {
+            "nodeName": node,
+            "serviceAccountName": "wirecrypt-agent",
+            "containers": [{"name": "agent", "image": "wirecrypt"}],
+            "volumes": [{"name": "token", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}}],
+        }
+        body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": pod}, "spec": spec}
+        try:
+            made = server.admin.get(f"{PODS}/{pod}")
+        except NotFound:
+            made = server.admin.create(PODS, body)
+        token = bound_token(server, node, pod, made["metadata"]["uid"])
+        api = server.api(token)
+        return cls(node, api, AgentCluster(api))
+
+
+def bound_token(server: Server, node: str, pod: str, uid: str) -> str:
+    """Return a token of the agent's account as the kubelet of *node* asks for it."""
+    reference = {"kind": "Pod", "apiVersion": "v1", "name": pod, "uid": uid}
+    body = {"spec": {"boundObjectRef": reference, "expirationSeconds": 3600}}
+    kubelet = server.api(f"kubelet-{node}")
+    answer = wait(lambda: _token(kubelet, TOKENS, body), f"a token for {pod}")
+    return str(answer["status"]["token"])
+
+
+def _token(kubelet: Api, path: str, body: dict[str, Any]) -> dict[str, Any] | None:
+    try:
+        return kubelet.create(path, body)
+    except ClusterError as error:
+        if "no relationship found" in error.answer:  # the node authorizer sees a pod a moment after it was made
+            return None
+        raise

@@ -1,0 +1,429 @@
+"""The controller on a real API server: labels, keys, rotations, leaving, leadership. Agents are played through their tokens."""
+
+# ruff: noqa: ANN401, D102 - JSON and values of any kind; methods of a test's helper need no more than a name
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from wirecrypt.cluster import paths, translate
+from wirecrypt.cluster.control import ControlCluster
+from wirecrypt.cluster.lease import ClusterLease
+from wirecrypt.controller import Controller, Elector, Timings, run
+from wirecrypt.errors import NotFound
+from wirecrypt.model.objects import Condition, NodeState, NodeStatus, Phase
+from wirecrypt.model.session import Session
+from wirecrypt.model.xfrm import Algorithm
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.cluster.conftest import Agent, Server
+
+ROOT = Path(__file__).resolve().parents[2]
+EMPTY = NodeStatus("b1", 0, (), 0, 0, 0, (), (), 0, 100, (), ())
+FAST = Timings(lease=2, deadline=1.5, retry=0.2)
+
+
+class Leader:
+    """A candidate that always leads: for passes that a test makes itself."""
+
+    def leads(self) -> bool:
+        return True
+
+    def run(self, stop: threading.Event, changed: Any) -> None:
+        changed()
+        stop.wait()
+
+
+class Cluster:
+    """The server, a running or hand-driven controller, and the agents that a test plays."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.admin = server.admin
+        self.agents: dict[str, Agent] = {}
+
+    def agent(self, name: str) -> Agent:
+        if name not in self.agents:
+            self.agents[name] = self.server.agent(name)
+        return self.agents[name]
+
+    def peer(self, name: str) -> Any:
+        return self._get(f"{paths.NODE_PEERS}/{name}", translate.node_peer)
+
+    def encrypted(self, name: str) -> Any:
+        return self._get(f"{paths.ENCRYPTED_NODES}/{name}", translate.encrypted_node)
+
+    def rotation(self, name: str) -> Any:
+        return self._get(f"{paths.KEY_ROTATIONS}/{name}", translate.key_rotation)
+
+    def keys(self, name: str) -> list[int]:
+        secret = self._get(f"{paths.NODE_KEYS}/{translate.KEY_PREFIX}{name}", translate.key_secret)
+        return [k.epoch.number for k in secret.keys] if secret else []
+
+    def seeds(self) -> list[int]:
+        return [translate.seed_secret(raw).epoch.number for raw in self.admin.items(paths.SEEDS)[0]]
+
+    def reasons(self) -> set[str]:
+        return {raw["reason"] for raw in self.admin.items(paths.EVENTS)[0]}
+
+    def until(self, question: Any, what: str) -> Any:
+        return self.server.wait(question, what)
+
+    def publish(self, name: str, *epochs: int, boot: str = "b1") -> None:
+        """Publish a new session of node *name* for each epoch, with the epoch's id out of its Secret."""
+        cluster = self.agent(name).cluster
+        peer = cluster.node_peer(name)
+        assert peer is not None
+        keys = {k.epoch.number: k.epoch for k in cluster.node_keys(name)}
+        numbers = range(peer.last_session + 1, peer.last_session + 1 + len(epochs))
+        new = [Session(n, keys[e], bytes(32), 1, Algorithm.AES_256_GCM) for n, e in zip(numbers, epochs, strict=True)]
+        kept = [s for s in peer.sessions if s.epoch.number not in epochs]
+        cluster.publish_sessions(peer, boot_id=boot, boot_session=peer.boot_session or 1, sessions=[*kept, *new])
+
+    def say(self, name: str, **words: Any) -> None:
+        """Write the status of node *name* through its agent's token."""
+        encrypted = self.encrypted(name)
+        self.agent(name).cluster.write_node_status(encrypted, replace(encrypted.status or EMPTY, **words))
+
+    def rotate(self, name: str, **spec: Any) -> None:
+        body = {"apiVersion": paths.VERSION, "kind": "KeyRotation", "metadata": {"name": name}}
+        self.admin.create(paths.KEY_ROTATIONS, {**body, "spec": {"reason": "a test", **spec}})
+
+    def join(self, *names: str) -> None:
+        """Label nodes and play their agents until all of them are Active with epoch 1."""
+        for name in names:
+            self.server.node(name, label="enabled")
+        for name in names:
+            self.until(lambda name=name: self.peer(name), f"the NodePeer of {name}")
+            self.publish(name, 1)
+        for name in names:
+            others = tuple(sorted(set(names) - {name}))
+            self.say(name, sending_epoch=1, accepting_epochs=(1,), ready_for=others)
+        for name in names:
+            self.until(lambda name=name: self.peer(name).state is NodeState.ACTIVE, f"{name} to be Active")
+
+    def _get(self, path: str, read: Any) -> Any:
+        try:
+            return read(self.admin.get(path))
+        except NotFound:
+            return None
+
+
+@contextmanager
+def running(server: Server, **options: Any) -> Iterator[ControlCluster]:
+    """Run a controller in a thread, with the rights of its account."""
+    cluster, stop = ControlCluster(server.controller()), threading.Event()
+    leases = ClusterLease(cluster.api)
+    thread = threading.Thread(target=run, args=(cluster, leases), kwargs={"stop": stop, "timings": FAST, **options})
+    thread.start()
+    try:
+        yield cluster
+    finally:
+        stop.set()
+        thread.join(15)
+        assert not thread.is_alive()
+
+
+@pytest.fixture
+def cluster(clean: Server) -> Iterator[Cluster]:
+    """Yield a cluster with a controller at work."""
+    with running(clean, grace=0.5):
+        yield Cluster(clean)
+
+
+def test_a_label_becomes_objects_keys_and_a_first_epoch(cluster: Cluster) -> None:
+    """The first label starts epoch 1; EncryptedNode, Secret and NodePeer appear, in Joining, owned by the Node."""
+    node = cluster.server.node("a", label="enabled")
+    peer = cluster.until(lambda: cluster.peer("a"), "a NodePeer")
+    assert (peer.state, peer.node_id, peer.node_uid) == (NodeState.JOINING, 16, node["metadata"]["uid"])
+    assert [str(x) for x in (*peer.endpoints, *peer.pod_cidrs)] == ["192.0.2.1", "10.1.0.0/24"]
+    assert cluster.keys("a") == [1]
+    assert cluster.encrypted("a").node_id == 16
+    cluster.until(lambda: cluster.rotation("initial").phase is Phase.COMPLETE, "the first rotation to be complete")
+    raw = cluster.admin.get(f"{paths.NODE_PEERS}/a")["metadata"]
+    assert raw["finalizers"] == ["wirecrypt.io/cleanup"]
+    assert raw["ownerReferences"][0]["uid"] == node["metadata"]["uid"]
+    share = cluster.agent("a").cluster.node_keys("a")[0]
+    assert (share.epoch.number, len(share.share)) == (1, 2048)
+
+
+@pytest.mark.C1
+def test_nodes_become_active_when_both_ends_are_ready(cluster: Cluster) -> None:
+    """One end's word is not enough; both, and the pair's nodes are Active."""
+    for name in ("a", "b"):
+        cluster.server.node(name, label="enabled")
+    for name in ("a", "b"):
+        cluster.until(lambda name=name: cluster.peer(name), f"the NodePeer of {name}")
+        cluster.publish(name, 1)
+    cluster.say("a", ready_for=("b",), sending_epoch=1)
+    cluster.say("b", ready_for=(), sending_epoch=0)
+    cluster.server.node("c", label="enabled")  # a change that the controller has certainly seen after the words above
+    cluster.until(lambda: cluster.peer("c"), "a later change to be done")
+    assert cluster.peer("a").state is cluster.peer("b").state is NodeState.JOINING
+    cluster.server.label("c", None)
+    cluster.until(lambda: cluster.peer("c") is None, "c, which never published, to be gone")
+    cluster.say("b", ready_for=("a",), sending_epoch=1)
+    for name in ("a", "b"):
+        cluster.until(lambda name=name: cluster.peer(name).state is NodeState.ACTIVE, f"{name} to be Active")
+        cluster.until(lambda name=name: cluster.encrypted(name).state is NodeState.ACTIVE, f"{name} to be shown Active")
+
+
+@pytest.mark.C1
+def test_a_node_leaves_when_its_agent_has_cleaned_up_and_its_id_rests(cluster: Cluster) -> None:
+    """Unlabelled: Leaving, and nothing goes before the agent says Cleaned; relabelled, it comes back with another ID."""
+    cluster.join("a", "b")
+    first = cluster.peer("b").node_id
+    cluster.server.label("b", None)
+    cluster.until(lambda: cluster.peer("b").state is NodeState.LEAVING, "b to leave")
+    cluster.until(lambda: cluster.encrypted("b").state is NodeState.LEAVING, "b to be shown leaving")
+    cluster.server.label("b", "enabled")
+    cluster.rotate("after")  # a later change; Leaving is not recanted
+    cluster.until(lambda: cluster.rotation("after").phase, "a later change to be seen")
+    assert cluster.peer("b").state is NodeState.LEAVING
+    assert cluster.keys("b") != []
+    cluster.say("b", conditions=(Condition("Cleaned", status=True, reason="Cleaned", message=""),))
+    cluster.until(lambda: (p := cluster.peer("b")) and p.state is NodeState.JOINING, "b to join anew")
+    assert cluster.peer("b").node_id not in (first, cluster.peer("a").node_id)
+    assert cluster.encrypted("b").status is None
+
+
+@pytest.mark.C1
+def test_a_deleted_node_goes_after_a_grace_period(cluster: Cluster) -> None:
+    """No garbage collector runs here: the controller removes what belonged to the Node, though its agent is silent."""
+    cluster.join("a", "b")
+    cluster.admin.delete(f"{paths.NODES}/b")
+    cluster.until(lambda: cluster.peer("b") is None, "the NodePeer to go")
+    cluster.until(lambda: cluster.encrypted("b") is None and not cluster.keys("b"), "the rest to go")
+    assert cluster.peer("a").state is NodeState.ACTIVE
+
+
+@pytest.mark.C1
+def test_many_vanished_nodes_wait_for_a_person(cluster: Cluster) -> None:
+    """Half the Nodes vanish from the API at once: nothing is removed until somebody says that they are really gone."""
+    cluster.join("a", "b", "c", "d")
+    with cluster_paused(cluster) as resume:
+        for name in ("c", "d"):
+            cluster.admin.delete(f"{paths.NODES}/{name}")
+        resume()
+    cluster.until(lambda: "RemovalHeldBack" in cluster.reasons(), "the controller to say so")
+    assert cluster.peer("c").state is cluster.peer("d").state is NodeState.ACTIVE
+    for name in ("c", "d"):
+        mark = {"metadata": {"annotations": {"wirecrypt.io/confirm-removal": "true"}}}
+        cluster.admin.patch(f"{paths.ENCRYPTED_NODES}/{name}", mark)
+    cluster.until(lambda: not (cluster.peer("c") or cluster.peer("d")), "both to go")
+
+
+@contextmanager
+def cluster_paused(cluster: Cluster) -> Iterator[Any]:
+    """Take the leadership from the controller, so that it sees several changes as one."""
+    lease = f"{paths.LEASES}/wirecrypt-controller"
+    holder = {"spec": {"holderIdentity": "test", "leaseDurationSeconds": 600}}
+    before = cluster.admin.get(lease)["spec"]["holderIdentity"]
+    cluster.admin.patch(lease, holder)
+    threading.Event().wait(FAST.deadline)  # by then the leader has noticed, whatever it was doing
+    yield lambda: cluster.admin.patch(lease, {"spec": {"holderIdentity": before}})
+
+
+def test_a_rotation_moves_on_the_words_of_the_nodes(cluster: Cluster) -> None:
+    """Keys are in every Secret before Switching; Retiring and Complete come only when every node says so."""
+    cluster.join("a", "b")
+    cluster.rotate("r")
+    cluster.until(lambda: cluster.rotation("r").phase is Phase.SWITCHING, "Switching")
+    assert cluster.keys("a") == cluster.keys("b") == [1, 2]
+    for name in ("a", "b"):
+        cluster.publish(name, 2)
+    cluster.say("a", sending_epoch=2, accepting_epochs=(1, 2))
+    cluster.until(lambda: cluster.rotation("r").nodes_done == 1, "the first word to count")
+    assert cluster.rotation("r").phase is Phase.SWITCHING
+    cluster.say("b", sending_epoch=2, accepting_epochs=(1, 2))
+    cluster.until(lambda: cluster.rotation("r").phase is Phase.RETIRING, "Retiring")
+    cluster.say("a", accepting_epochs=(2,))
+    cluster.until(lambda: cluster.rotation("r").nodes_done == 1, "the first to have retired")
+    assert cluster.seeds() == [1, 2]
+    cluster.say("b", accepting_epochs=(2,))
+    cluster.until(lambda: cluster.rotation("r").phase is Phase.COMPLETE, "Complete")
+    assert cluster.keys("a") == cluster.keys("b") == cluster.seeds() == [2]
+    cluster.server.kubectl("wait", "--for=condition=Complete", "kr/r", "--timeout=10s")
+    assert "Switching" in cluster.reasons()
+
+
+def test_two_requests_run_one_after_the_other_and_one_is_aborted(cluster: Cluster) -> None:
+    """The second waits as Pending; aborted while it waits, it never begins, and the first is finished."""
+    cluster.join("a")
+    cluster.rotate("one")
+    cluster.until(lambda: cluster.rotation("one").phase is Phase.SWITCHING, "the first to switch")
+    cluster.rotate("two")
+    cluster.until(lambda: cluster.rotation("two").phase is Phase.PENDING, "the second to wait")
+    cluster.admin.patch(f"{paths.KEY_ROTATIONS}/two", {"spec": {"abort": True}})
+    cluster.until(lambda: cluster.rotation("two").phase is Phase.ABORTED, "the second to be aborted")
+    cluster.publish("a", 2)
+    cluster.say("a", sending_epoch=2, accepting_epochs=(2,))
+    cluster.until(lambda: cluster.rotation("one").phase is Phase.COMPLETE, "the first to be complete")
+    assert cluster.seeds() == [2]
+    assert cluster.rotation("two").to_epoch == 0
+
+
+def test_an_overlapping_claim_is_refused_and_the_older_keeps_it(cluster: Cluster) -> None:
+    """A node that claims another's pods gets nothing of them, with an Event and a problem that says whose they are."""
+    cluster.server.node("a", label="enabled")
+    cluster.until(lambda: cluster.peer("a"), "the first node")
+    cluster.server.node("b", label="enabled", cidrs=["10.1.0.0/24"])
+    cluster.until(lambda: cluster.peer("b"), "the second node")
+    assert cluster.peer("b").pod_cidrs == ()
+    assert [str(p) for p in cluster.peer("a").pod_cidrs] == ["10.1.0.0/24"]
+    assert cluster.encrypted("b").problems == ("10.1.0.0/24: overlaps 10.1.0.0/24 of a, which had it first",)
+    assert "ClaimRefused" in cluster.reasons()
+
+
+def test_a_bad_label_changes_nothing_and_says_so(cluster: Cluster) -> None:
+    """A misspelt value on a protected node leaves it protected, with an Event and a problem."""
+    cluster.join("a")
+    cluster.server.label("a", "enable")
+    cluster.until(lambda: cluster.encrypted("a").problems, "the problem to be shown")
+    assert "enable is not known; allowed: enabled" in cluster.encrypted("a").problems[0]
+    assert cluster.peer("a").state is NodeState.ACTIVE
+    assert "BadLabel" in cluster.reasons()
+
+
+def test_a_bad_configuration_leaves_the_one_before_in_force(clean: Server) -> None:
+    """A document with a misspelt field is refused as a whole, and the controller goes on as before."""
+    body = clean.admin.get(paths.CONFIG)
+    try:
+        with running(clean):
+            cluster = Cluster(clean)
+            clean.node("a", label="enabled")
+            cluster.until(lambda: cluster.peer("a"), "the first node")
+            clean.admin.patch(paths.CONFIG, {"data": {"config.yaml": "servceCIDRs: [10.2.0.0/16]"}})
+            clean.node("b", label="enabled")
+            cluster.until(lambda: cluster.peer("b"), "the second node")
+            assert [str(p) for p in cluster.peer("b").pod_cidrs] == ["10.2.0.0/24"]
+    finally:
+        clean.admin.patch(paths.CONFIG, {"data": body["data"]})
+
+
+@pytest.mark.C2
+def test_a_second_pass_writes_nothing(clean: Server) -> None:
+    """When all is as it should be, neither the same controller nor a new one sends a single write."""
+    with running(clean):
+        cluster = Cluster(clean)
+        cluster.join("a", "b")
+        cluster.until(lambda: cluster.rotation("initial").phase is Phase.COMPLETE, "the first rotation")
+        clean.label("a", "bad")
+        cluster.until(lambda: cluster.encrypted("a").problems, "the problem to be shown")
+    control = ControlCluster(clean.controller())
+    controller = Controller(control, Leader())
+    woken = threading.Event()
+    control.start(woken.set)
+    try:
+        cluster.until(control.view, "copies of everything")
+        controller.once()
+        before = control.api.writes
+        controller.once()
+        assert control.api.writes == before
+        assert before <= 3, "a new controller tries the two canaries and the one Event, which are there"
+    finally:
+        control.stop()
+
+
+@pytest.mark.parametrize("after", range(14))
+def test_a_controller_killed_after_any_write_is_taken_over(clean: Server, after: int) -> None:
+    """Whatever write is the last of a controller, another one finishes the work, and no ID or epoch is used twice."""
+    cluster = Cluster(clean)
+    for name in ("a", "b"):
+        clean.node(name, label="enabled")
+    control = ControlCluster(clean.controller())
+
+    class Mortal(Leader):
+        def leads(self) -> bool:
+            return control.api.writes <= after
+
+    control.start(lambda: None)
+    first = Controller(control, Mortal())
+    try:
+        cluster.until(control.view, "copies of everything")
+        while control.api.writes <= after and not cluster.peer("b"):
+            first.once()
+    finally:
+        control.stop()
+    with running(clean):
+        for name in ("a", "b"):
+            cluster.until(lambda name=name: cluster.peer(name), f"the NodePeer of {name}")
+        cluster.until(lambda: cluster.rotation("initial").phase is Phase.COMPLETE, "the first rotation")
+        assert {cluster.peer(n).node_id for n in ("a", "b")} == {16, 17}
+        assert cluster.keys("a") == cluster.keys("b") == cluster.seeds() == [1]
+
+
+def test_one_of_two_controllers_leads_and_the_other_takes_over(clean: Server) -> None:
+    """Only the holder of the Lease writes; when it is killed, the other goes on after the Lease has run out."""
+    cluster = Cluster(clean)
+    kubeconfigs = [clean.kubeconfig(c.api_token) for c in (ControllerIdentity(clean), ControllerIdentity(clean))]
+    code = (
+        "import sys; from pathlib import Path; from wirecrypt.cluster.api import Api\n"
+        "from wirecrypt.controller import run, Timings\n"
+        "from wirecrypt.cluster.control import ControlCluster; from wirecrypt.cluster.lease import ClusterLease\n"
+        "api = Api.connect(Path(sys.argv[1])); run(ControlCluster(api), ClusterLease(api), timings=Timings(2, 1.5, 0.2))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    processes = [subprocess.Popen([sys.executable, "-c", code, str(k)], env=environment) for k in kubeconfigs]
+    try:
+        holder = cluster.until(lambda: _holder(cluster), "a leader")
+        clean.node("a", label="enabled")
+        cluster.until(lambda: cluster.peer("a"), "the leader to work")
+        leader = next(p for p in processes if holder.endswith(f"_{p.pid}"))
+        leader.kill()
+        leader.wait()
+        clean.node("b", label="enabled")
+        cluster.until(lambda: cluster.peer("b"), "the other to work")
+        follower = next(p for p in processes if p is not leader)
+        assert _holder(cluster).endswith(f"_{follower.pid}")
+        follower.terminate()
+        assert follower.wait(15) == 0
+        assert _holder(cluster) == ""
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+class ControllerIdentity:
+    """A token of the controller's account."""
+
+    def __init__(self, server: Server) -> None:
+        path = paths.SEEDS.replace("secrets", "serviceaccounts")
+        answer = server.admin.create(f"{path}/wirecrypt-controller/token", {"spec": {}})
+        self.api_token = str(answer["status"]["token"])
+
+
+def _holder(cluster: Cluster) -> str:
+    try:
+        return str(cluster.admin.get(f"{paths.LEASES}/wirecrypt-controller")["spec"].get("holderIdentity", ""))
+    except NotFound:
+        return ""
+
+
+def test_an_elector_that_cannot_renew_stops_leading_before_another_may_take_over(clean: Server) -> None:
+    """Leadership ends by the candidate's own clock, earlier than the Lease; a second candidate then gets it."""
+    now = [100.0]
+    api = clean.controller()
+    one = Elector(ClusterLease(api), "one", clock=lambda: now[0])
+    two = Elector(ClusterLease(api), "two", clock=lambda: now[0])
+    assert one.tick()
+    assert not two.tick()
+    now[0] += 10.1
+    assert not one.leads()
+    assert not two.tick()
+    now[0] += 5
+    assert two.tick()
+    assert not one.tick()
+    two.release()
+    assert one.tick()

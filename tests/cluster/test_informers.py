@@ -1,0 +1,141 @@
+"""Local copies on a real API server: what they show, and what they survive."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from kubernetes.config import incluster_config
+
+from wirecrypt.cluster import paths, translate
+from wirecrypt.cluster.api import Api
+from wirecrypt.cluster.informers import Informers, Reflector
+from wirecrypt.errors import ClusterError, Conflict, NotFound, Unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.cluster.conftest import Server
+
+
+@pytest.fixture
+def copies(clean: Server) -> Iterator[Informers]:
+    """Yield the copies of an agent on node a, synced."""
+    clean.node("a")
+    informers = Informers(clean.agent("a").api)
+    informers.start(lambda: None)
+    clean.wait(informers.synced, "the first lists")
+    yield informers
+    informers.stop()
+
+
+def test_copies_follow_changes(clean: Server, copies: Informers) -> None:
+    """What is created, changed and deleted shows; the canary never does."""
+    clean.node("b")
+    clean.wait(lambda: [n.name for n in copies.nodes()] == ["a", "b"], "a new Node")
+    clean.label("b", "enabled")
+    clean.wait(lambda: copies.nodes()[1].label == "enabled", "a label")
+    clean.admin.delete(f"{paths.NODES}/b")
+    clean.wait(lambda: [n.name for n in copies.nodes()] == ["a"], "a deletion")
+    assert copies.peers() == []
+    assert copies.config() is not None
+
+
+def test_a_malformed_object_is_left_out_and_harms_no_other(clean: Server, copies: Informers) -> None:
+    """A Node with host bits in its prefix is listed as malformed, not as missing, until it is corrected."""
+    clean.admin.create(paths.NODES, {"metadata": {"name": "bad"}})
+    clean.admin.patch(f"{paths.NODES}/bad/status", {"status": {"addresses": [{"type": "InternalIP", "address": "x"}]}})
+    clean.node("c")
+    clean.wait(lambda: [n.name for n in copies.nodes()] == ["a", "c"], "the others")
+    assert "status.addresses" in str(copies.malformed()["Node", "bad"])
+    clean.admin.patch(f"{paths.NODES}/bad/status", {"status": {"addresses": None}})
+    clean.wait(lambda: not copies.malformed(), "the corrected Node")
+    assert [n.name for n in copies.nodes()] == ["a", "bad", "c"]
+
+
+def test_a_version_that_is_forgotten_means_a_new_list(clean: Server) -> None:
+    """The server answers 410 to a watch from long ago; the copy lists again by itself."""
+    spec = {"nodeID": 16, "nodeUID": "u", "state": "Joining"}
+    body = {"apiVersion": paths.VERSION, "kind": "NodePeer", "metadata": {"name": "a"}, "spec": spec}
+    clean.admin.create(paths.NODE_PEERS, body)
+    with clean.admin.stream(paths.NODE_PEERS, version="1", seconds=5) as stream:
+        assert next(stream.events())["object"]["code"] == 410
+    lists = []
+    reflector = Reflector(clean.admin, "NodePeer", paths.NODE_PEERS, translate.node_peer)
+    reflector._version = "1"  # noqa: SLF001 - as after hours without a connection
+    reflector.start(lambda: lists.append(reflector.objects()))
+    try:
+        clean.wait(lambda: [p.name for p in reflector.objects()] == ["a"], "a new list")
+        assert len(lists) == 1
+    finally:
+        reflector.stop()
+
+
+def test_a_broken_stream_is_taken_up_again(clean: Server, copies: Informers) -> None:
+    """A connection that breaks off loses nothing."""
+    for reflector in copies._all:  # noqa: SLF001 - cut every connection, as a network does
+        with reflector._lock:  # noqa: SLF001
+            stream = reflector._stream  # noqa: SLF001
+        if stream is not None:
+            stream.interrupt()
+    clean.node("b")
+    clean.wait(lambda: [n.name for n in copies.nodes()] == ["a", "b"], "a change after the break")
+
+
+def test_watches_end_at_once_when_they_are_stopped(clean: Server) -> None:
+    """No thread waits for its server."""
+    informers = Informers(clean.admin)
+    informers.start(lambda: None)
+    clean.wait(informers.synced, "the first lists")
+    informers.stop()
+    assert not [t for t in threading.enumerate() if t.name.startswith("watch-")]
+
+
+def test_lists_come_in_pages(clean: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More objects than a page holds are all read."""
+    monkeypatch.setattr("wirecrypt.cluster.api.PAGE", 2)
+    for i in range(5):
+        clean.admin.create(paths.NODES, {"metadata": {"name": f"n{i}"}})
+    reads = clean.admin.reads
+    assert len(clean.admin.items(paths.NODES)[0]) == 5
+    assert clean.admin.reads - reads == 3
+
+
+def test_writes_are_by_compare_and_swap(clean: Server) -> None:
+    """A write on a version that somebody changed meanwhile is a Conflict and changes nothing."""
+    node = clean.node("a")
+    stale = {"metadata": {"resourceVersion": node["metadata"]["resourceVersion"], "labels": {"x": "y"}}}
+    clean.label("a", "enabled")
+    with pytest.raises(Conflict):
+        clean.admin.patch(f"{paths.NODES}/a", stale)
+    with pytest.raises(Conflict):
+        clean.admin.delete(f"{paths.NODES}/a", version=node["metadata"]["resourceVersion"])
+    with pytest.raises(NotFound):
+        clean.admin.get(f"{paths.NODES}/none")
+    clean.admin.delete(f"{paths.NODES}/none")
+
+
+def test_a_token_file_is_read_again(clean: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bound tokens change while an agent runs: a pod's identity follows its file."""
+    token, host = tmp_path / "token", clean.url.removeprefix("https://")
+    token.write_text("wrong")
+    monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(token))
+    monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(clean.folder / "certs/apiserver.crt"))
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", host.partition(":")[0])
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", host.partition(":")[2])
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    api = Api.connect()
+    with pytest.raises(ClusterError, match="401"):
+        api.get("/api/v1/namespaces/default")
+    token.write_text("admin\n")
+    assert api.get("/api/v1/namespaces/default")
+
+
+def test_a_server_that_does_not_answer_is_unreachable(clean: Server, tmp_path: Path) -> None:
+    """Nobody listens: one clear error, with the address's next step."""
+    text = clean.kubeconfig("admin").read_text().replace(clean.url, "https://127.0.0.1:1")
+    (tmp_path / "config").write_text(text)
+    with pytest.raises(Unreachable, match="check the API server's address"):
+        Api.connect(tmp_path / "config").get("/api/v1/nodes")

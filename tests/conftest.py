@@ -1,0 +1,108 @@
+"""`--kernel` chooses kernels; tests under tests/kernel/ run inside a guest of each, end-to-end tests in a lab of each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.guests import GuestRuns, Recorder
+from wirecrypt.lab import kernels
+from wirecrypt.lab.lab import Lab
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+AREAS = ("unit", "cluster", "kernel", "e2e", "bench", "image")
+HERE = Path(__file__).parent
+RUNS = pytest.StashKey[GuestRuns]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--kernel", default="both", help="version of the kernels to test on, e.g. 6.1, or both (default: all there are)"
+    )
+    parser.addoption("--guest-reports", type=Path, help="this run is inside a guest: write the tests' reports to this file")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[RUNS] = GuestRuns(config)
+    if path := config.getoption("--guest-reports"):
+        config.pluginmanager.register(Recorder(config, path))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if RUNS in config.stash:
+        config.stash[RUNS].end()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run each test of tests/kernel/, and each that uses a lab, once per kernel."""
+    if area(metafunc.definition.path) == "kernel":
+        metafunc.parametrize("guest_kernel", versions(metafunc.config), indirect=True, scope="session")
+    elif "lab_kernel" in metafunc.fixturenames:
+        chosen = versions(metafunc.config)
+        newest = getattr(metafunc.module, "NEWEST_KERNEL", False)
+        metafunc.parametrize("lab_kernel", chosen[-1:] if newest else chosen, indirect=True, scope="session")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Quick areas first, and one lab after another: nothing else may take the processors while packets are counted."""
+
+    def order(item: pytest.Item) -> tuple[int, str]:
+        parameters: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
+        return AREAS.index(area(item.path)), str(parameters.get("lab_kernel", ""))
+
+    items.sort(key=order)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
+    """Replay what the guest reported, instead of running a test of tests/kernel/ here."""
+    if in_guest(item.config) or area(item.path) != "kernel":
+        return None
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    for report in item.config.stash[RUNS].reports(item):
+        item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_timeout_set_timer(item: pytest.Item) -> bool | None:
+    """Set no timer for a test that runs in a guest: its time-out is there, and `GuestRun` has a deadline of its own."""
+    return True if not in_guest(item.config) and area(item.path) == "kernel" else None
+
+
+def area(path: Path) -> str:
+    """Return which kind of test a file holds: the name of its folder below tests/."""
+    name = path.relative_to(HERE).parts[0] if path.is_relative_to(HERE) else ""
+    return name if name in AREAS else AREAS[0]
+
+
+def in_guest(config: pytest.Config) -> bool:
+    """Tell whether this pytest runs inside a guest."""
+    return config.getoption("--guest-reports") is not None
+
+
+def versions(config: pytest.Config) -> list[str]:
+    """Return the versions of the kernels that were asked for."""
+    wanted: str = config.getoption("--kernel")
+    if wanted == "both" and not in_guest(config):
+        return kernels.tested()
+    return wanted.split(",")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def guest_kernel(request: pytest.FixtureRequest) -> str:
+    """Version of the kernel that a test of tests/kernel/ runs on."""
+    return str(getattr(request, "param", ""))
+
+
+@pytest.fixture(scope="session")
+def api_server() -> Iterator[Lab]:
+    """Return a real API server without nodes: `.api`, `.kubectl(...)`, `.kubeconfig`, `.plane.node_token(...)`, `.audit()`."""
+    with Lab.up(0) as lab:
+        yield lab

@@ -1,0 +1,48 @@
+"""The lab on a kernel with ESP that is taken for the machine's own: it starts inside the guest of these tests."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+
+import pytest
+
+from wirecrypt.lab import hostkernel, kernels
+from wirecrypt.lab.channel import Command
+from wirecrypt.lab.machine import Build, Machine
+
+STATE = "ip xfrm state add src 192.0.2.1 dst 192.0.2.2 proto esp spi 0x1001 reqid 1 mode tunnel aead rfc4106(gcm(aes))"
+DELETE = "ip xfrm state delete src 192.0.2.1 dst 192.0.2.2 proto esp spi 0x1001"
+KEY = "0x" + "11" * 36
+
+
+@pytest.fixture(autouse=True)
+def _no_wish(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WIRECRYPT_LAB_KERNEL", raising=False)
+
+
+def test_a_kernel_with_esp_is_taken_without_being_asked() -> None:
+    """`auto` is this kernel when it can carry the product, unless IPsec of someone else is on the machine."""
+    assert hostkernel.objections() == []
+    assert kernels.find("auto").vehicle == ("uml" if hostkernel.foreign() else "host")
+
+
+def test_foreign_ipsec_on_the_machine_keeps_labs_away() -> None:
+    """With a state of somebody's VPN in the machine's network, `auto` is not this kernel; asked for by name, it is."""
+    subprocess.run([*STATE.split(), KEY, "128"], check=True)
+    try:
+        assert "192.0.2.2" in "".join(hostkernel.foreign())
+        assert kernels.find("host").vehicle == "host"
+    finally:
+        subprocess.run(DELETE.split(), check=True)
+
+
+def test_a_node_on_the_machines_kernel_has_esp_of_its_own() -> None:
+    """A node of the lab takes IPsec states; the machine itself has none of them, also not when the lab is gone."""
+    with Machine.boot(Build(kernels.find("host"))) as machine:
+        machine.channel.make_node("node-1", "0-0-0")
+        machine.channel.run("node-1", Command([*STATE.split(), KEY, "128"]))
+        assert "0x00001001" in machine.channel.run("node-1", Command(["ip", "xfrm", "state"])).stdout
+        assert not [line for line in hostkernel.foreign() if "192.0.2.2" in line]
+        assert machine.channel.hello()["kernel"] == platform.release()
+    assert not [line for line in hostkernel.foreign() if "192.0.2.2" in line]

@@ -1,0 +1,122 @@
+"""Links, addresses, routes and filters of the real kernel."""
+
+import os
+import select
+import socket
+from collections.abc import Callable
+from ipaddress import ip_address
+
+import pytest
+
+from tests.kernel.conftest import Netns
+from wirecrypt.errors import LinkError
+from wirecrypt.kernel import tc
+from wirecrypt.kernel.events import LinkEvents
+from wirecrypt.kernel.links import KernelLinks
+from wirecrypt.kernel.xfrm import KernelXfrm
+
+
+def test_links_say_what_they_are(make_netns: Callable[[], Netns]) -> None:
+    """Every link comes with kind, MTU, state, master and addresses; a pod's veth is known by its far peer."""
+    node, pod = make_netns(), make_netns()
+    node.ip("link add br0 type bridge")
+    node.ip(f"link add pod0 mtu 1400 type veth peer name eth0 netns {pod.name}")
+    node.ip("link add near0 type veth peer name near1")
+    node.ip("link set pod0 master br0 up")
+    node.ip("addr add 10.1.0.1/24 dev br0")
+    node.ip("addr add fd00:11::1/64 dev br0 nodad")
+    with node.entered():
+        found = {link.name: link for link in KernelLinks().links()}
+    assert {"lo", "br0", "pod0", "near0", "near1"} <= found.keys()
+    assert (found["pod0"].kind, found["pod0"].mtu, found["pod0"].up) == ("veth", 1400, True)
+    assert (found["pod0"].master, found["pod0"].foreign_peer) == ("br0", True)
+    assert (found["near0"].foreign_peer, found["near0"].up, found["near0"].master) == (False, False, None)
+    assert (found["br0"].kind, found["br0"].foreign_peer) == ("bridge", False)
+    assert found["br0"].addresses == (ip_address("10.1.0.1"), ip_address("fd00:11::1"))
+    assert [link.index for link in found.values()] == sorted(link.index for link in found.values())
+
+
+def test_routes_name_their_links(netns: Netns) -> None:
+    """A route's link is found for both families; own addresses, dead ends and unknown ones have none."""
+    netns.ip("link add up0 type dummy")
+    netns.ip("addr add 192.0.2.1/24 dev up0")
+    netns.ip("addr add fd00:2::1/64 dev up0 nodad")
+    netns.ip("link set up0 up")
+    netns.ip("route add 10.2.0.0/24 via 192.0.2.9")
+    netns.ip("route add blackhole 10.3.0.0/24")
+    with netns.entered():
+        links = KernelLinks()
+        asked = ["10.2.0.5", "192.0.2.7", "fd00:2::7", "192.0.2.1", "10.3.0.1", "198.51.100.1", "fd00:9::1"]
+        found = [links.route_link(ip_address(one)) for one in asked]
+    assert found == ["up0", "up0", "up0", None, None, None, None]
+
+
+def test_default_links(netns: Netns) -> None:
+    """Links with a default route of either family are named once each; without one there are none."""
+    for name, number in (("up0", 1), ("up1", 2)):
+        netns.ip(f"link add {name} type dummy")
+        netns.ip(f"addr add 192.0.{number}.1/24 dev {name}")
+        netns.ip(f"addr add fd00:{number}::1/64 dev {name} nodad")
+        netns.ip(f"link set {name} up")
+    with netns.entered():
+        links = KernelLinks()
+        assert links.default_links() == []
+        netns.ip("-6 route add default via fd00:2::9")
+        assert links.default_links() == ["up1"]
+        netns.ip("route add default nexthop via 192.0.1.9 nexthop via 192.0.2.9")
+        assert links.default_links() == ["up0", "up1"]
+
+
+def test_threshold_is_the_kernels(xfrm: KernelXfrm) -> None:
+    """The port tells the hash thresholds that are set."""
+    xfrm.set_thresholds(0, 24, 0, 64)
+    assert KernelLinks().threshold() == (0, 24, 0, 64)
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["link add x0 type dummy", "addr add 192.0.2.1/32 dev lo", "addr add fd00::1/128 dev lo", "route add 10.2.0.0/24 dev lo"],
+)
+def test_changes_are_told(netns: Netns, change: str) -> None:
+    """A new link, address or route wakes the reader once, and only once."""
+    with netns.entered(), LinkEvents() as events:
+        events.read()
+        netns.ip(change)
+        poll = select.poll()
+        poll.register(events, select.POLLIN)
+        assert poll.poll(10_000)
+        assert events.read() is True
+        assert events.lost == 0
+
+
+def test_overflow_counts_as_a_change(netns: Netns) -> None:
+    """When more is told than the socket holds, the reader learns that something was lost, and looks again."""
+    with netns.entered(), LinkEvents() as events, socket.socket(fileno=os.dup(events.fileno())) as same:
+        same.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        for number in range(8):
+            netns.ip(f"link add x{number} type dummy")
+        assert events.read() is True
+        assert events.lost > 0
+
+
+def test_clsact_is_made_once(netns: Netns) -> None:
+    """The qdisc is made where it is missing, kept where it is, and removed only when it is empty."""
+    netns.ip("link add x0 type dummy")
+    with netns.entered():
+        index = next(link.index for link in KernelLinks().links() if link.name == "x0")
+        assert tc.remove_clsact_if_empty(index) is False
+        assert [tc.ensure_clsact(index), tc.ensure_clsact(index)] == [True, False]
+        theirs = ["egress", "prio", "5", "handle", "1", "bpf", "bytecode", "1,6 0 0 0"]
+        netns.run("tc", "filter", "add", "dev", "x0", *theirs)
+        assert [(f.direction, f.prio, f.handle) for f in tc.filters(index)] == [("egress", 5, 1)]
+        assert tc.remove_clsact_if_empty(index) is False
+        netns.run("tc", "filter", "del", "dev", "x0", "egress")
+        assert [tc.remove_clsact_if_empty(index), tc.remove_clsact_if_empty(index)] == [True, False]
+
+
+def test_missing_link_is_an_error(netns: Netns) -> None:
+    """An absent link is a `LinkError` that names it, and has no filters."""
+    with netns.entered():
+        assert tc.filters(4242) == []
+        with pytest.raises(LinkError, match="link 4242"):
+            tc.ensure_clsact(4242)

@@ -1,0 +1,39 @@
+"""The probe tells what this kernel can do, and leaves nothing behind."""
+
+import pytest
+
+from wirecrypt.kernel.links import KernelLinks
+from wirecrypt.kernel.probe import Verdict, feature, probe
+from wirecrypt.kernel.xfrm import KernelXfrm
+
+
+def test_probe_says_yes_to_all_that_is_needed(esp: None) -> None:
+    """A kernel that runs these tests has every feature."""
+    found = {f.name: f.verdict for f in probe()}
+    assert found == dict.fromkeys(
+        [
+            "esp-ipv4",
+            "esp-ipv6",
+            "aes-256-gcm",
+            "chacha20-poly1305",
+            "esn",
+            "so-rcvmark",
+            "clsact",
+            "bpf",
+        ],
+        Verdict.YES,
+    )
+
+
+def test_probe_leaves_nothing_behind(xfrm: KernelXfrm) -> None:
+    """Probing changes neither states nor links of the network namespace that asks."""
+    before = [link.name for link in KernelLinks().links()]
+    probe()
+    assert xfrm.list_sas() == []
+    assert [link.name for link in KernelLinks().links()] == before
+
+
+def test_unknown_feature_is_an_error() -> None:
+    """Asking for a feature that does not exist is a mistake of the caller."""
+    with pytest.raises(KeyError):
+        feature("teleport")

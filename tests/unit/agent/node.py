@@ -1,0 +1,196 @@
+"""One node with one peer in steady state, as an agent's last pass leaves it, and a kernel in memory to look at."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from ipaddress import ip_address, ip_network
+
+from wirecrypt.agent.evidence import EGRESS, INGRESS, Snapshot
+from wirecrypt.agent.installing import guard_wanted
+from wirecrypt.agent.keyring import KeyRing
+from wirecrypt.agent.rounds import Round
+from wirecrypt.agent.state import LedgerEntry, OwnSession, State
+from wirecrypt.agent.survey import Flags, survey
+from wirecrypt.agent.window import Picture
+from wirecrypt.agent.world import World, pair_of
+from wirecrypt.errors import XfrmError
+from wirecrypt.model.objects import Node, NodePeer, NodeState
+from wirecrypt.model.secret import SecretBytes
+from wirecrypt.model.session import Epoch, Generation, Session, Word
+from wirecrypt.model.xfrm import Algorithm, Limits, Policy, Sa, SaEntry, SaUsage
+from wirecrypt.plan.policies import Layout, Senders, wanted
+from wirecrypt.plan.snapshot import KernelSnapshot
+from wirecrypt.plan.states import states
+from wirecrypt.ports import Attachment, Guard, GuardEntry
+from wirecrypt.rotation.memory import Memory
+from wirecrypt.rotation.pair import Decision, Out, Receive
+from wirecrypt.settings import Settings
+
+EPOCH = Epoch(1, "00" * 16)
+GENERATION = Generation(1, 1, 1)
+LANES = 2
+SETTINGS = replace(Settings(), cluster_cidrs=(ip_network("10.0.0.0/13"),))
+MARKS = SETTINGS.mark.layout
+CREATED = datetime(2030, 1, 1, tzinfo=UTC)
+
+
+def peer(name: str, number: int) -> NodePeer:
+    session = Session(1, EPOCH, bytes([number]) * 32, LANES, Algorithm.AES_256_GCM)
+    return NodePeer(
+        name=name,
+        uid=f"peer-{name}",
+        node_id=number,
+        node_uid=f"uid-{name}",
+        endpoints=(ip_address(f"192.0.2.{number}"), ip_address(f"fd00:2::{number}")),
+        pod_cidrs=(ip_network(f"10.{number % 8}.0.0/24"), ip_network(f"fd00:{number}::/64")),
+        state=NodeState.ACTIVE,
+        created=CREATED,
+        boot_session=1,
+        last_session=1,
+        sessions=(session,),
+    )
+
+
+OWN, PEER = peer("a", 16), peer("b", 17)
+PAIR = pair_of(OWN, PEER)
+STEADY = Decision(
+    out=Out.ESP,
+    in_use=GENERATION,
+    receive=Receive.REQUIRED,
+    keep={GENERATION: (True, True)},
+    install=None,
+    target=GENERATION,
+    word=Word(frozenset({GENERATION}), GENERATION, 1),
+    why="in use",
+)
+
+
+def key(*, sending: bool, lane: int) -> SecretBytes:
+    return SecretBytes(bytes([sending, lane]) * 18)
+
+
+def sas(generation: Generation = GENERATION) -> tuple[Sa, ...]:
+    made = states(
+        PAIR,
+        generation,
+        lanes=LANES,
+        slot=0,
+        algorithm=Algorithm.AES_256_GCM,
+        keys=key,
+        marks=MARKS,
+        limits=Limits(),
+    )
+    return tuple(made)
+
+
+def policies() -> tuple[Policy, ...]:
+    layout = Layout(MARKS, SETTINGS.control_port)
+    return tuple(wanted(PAIR, STEADY, Senders({GENERATION: LANES}, {GENERATION: 0}), layout))
+
+
+def state() -> State:
+    entry = LedgerEntry(
+        generation=GENERATION,
+        epoch_id=EPOCH.id,
+        lanes=LANES,
+        algorithm=Algorithm.AES_256_GCM,
+        own_public=OWN.sessions[0].public,
+        peer_public=PEER.sessions[0].public,
+        src=PAIR.outer()[0],
+        dst=PAIR.outer()[1],
+        control_own=SecretBytes(b"o"),
+        control_peer=SecretBytes(b"p"),
+    )
+    newer = replace(OWN.sessions[0], number=2)  # made, its generation not installed yet
+    return State(OWN.node_uid, "boot", 1, 2, (OwnSession(newer, None),), ledger={PEER.node_uid: frozenset({entry})})
+
+
+def turn(kernel: KernelSnapshot, decision: Decision = STEADY) -> Round:
+    """Return a round that decided *decision* on *kernel*."""
+    nodes = tuple(Node(p.name, p.node_uid, "enabled", p.endpoints, p.pod_cidrs, CREATED) for p in (OWN, PEER))
+    world = World(OWN, (PEER,), nodes, (), ())
+    made = Round(own=OWN, world=world, state=state(), kernel=kernel, trusted=True)
+    flags = Flags(gone=False, marked=True, block_joining=False)
+    made.surveys[PEER.node_uid] = survey(OWN, PEER, made.state, kernel, marks=MARKS, ring=KeyRing(), flags=flags)
+    made.decisions[PEER.node_uid] = decision
+    return made
+
+
+def whole() -> KernelSnapshot:
+    """Return the kernel with all that the steady pair should have."""
+    entries = guard_wanted(turn(KernelSnapshot()), SETTINGS)
+    return KernelSnapshot.of(sas(), policies(), entries.values())
+
+
+def picture(kernel: KernelSnapshot | None = None, decision: Decision = STEADY) -> Picture:
+    made = turn(whole() if kernel is None else kernel, decision)
+    return Picture(made, {PEER.node_uid: Memory()}, ("upl",), KeyRing())
+
+
+ATTACHED = (Attachment("upl", EGRESS, current=True), Attachment("upl", INGRESS, current=True))
+
+
+def snapshot(kernel: KernelSnapshot, shown: Picture | None = None) -> Snapshot:
+    """Return what a request sees of *kernel* when the last pass left *shown* (by default: all in order)."""
+    usages = {name: SaUsage(100, 10, 10) for name in kernel.sas}
+    return Snapshot(shown or picture(), kernel, usages, ATTACHED, settled=True, pass_age=1.0)
+
+
+@dataclass
+class Memories:
+    """A kernel in memory: what requests may read of it, and a list of what was read."""
+
+    kernel: KernelSnapshot = field(default_factory=whole)
+    attached: Sequence[Attachment] = ATTACHED
+    reads: list[str] = field(default_factory=list)
+    broken: bool = False
+
+    def open(self) -> AbstractContextManager["Memories"]:
+        """Return what requests open."""
+        return nullcontext(self)
+
+    def list_sas(self) -> list[SaEntry]:
+        """Return all SAs; that is noted."""
+        self.reads.append("sas")
+        return [SaEntry(sa, SaUsage(100, 10, 10)) for sa in self.kernel.sas.values()]
+
+    def list_policies(self) -> list[Policy]:
+        """Return all policies."""
+        return list(self.kernel.policies.values())
+
+    def stats(self) -> Mapping[str, int]:
+        """Return a counter, or refuse."""
+        if self.broken:
+            raise XfrmError("read the counters", answer="no")
+        return {"XfrmInNoStates": 3}
+
+    def loaded(self) -> bool:
+        """Say that the guard is loaded."""
+        return True
+
+    def entries(self) -> Iterable[GuardEntry]:
+        """Return the guard entries."""
+        return self.kernel.guard.values()
+
+    def attachments(self) -> Sequence[Attachment]:
+        """Return the guard's filters."""
+        return self.attached
+
+    def counters(self) -> Mapping[str, int]:
+        """Return a counter of the guard."""
+        return {"passed_esp": 7}
+
+    def without(self, *names: object) -> None:
+        """Lose these objects."""
+        kernel = self.kernel
+        self.kernel = KernelSnapshot(
+            {n: v for n, v in kernel.sas.items() if n not in names},
+            {n: v for n, v in kernel.policies.items() if n not in names},
+            {n: v for n, v in kernel.guard.items() if n not in names},
+        )
+
+
+def as_guard(memories: Memories) -> Guard:
+    """Return the part that reads the guard."""
+    return memories  # type: ignore[return-value]  # only what requests read

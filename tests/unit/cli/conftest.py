@@ -1,0 +1,52 @@
+"""A command line with a cluster in memory and a clock that nobody waits for."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+from click.testing import CliRunner, Result
+
+from tests.unit.cli.fake_people import NOW, FakePeople
+from wirecrypt.cli.main import cli
+from wirecrypt.cli.tools import Tools
+from wirecrypt.doctor.facts import ClusterFacts, NodeFacts
+
+
+@dataclass
+class Line:
+    """The command line: *people* is the cluster, *slept* is called at each wait with the seconds that passed."""
+
+    people: FakePeople = field(default_factory=FakePeople)
+    slept: Callable[[float], None] = lambda _: None
+    cluster_facts: ClusterFacts = field(default_factory=lambda: ClusterFacts(now=NOW))
+    node_facts: NodeFacts = field(default_factory=lambda: NodeFacts(mask=0x0FF00000, root=False, release="6.1"))
+    asked: list[tuple[str | None, str | None]] = field(default_factory=list)
+    passed: float = 0.0
+
+    def __call__(self, line: str) -> Result:
+        """Run `wirecrypt` with the words of *line*."""
+        return CliRunner().invoke(cli, line.split(), obj=self._tools(), catch_exceptions=False)
+
+    def _tools(self) -> Tools:
+        return Tools(
+            connect=self._connect,
+            monotonic=lambda: self.passed,
+            sleep=self._sleep,
+            now=lambda: NOW,
+            gather_cluster=lambda _, __: self.cluster_facts,
+            gather_node=lambda _, __: self.node_facts,
+        )
+
+    def _connect(self, kubeconfig: object, context: str | None) -> FakePeople:
+        self.asked.append((str(kubeconfig) if kubeconfig else None, context))
+        return self.people
+
+    def _sleep(self, seconds: float) -> None:
+        self.passed += seconds
+        self.slept(self.passed)
+
+
+@pytest.fixture
+def wirecrypt() -> Line:
+    """Return the command line."""
+    return Line()

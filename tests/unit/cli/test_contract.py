@@ -1,0 +1,15 @@
+"""The fake cluster of these tests does what the real one does (tests/cluster/test_cli.py runs the same)."""
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.unit.cli.fake_people import FakePeople, wish
+from tests.unit.cli.people_contract import CONTRACT
+from wirecrypt.cli.tools import People
+
+
+@pytest.mark.parametrize("rule", CONTRACT, ids=lambda rule: rule.__name__)
+def test_the_fake_keeps_the_contract(rule: Callable[[People], None]) -> None:
+    """Labels, dry runs, identities, rotations and aborts behave as on an API server."""
+    rule(FakePeople(nodes={n: wish(n) for n in "ab"}))

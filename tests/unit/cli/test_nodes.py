@@ -1,0 +1,128 @@
+"""enable and disable: the label, and nothing changed when anything is wrong."""
+
+import json
+
+import pytest
+
+from tests.unit.cli.conftest import Line
+from tests.unit.cli.fake_people import encrypted, forbid, peer, status, wish
+from wirecrypt.model.objects import NodeState
+
+
+@pytest.fixture
+def nodes(wirecrypt: Line) -> Line:
+    """Return the command line with Nodes a (enabled), b, and w on Windows."""
+    wirecrypt.people.nodes = {"a": wish("a", "enabled"), "b": wish("b"), "w": wish("w", linux=False)}
+    return wirecrypt
+
+
+def test_enable_labels_and_says_so(nodes: Line) -> None:
+    """A node that is not enabled gets the label, one that is is said to be unchanged."""
+    done = nodes("enable a b b")
+    assert (done.exit_code, nodes.people.writes) == (0, ["label b enabled"])
+    assert done.stdout.splitlines() == ["node/a unchanged: enabled already", "node/b enabled"]
+
+
+def test_disable_removes_any_value(nodes: Line) -> None:
+    """Also a value that means nothing goes; a node without label is unchanged."""
+    nodes.people.nodes["a"] = wish("a", "yes")
+    done = nodes("disable a b")
+    assert nodes.people.writes == ["label a None"]
+    assert done.stdout.splitlines() == ["node/a disabled", "node/b unchanged: disabled already"]
+
+
+@pytest.mark.parametrize("verb", ["enable", "disable"])
+def test_an_unknown_node_changes_nothing(nodes: Line, verb: str) -> None:
+    """One unknown name among known ones: refused before any is changed, exit 2."""
+    nodes.people.nodes |= {"b": wish("b", None if verb == "enable" else "enabled")}
+    done = nodes(f"{verb} b nope")
+    assert (done.exit_code, nodes.people.writes) == (2, [])
+    assert "nope" in done.stderr
+    assert "kubectl get nodes" in done.stderr
+
+
+@pytest.mark.parametrize("line", ["enable", "enable --all a", "disable"])
+def test_which_nodes_must_be_clear(nodes: Line, line: str) -> None:
+    """No name, or names and --all: exit 2, nothing changed."""
+    assert (nodes(line).exit_code, nodes.people.writes) == (2, [])
+
+
+def test_all_means_nodes_with_an_agent(nodes: Line) -> None:
+    """--all leaves out nodes without Linux; naming one is refused."""
+    assert nodes("enable --all").exit_code == 0
+    assert nodes.people.writes == ["label b enabled"]
+    done = nodes("enable w")
+    assert (done.exit_code, "does not run Linux" in done.stderr) == (2, True)
+
+
+def test_forbidden_changes_nothing(nodes: Line) -> None:
+    """A right that is missing for the last node is noticed before the first is changed."""
+    nodes.people.nodes["c"] = wish("c")
+    nodes.people.refuse = forbid("label c")
+    done = nodes("enable b c")
+    assert (done.exit_code, nodes.people.writes) == (1, [])
+    assert done.stderr.startswith("error: write (label c dry): 403 Forbidden")
+
+
+def test_a_refusal_half_way_says_what_was_done(nodes: Line) -> None:
+    """When only the real write fails, the error names the nodes that were changed before."""
+    nodes.people.nodes["c"] = wish("c")
+    dry = forbid("label c")
+    nodes.people.refuse = lambda what: None if what.endswith(" dry") else dry(what)
+    done = nodes("enable b c")
+    assert (done.exit_code, nodes.people.writes) == (1, ["label b enabled"])
+    assert "b changed already" in done.stderr
+
+
+def test_wait_until_ready(nodes: Line) -> None:
+    """--wait tells why a node is not Ready yet, each reason once, and returns when it is."""
+
+    def later(seconds: float) -> None:
+        if seconds == 3:
+            made = status(ready=False, reason="Joining", message="1 of 2")
+            nodes.people.objects["b"] = encrypted("b", made=made, state=NodeState.JOINING)
+        if seconds == 6:
+            nodes.people.objects["b"] = encrypted("b", made=status())
+
+    nodes.slept = later
+    done = nodes("enable b --wait")
+    assert done.exit_code == 0
+    assert done.stdout.splitlines() == [
+        "node/b enabled",
+        "waiting for 1 node: b (no EncryptedNode yet: is the controller running?)",
+        "waiting for 1 node: b (Joining: 1 of 2)",
+        "1 node is Ready",
+    ]
+    assert nodes.passed == 6
+
+
+def test_wait_ends_with_the_time(nodes: Line) -> None:
+    """--timeout over: exit 3, and it says that it goes on."""
+    done = nodes("enable b --wait --timeout 10s -o json")
+    assert (done.exit_code, nodes.passed) == (3, 10)
+    assert json.loads(done.stdout)["waitingFor"] == ["b (no EncryptedNode yet: is the controller running?)"]
+    assert "node/b enabled" in done.stderr
+
+
+def test_wait_until_gone(nodes: Line) -> None:
+    """With --wait, disable returns when EncryptedNode and NodePeer are gone, not before."""
+    nodes.people.objects["a"] = encrypted("a", state=NodeState.LEAVING)
+    nodes.people.peers["a"] = peer("a")
+
+    def later(seconds: float) -> None:
+        if seconds == 2:
+            del nodes.people.objects["a"]
+        if seconds == 4:
+            del nodes.people.peers["a"]
+
+    nodes.slept = later
+    done = nodes("disable a --wait")
+    assert (done.exit_code, nodes.passed) == (0, 4)
+    assert "waiting for 1 node: a (Leaving)" in done.stdout
+
+
+def test_a_bad_duration_is_usage(nodes: Line) -> None:
+    """--timeout wants a number with a unit; nothing is changed."""
+    done = nodes("enable b --wait --timeout soon")
+    assert (done.exit_code, nodes.people.writes) == (2, [])
+    assert "such as 10s" in done.stderr

@@ -1,0 +1,106 @@
+"""status: every node's stand, in a table and for programs."""
+
+import json
+
+import pytest
+import yaml
+
+from tests.unit.cli.conftest import Line
+from tests.unit.cli.fake_people import NOW, encrypted, peer, rotation, status, wish
+from wirecrypt.errors import ObjectError
+from wirecrypt.model.objects import Condition, NodeState, Phase
+
+
+@pytest.fixture
+def cluster(wirecrypt: Line) -> Line:
+    """Return the command line with a ready, a failing, an unlabelled, a badly labelled and an untaken node."""
+    people = wirecrypt.people
+    people.nodes = {n: wish(n, "enabled") for n in "abe"} | {"c": wish("c"), "d": wish("d", "yes")}
+    people.objects = {
+        "a": encrypted("a", 16, status()),
+        "b": encrypted("b", 17, status(ready=False, message="c: no answer"), state=NodeState.JOINING),
+    }
+    people.peers = {"a": peer("a", 16, 4, 5), "b": peer("b", 17, 7)}
+    return wirecrypt
+
+
+def test_the_table_has_a_row_per_node(cluster: Line) -> None:
+    """State, ready, reason, peers, epoch, session and age; then a count and the reasons of those that are not ready."""
+    done = cluster("status")
+    assert done.exit_code == 0
+    lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    assert lines[:6] == [
+        "NODE STATE READY REASON PEERS EPOCH SESSION AGE",
+        "a Active True AllPeersProtected 2/2 1 5 2h",
+        "b Joining False PeersFailing 1/2 1 7 2h",
+        "c Plain 3d",
+        "d Pending Unknown BadLabel 3d",
+        "e Pending Unknown NoController 3d",
+    ]
+    assert "4 of 5 nodes enabled, 1 ready" in lines
+    assert "b: c: no answer" in lines
+
+
+def test_programs_get_the_same(cluster: Line) -> None:
+    """JSON and YAML are equal and have every node."""
+    found = json.loads(cluster("status -o json").stdout)
+    assert found == yaml.safe_load(cluster("status -o yaml").stdout)
+    assert [(n["name"], n["state"], n["ready"]) for n in found["nodes"]] == [
+        ("a", "Active", True),
+        ("b", "Joining", False),
+        ("c", "Plain", None),
+        ("d", "Pending", None),
+        ("e", "Pending", None),
+    ]
+    assert found["nodes"][1]["peers"] == {"desired": 2, "protected": 1, "failing": ["c: no answer"]}
+
+
+def test_rotations_in_progress_are_shown(cluster: Line) -> None:
+    """Unfinished ones with phase, counts, message and laggards; finished ones not."""
+    waiting = (Condition("Complete", status=False, reason="Retiring", message="waits for b", changed=NOW),)
+    more = {"nodes_total": 2, "nodes_done": 1, "from_epoch": 1, "to_epoch": 2, "laggards": ("b",), "conditions": waiting}
+    cluster.people.turns = {"x": rotation("x", Phase.RETIRING, **more), "y": rotation("y", Phase.COMPLETE)}
+    lines = [" ".join(line.split()) for line in cluster("status").stdout.splitlines()]
+    assert "x Retiring 1 → 2 1/2 1 waits for b 5m" in lines
+    assert "x did not wait for b: PeersFailing: c: no answer" in lines
+    found = json.loads(cluster("status -o json").stdout)["rotations"]
+    assert [(r["name"], r["laggards"]) for r in found] == [("x", [{"node": "b", "reason": "PeersFailing: c: no answer"}])]
+
+
+def test_one_node_in_detail(cluster: Line) -> None:
+    """Claims, sessions, conditions, failing peers, headroom and versions of one node."""
+    shown = cluster("status b").stdout
+    for text in ("192.0.2.17", "10.17.0.0/24", "97 %", "kernel version", "PeersFailing", "FAILING PEER", "aes-256-gcm"):
+        assert text in shown
+    found = json.loads(cluster("status b -o json").stdout)
+    assert (found["nodeID"], found["sequenceHeadroom"], found["versions"]) == (17, 97, {"agent": "0.1.0", "kernel": "6.1.0"})
+    assert found["sessions"] == [{"number": 7, "epoch": 1, "lanes": 1, "algorithm": "aes-256-gcm"}]
+
+
+@pytest.mark.parametrize("node", ["c", "d", "e"])
+def test_a_node_without_objects_in_detail(cluster: Line, node: str) -> None:
+    """Nodes that are not enabled, or not taken up, are shown with why."""
+    assert cluster(f"status {node}").exit_code == 0
+    assert json.loads(cluster(f"status {node} -o json").stdout)["nodeID"] is None
+
+
+def test_an_unknown_node_is_refused(cluster: Line) -> None:
+    """A name that the cluster does not have: exit 2."""
+    done = cluster("status nope")
+    assert (done.exit_code, "nope" in done.stderr) == (2, True)
+
+
+def test_refused_claims_and_malformed_objects_are_shown(cluster: Line) -> None:
+    """What the controller refused stands in the reason; what cannot be read is listed as ignored."""
+    cluster.people.objects["a"] = encrypted("a", 16, status(), problems=("10.2.0.0/24 is b's",))
+    cluster.people.malformed["nodepeers/z"] = ObjectError("read NodePeer z", answer="nodeID is missing")
+    shown = cluster("status").stdout
+    assert "Refused" in shown
+    assert "nodepeers/z: nodeID is missing" in shown
+    assert "a: 10.2.0.0/24 is b's" in shown
+
+
+def test_an_empty_cluster(wirecrypt: Line) -> None:
+    """No node at all is no error."""
+    done = wirecrypt("status")
+    assert (done.exit_code, "0 of 0 nodes enabled, 0 ready" in done.stdout) == (0, True)

@@ -1,0 +1,148 @@
+"""From facts of the API server to findings."""
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.unit.cli.fake_people import NOW, encrypted, rotation, status, wish
+from wirecrypt.doctor.facts import ClusterFacts, Kind, Pod
+from wirecrypt.doctor.finding import Finding, Severity, worst
+from wirecrypt.doctor.inspect_cluster import CHECKS, EXPECTED_KINDS, EXPECTED_POLICIES, inspect_cluster
+from wirecrypt.doctor.needs import AGENT, CONTROLLER, NEEDS, Need
+from wirecrypt.model.objects import ConfigDocument, NodeState, Phase
+from wirecrypt.ports import Lease
+
+MANIFESTS = Path(__file__).resolve().parents[3] / "manifests"
+KIND = Kind(("v1alpha1",), "v1alpha1", established=True)
+LEASE = Lease("one", NOW, NOW, 15, 0)
+GOOD = ClusterFacts(
+    now=NOW,
+    version="v1.36.3",
+    skew=0.4,
+    kinds=dict.fromkeys(EXPECTED_KINDS, KIND),
+    policies=frozenset(EXPECTED_POLICIES),
+    bindings=dict.fromkeys(EXPECTED_POLICIES, frozenset({"Deny", "Audit"})),
+    access=[(need, True) for need in NEEDS],
+    pods=[
+        Pod("agent-a", AGENT, "a", ready=True),
+        Pod("controller-1", CONTROLLER, "a", ready=True),
+        Pod("controller-2", CONTROLLER, "b", ready=True),
+    ],
+    wishes=[wish("a", "enabled"), wish("b")],
+    encrypted=[encrypted("a", made=status())],
+    rotations=[rotation("initial", Phase.COMPLETE)],
+    config=ConfigDocument({"config.yaml": "clusterCIDRs: [10.0.0.0/8]"}, "1"),
+    lease=LEASE,
+)
+
+
+def bad(**more: Any) -> list[Finding]:  # noqa: ANN401 - any fact
+    return [f for f in inspect_cluster(replace(GOOD, **more)) if f.severity is not Severity.OK]
+
+
+def test_a_good_cluster_has_no_finding() -> None:
+    """All is well: every check says so."""
+    assert bad() == []
+    assert {f.check for f in inspect_cluster(GOOD)} == {c.name for c in CHECKS}
+    assert worst(inspect_cluster(GOOD)) is Severity.OK
+
+
+@pytest.mark.parametrize(
+    ("check", "severity", "more"),
+    [
+        ("api-server", Severity.ERROR, {"unreachable": "refused"}),
+        ("clock", Severity.WARNING, {"skew": -30.0}),
+        ("clock", Severity.WARNING, {"skew": None}),
+        ("kinds", Severity.ERROR, {"kinds": {}}),
+        ("kinds", Severity.ERROR, {"kinds": dict.fromkeys(EXPECTED_KINDS[1:], KIND)}),
+        ("kinds", Severity.ERROR, {"kinds": {**GOOD.kinds, EXPECTED_KINDS[0]: Kind(("v2",), "v2", established=True)}}),  # type: ignore[dict-item]
+        ("admission-policies", Severity.ERROR, {"policies": frozenset(EXPECTED_POLICIES[1:])}),
+        ("admission-policies", Severity.ERROR, {"bindings": dict.fromkeys(EXPECTED_POLICIES[1:], frozenset({"Deny"}))}),
+        (
+            "admission-policies",
+            Severity.ERROR,
+            {"bindings": {**(GOOD.bindings or {}), EXPECTED_POLICIES[0]: frozenset({"Audit"})}},
+        ),
+        ("access", Severity.ERROR, {"access": [(NEEDS[0], False), *((n, True) for n in NEEDS[1:])]}),
+        ("pods", Severity.ERROR, {"pods": [*GOOD.pods[1:]]}),  # type: ignore[index]
+        ("pods", Severity.WARNING, {"pods": [*GOOD.pods[:2]]}),  # type: ignore[index]
+        ("pods", Severity.ERROR, {"lease": replace(LEASE, renewed=NOW - timedelta(minutes=5))}),
+        ("pods", Severity.ERROR, {"lease": None}),
+        ("configuration", Severity.ERROR, {"config": ConfigDocument({"config.yaml": "mode: lax"}, "1")}),
+        ("configuration", Severity.WARNING, {"config": None}),
+        (
+            "configuration",
+            Severity.WARNING,
+            {"config": ConfigDocument({"config.yaml": "mode: permissive\nclusterCIDRs: [10.0.0.0/8]"}, "1")},
+        ),
+        ("nodes", Severity.ERROR, {"wishes": [wish("a", "enabled"), wish("b", "yes")]}),
+        ("nodes", Severity.ERROR, {"encrypted": []}),
+        ("nodes", Severity.ERROR, {"encrypted": [encrypted("a")]}),
+        ("nodes", Severity.ERROR, {"encrypted": [encrypted("a", made=status(ready=False))]}),
+        (
+            "nodes",
+            Severity.WARNING,
+            {"encrypted": [encrypted("a", made=status(ready=False, reason="Joining"), state=NodeState.JOINING)]},
+        ),
+        ("nodes", Severity.ERROR, {"malformed": {"nodepeers/z": "nodeID is missing"}}),
+        ("claims", Severity.ERROR, {"encrypted": [encrypted("a", made=status(), problems=("10.2.0.0/24 is b's",))]}),
+        ("rotations", Severity.WARNING, {"rotations": [rotation("x", Phase.RETIRING, laggards=("c",))]}),
+        ("rotations", Severity.WARNING, {"rotations": [rotation("x", Phase.SWITCHING, created=NOW - timedelta(hours=2))]}),
+    ],
+)
+def test_each_fault_is_a_finding_with_a_next_step(check: str, severity: Severity, more: dict[str, Any]) -> None:
+    """One thing wrong gives one finding of its check, with its severity and a next step."""
+    (finding,) = bad(**more)
+    assert (finding.check, finding.severity) == (check, severity), finding
+    assert finding.next_step
+
+
+@pytest.mark.parametrize(
+    ("check", "fact"),
+    [
+        ("kinds", "kinds"),
+        ("admission-policies", "policies"),
+        ("access", "access"),
+        ("pods", "pods"),
+        ("nodes", "encrypted"),
+        ("rotations", "rotations"),
+        ("configuration", "config"),
+    ],
+)
+def test_what_may_not_be_read_is_never_ok(check: str, fact: str) -> None:
+    """A missing right is a warning with the server's words, and no statement about what it hides."""
+    found = [f for f in inspect_cluster(replace(GOOD, **{fact: None, "unseen": {fact: "403 no"}})) if f.check == check]  # type: ignore[arg-type]
+    assert [f.severity for f in found if "403 no" in f.sentence] == [Severity.WARNING]
+    assert all(f.severity is not Severity.OK for f in found)
+
+
+def test_needs_are_granted_by_the_manifests() -> None:
+    """Every need is in the roles that we ship, bound to its account in its namespace."""
+    granted: set[tuple[str, str, str, str, str, str]] = set()
+    for path in sorted(MANIFESTS.glob("rbac-*.yaml")):
+        documents = list(yaml.safe_load_all(path.read_text()))
+        rules = {
+            (d["kind"], d["metadata"]["name"], d["metadata"].get("namespace", "")): d["rules"]
+            for d in documents
+            if "rules" in d
+        }
+        for binding in (d for d in documents if d["kind"].endswith("Binding")):
+            where = binding["metadata"].get("namespace", "")
+            for rule in rules[binding["roleRef"]["kind"], binding["roleRef"]["name"], where]:
+                granted |= {
+                    (subject["name"], verb, group, resource, where, name)
+                    for subject in binding["subjects"]
+                    for verb in rule["verbs"]
+                    for group in rule["apiGroups"]
+                    for resource in rule["resources"]
+                    for name in rule.get("resourceNames", [""])
+                }
+    assert [n for n in NEEDS if _key(n) not in granted] == []
+
+
+def _key(need: Need) -> tuple[str, str, str, str, str, str]:
+    return need.account, need.verb, need.group, need.resource, need.namespace, need.name

@@ -1,0 +1,191 @@
+"""Which policies a pair has: flow classes, lanes, families, control, and every state of joining and leaving."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network, ip_network
+
+import pytest
+
+from tests.unit.plan.made import AB, LAYOUT, MARKS, PORT, A, B, decision, end, g, sas
+from wirecrypt.errors import ObjectError
+from wirecrypt.model.mark import SLOTS
+from wirecrypt.model.pair import End, Pair
+from wirecrypt.model.xfrm import PRIORITY_BAND, Direction, Policy, Verdict
+from wirecrypt.plan.policies import (
+    PRIORITY_CONTROL,
+    PRIORITY_CONTROL_BLOCK,
+    PRIORITY_DATA,
+    PRIORITY_LANE,
+    Senders,
+    flows_in,
+    flows_out,
+    wanted,
+)
+from wirecrypt.plan.snapshot import host
+from wirecrypt.plan.states import free_slot
+from wirecrypt.rotation.pair import Decision, Out, Receive
+
+GEN = g(2, 1)
+
+
+def made(wish: Decision, *, pair: Pair = AB, lanes: int = 1, slot: int = 0) -> list[Policy]:
+    return wanted(pair, wish, Senders({GEN: lanes}, {GEN: slot}), LAYOUT)
+
+
+def test_flow_classes() -> None:
+    """Pod to pod and node to pod from any source, pod to node; never node to node, never across families."""
+    assert set(flows_out(AB)) == {
+        (ip_network("0.0.0.0/0"), ip_network("10.2.0.0/16")),
+        (ip_network("::/0"), ip_network("fd00:2::/64")),
+        (ip_network("10.1.0.0/16"), ip_network("192.0.2.2/32")),
+        (ip_network("fd00:1::/64"), ip_network("2001:db8::2/128")),
+    }
+
+
+def test_flows_in_are_those_that_the_peer_sends() -> None:
+    """What one end sends out, the other expects in, forwarded and for the node itself."""
+    pods, addresses = set(B.pod_cidrs), {host(a) for a in B.endpoints}
+    for direction in (Direction.FWD, Direction.IN):
+        found = [(src, dst) for way, src, dst in flows_in(AB) if way is direction]
+        assert {src for src, _ in found} == pods | addresses
+        assert {dst for src, dst in found if src in addresses} == set(A.pod_cidrs)
+        assert {dst.prefixlen for src, dst in found if src in pods} == {0}
+
+
+def test_every_policy_stands_in_our_band_and_has_its_own_name() -> None:
+    """A priority outside the band would be foreign to ourselves; two with one name cannot coexist."""
+    for wish in (decision(in_use=GEN), decision(Out.BLOCK), decision(in_use=GEN, receive=Receive.OPTIONAL)):
+        found = made(wish, lanes=4)
+        assert all(p.priority in PRIORITY_BAND for p in found)
+        assert len({p.name for p in found}) == len(found)
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 16])
+def test_lanes(lanes: int) -> None:
+    """Lane 0 has the policy without a mark, each further lane one with its mark and a better priority."""
+    found = [p for p in made(decision(in_use=GEN), lanes=lanes) if p.direction is Direction.OUT and not p.selector.proto]
+    assert len(found) == 4 * lanes
+    for policy in found:
+        lane = policy.mark.value >> MARKS.shift & 0xF if policy.mark else 0
+        assert policy.priority == (PRIORITY_LANE if policy.mark else PRIORITY_DATA)
+        (template,) = policy.templates
+        assert template.spi == template.reqid == GEN.spi(A.node_id, lane)
+        assert not template.optional
+    assert {p.mark for p in found} == {None, *(MARKS.encrypt(n) for n in range(1, lanes))}
+
+
+def test_templates_pin_the_addresses_of_the_tunnel() -> None:
+    """Out: from own to peer by SPI; in: from peer to own, any SA, so no third node speaks for the peer's pods."""
+    own, peer = AB.outer()
+    for policy in made(decision(in_use=GEN)):
+        for template in policy.templates:
+            out = policy.direction is Direction.OUT
+            assert (template.src, template.dst) == ((own, peer) if out else (peer, own))
+            assert bool(template.spi) is out
+
+
+def test_templates_fit_the_states() -> None:
+    """Each OUT template names exactly one sending SA of the generation."""
+    sending = {sa.spi for sa in sas(GEN, lanes=3) if sa.set_mark is None}
+    named = {t.spi for p in made(decision(in_use=GEN), lanes=3) if p.direction is Direction.OUT for t in p.templates}
+    assert named == sending
+
+
+def test_block_covers_the_same_flows() -> None:
+    """Block has the names of the lane-0 policies: one update turns one into the other."""
+    blocked = {p.name for p in made(decision(Out.BLOCK)) if p.direction is Direction.OUT and not p.selector.proto}
+    encrypted = made(decision(in_use=GEN), lanes=1)
+    assert blocked == {p.name for p in encrypted if p.direction is Direction.OUT and not p.selector.proto}
+    assert all(p.verdict is Verdict.BLOCK and not p.templates for p in made(decision(Out.BLOCK)) if p.name in blocked)
+
+
+def test_esp_without_a_generation_is_a_block() -> None:
+    """A decision that says ESP and names nothing never leaves a hole."""
+    found = [p for p in made(decision(Out.ESP, None)) if p.direction is Direction.OUT]
+    assert found
+    assert {p.verdict for p in found} == {Verdict.BLOCK}
+
+
+@pytest.mark.parametrize(("receive", "optional"), [(Receive.OPTIONAL, True), (Receive.REQUIRED, False)])
+def test_receiving_levels(receive: Receive, optional: bool) -> None:  # noqa: FBT001 - a table's column
+    """Joining and leaving ends take ESP or plaintext, others ESP alone; control datagrams are ESP in every state."""
+    found = [p for p in made(decision(in_use=GEN, receive=receive)) if p.direction is not Direction.OUT]
+    assert {t.optional for p in found if not p.selector.proto for t in p.templates} == {optional}
+    assert {t.optional for p in found if p.selector.proto for t in p.templates} == {False}
+
+
+def test_plain_pair_has_control_only() -> None:
+    """Joining, before the proof: no policy on traffic out, optional ones in, control in place."""
+    found = made(decision(Out.PLAIN, receive=Receive.OPTIONAL, keep={GEN: (True, True)}))
+    assert {p.selector.dport for p in found if p.direction is Direction.OUT} == {PORT}
+
+
+def test_nothing_is_nothing() -> None:
+    """Removed, or plaintext with nothing installed and nothing asked: no policy at all."""
+    assert made(decision(Out.PLAIN, receive=Receive.NONE)) == []
+    assert made(decision(in_use=GEN, remove_all=True)) == []
+
+
+def test_control_by_exact_mark_and_blocked_without() -> None:
+    """Each slot and lane has its own mark; without one, or with another, a control datagram is blocked ◆."""
+    keep = {g(1, 1): (True, True), GEN: (True, True)}
+    senders = Senders({g(1, 1): 1, GEN: 2}, {g(1, 1): 2, GEN: 0})
+    found = [p for p in wanted(AB, decision(in_use=GEN, keep=keep), senders, LAYOUT) if p.selector.dport == PORT]
+    out = {p.mark: p for p in found if p.direction is Direction.OUT}
+    assert set(out) == {None, MARKS.control(2, 0), MARKS.control(0, 0), MARKS.control(0, 1)}
+    assert out[None].verdict is Verdict.BLOCK
+    assert out[None].priority == PRIORITY_CONTROL_BLOCK > PRIORITY_CONTROL
+    assert out[MARKS.control(0, 1)].templates[0].spi == GEN.spi(A.node_id, 1)
+    assert {(p.selector.src, p.selector.dst) for p in out.values()} == {
+        (ip_network("192.0.2.1/32"), ip_network("192.0.2.2/32"))
+    }
+
+
+@pytest.mark.parametrize(("keep", "slot"), [((False, True), -1), ((True, False), 0)])
+def test_no_control_without_slot_or_sending_sa(keep: tuple[bool, bool], slot: int) -> None:
+    """A generation whose receiving SAs are gone has no slot, one without sending SAs no way out: neither gets a policy."""
+    senders = Senders({GEN: 1}, {GEN: slot})
+    found = wanted(AB, decision(in_use=GEN, keep={GEN: keep}), senders, LAYOUT)
+    marks = {p.mark for p in found if p.selector.dport == PORT and p.mark is not None}
+    assert marks == set()
+
+
+def test_families_are_mixed() -> None:
+    """IPv6 pods over an IPv4 tunnel: selectors of both families, templates of the one that both ends have."""
+    both = Pair(A, end("b", 17, 2, v6=False))
+    found = wanted(both, decision(in_use=GEN), Senders({GEN: 1}, {GEN: 0}), LAYOUT)
+    assert {t.src.version for p in found for t in p.templates} == {4}
+    assert {type(p.selector.dst) for p in made(decision(in_use=GEN))} == {IPv4Network, IPv6Network}
+
+
+def test_both_ends_choose_the_same_tunnel() -> None:
+    """The first endpoint of `lo` whose family `hi` has; without a common family there is no tunnel, and it is said."""
+    assert AB.outer() == tuple(reversed(Pair(B, A).outer()))
+    lonely = Pair(end("a", 16, 1, v6=False), End("b", 17, "uid-b", B.endpoints[1:], ()))
+    with pytest.raises(ObjectError, match="no address family in common"):
+        lonely.outer()
+
+
+def test_states_of_a_generation() -> None:
+    """Receiving ones first, with marks and without limits; sending ones with limits and without marks; reqid is the SPI."""
+    found = sas(GEN, lanes=3, slot=1)
+    assert [sa.set_mark is None for sa in found] == [False] * 3 + [True] * 3
+    assert [sa.set_mark for sa in found[:3]] == [MARKS.decrypted(1, n) for n in range(3)]
+    assert {sa.limits.soft_packets for sa in found[3:]} == {1000}
+    assert all(sa.spi == sa.reqid for sa in found)
+    assert len({(sa.spi, sa.key.fingerprint) for sa in found}) == 6
+    assert {(sa.src, sa.dst) for sa in found[3:]} == {AB.outer()}
+
+
+def test_both_ends_install_the_same_spis() -> None:
+    """What one end sends on, the other receives on."""
+    theirs = sas(GEN, pair=Pair(B, A), lanes=2)
+    mine = sas(GEN, lanes=2)
+    assert {s.name for s in mine if s.set_mark is None} == {s.name for s in theirs if s.set_mark is not None}
+
+
+@pytest.mark.parametrize(("used", "expected"), [((), 0), ((0,), 1), ((1,), 0), ((0, 2), 1), ((0, 1, 2), None), ((-1, 0), 1)])
+def test_free_slot(used: tuple[int, ...], expected: int | None) -> None:
+    """The lowest slot that no receiving generation has; none when the pair is full."""
+    assert free_slot(used) == expected
+    assert expected is None or expected < SLOTS

@@ -1,0 +1,93 @@
+"""The configuration document: what is taken, and how everything else is refused."""
+
+from pathlib import Path
+
+import pytest
+
+from wirecrypt.errors import ConfigError
+from wirecrypt.model.objects import ConfigDocument
+from wirecrypt.model.xfrm import Algorithm
+from wirecrypt.settings import Joining, Mode, Settings, parse
+from wirecrypt.settings.reference import document, page
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_an_empty_document_means_all_defaults() -> None:
+    """Nothing said is the protecting default."""
+    assert parse("") == Settings()
+    assert Settings().mode is Mode.STRICT
+
+
+def test_every_field_of_a_document_arrives() -> None:
+    """Words, lists, units, YAML's booleans for off and nested groups become typed values."""
+    settings = parse(
+        "{mode: permissive, joining: block, algorithm: chacha20-poly1305, lanes: auto, nodeToNode: off,\n"
+        " clusterCIDRs: [10.0.0.0/8, 'fd00::/16'], uplinks: [eth0], mark: {shift: 8}, mtu: 9000,\n"
+        " rotation: {interval: 24h, jitter: 0}, limits: {softBytes: 1Gi, maxAge: 7d}, linger: 0.5}"
+    )
+    assert settings.mode is Mode.PERMISSIVE
+    assert settings.joining is Joining.BLOCK
+    assert settings.algorithm is Algorithm.CHACHA20_POLY1305
+    assert settings.lanes is None
+    assert settings.node_to_node is False
+    assert [str(p) for p in settings.cluster_cidrs] == ["10.0.0.0/8", "fd00::/16"]
+    assert settings.uplinks == ("eth0",)
+    assert settings.mark.layout.mask == 0xFF << 8
+    assert settings.rotation.interval == 86400
+    assert settings.limits.soft_bytes == 2**30
+    assert settings.limits.max_age == 7 * 86400
+    assert settings.linger == 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "allowed"),
+    [
+        ("mdoe: strict", "mdoe", "one of"),
+        ("mode: loose", "mode = 'loose'", "strict or permissive"),
+        ("mode: true", "mode = True", "strict or permissive"),
+        ("lanes: 17", "lanes = 17", "1 to 16"),
+        ("lanes: true", "lanes = True", "1 to 16"),
+        ("clusterCIDRs: [10.0.0.1/8]", "clusterCIDRs", "host bits zero"),
+        ("clusterCIDRs: 10.0.0.0/8", "clusterCIDRs", "a list"),
+        ("vxlanPorts: [4789, 4789]", "vxlanPorts", "twice"),
+        ("mark: {shift: 25}", "mark.shift = 25", "0 to 24"),
+        ("mark: 20", "mark = 20", "a mapping"),
+        ("mark: {shfit: 1}", "mark.shfit", "shift"),
+        ("rotation: {interval: 5}", "rotation.interval = 5", "off, or a duration"),
+        ("rotation: {interval: fast}", "rotation.interval = 'fast'", "24h"),
+        ("nodeToNode: on", "nodeToNode", "does not encrypt traffic between node addresses yet"),
+        ("limits: {softBytes: 8Ti}", "limits.hardBytes", "more than limits.softBytes"),
+        ("uplinks: ['a/b']", "uplinks", "link's name"),
+        ("- mode", "document", "a mapping"),
+        ("mode: [", "line", "not YAML"),
+    ],
+)
+def test_a_bad_field_is_refused_with_path_and_allowed_values(text: str, path: str, allowed: str) -> None:
+    """The error names the field by its path, shows the value and what is allowed, and says where to correct it."""
+    with pytest.raises(ConfigError) as caught:
+        parse(text)
+    assert path in str(caught.value)
+    assert allowed in str(caught.value)
+    assert "Next:" in str(caught.value)
+
+
+def test_a_config_map_without_the_document_is_refused_and_no_config_map_is_the_default() -> None:
+    """A misspelt key of the ConfigMap is an error, not a silent default."""
+    assert Settings.from_document(None) == Settings()
+    assert Settings.from_document(ConfigDocument({"config.yaml": "lanes: 2"}, "1")).lanes == 2
+    with pytest.raises(ConfigError, match="exactly the key"):
+        Settings.from_document(ConfigDocument({"config.yml": "lanes: 2"}, "1"))
+
+
+def test_the_reference_page_is_the_generated_one() -> None:
+    """The page under docs/reference does not differ from what the fields say."""
+    assert page() == (ROOT / "docs/reference/configuration.md").read_text()
+
+
+def test_the_shipped_document_has_every_default_commented_and_valid() -> None:
+    """The document in manifests is the generated one, and with the comment marks taken away it means the defaults."""
+    assert document() == (ROOT / "manifests/config.yaml").read_text()
+    uncommented = "".join(line[1:] for line in document().splitlines(keepends=True) if not line.startswith("# "))
+    assert parse(uncommented) == Settings()
+    assert parse(document()) == Settings()

@@ -1,0 +1,21 @@
+"""The reference page explains every verdict and every cause."""
+
+from pathlib import Path
+
+import pytest
+
+from wirecrypt.verify import Kind, Standing
+
+PAGE = (Path(__file__).parents[3] / "docs/reference/verify.md").read_text()
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_every_cause_is_explained(kind: Kind) -> None:
+    """Each cause has a row with where to look."""
+    assert f"| {kind.value} | " in PAGE
+
+
+@pytest.mark.parametrize("standing", Standing)
+def test_every_verdict_is_explained(standing: Standing) -> None:
+    """Each verdict is in the table."""
+    assert f"`{standing.value}`" in PAGE
