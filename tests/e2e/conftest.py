@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from wirecrypt.lab.kernels import Kernel
 
-ROOT = Path(__file__).parent.parent.parent
-
 
 @pytest.fixture(scope="session")
 def lab_kernel(request: pytest.FixtureRequest) -> Kernel:
@@ -34,27 +32,6 @@ def lab(lab_kernel: Kernel) -> Iterator[Lab]:
     """Return a lab of three nodes, two pods each; nothing is installed."""
     with Lab.up(3, kernel=lab_kernel) as running:
         yield running
-
-
-@pytest.fixture(scope="session")
-def cluster(lab: Lab) -> Lab:
-    """Return the lab with the project's manifests applied: a controller runs, and an idle agent on every node."""
-    lab.kubelet.apply(ROOT / "manifests")
-    return lab
-
-
-@pytest.fixture
-def make_lab(lab_kernel: Kernel) -> Iterator[Callable[..., Lab]]:
-    """Return a maker of further labs, for tests that break things: `make_lab(nodes=2)`."""
-    made: list[Lab] = []
-
-    def make(nodes: int = 2, *, cni: str = "bridge", pods: int = 2) -> Lab:
-        made.append(Lab.up(nodes, kernel=lab_kernel, cni=cni, pods=pods))
-        return made[-1]
-
-    yield make
-    for running in made:
-        running.down()
 
 
 @pytest.fixture

@@ -19,13 +19,13 @@ from wirecrypt.lab import judge, state
 from wirecrypt.lab.addresses import NodeAddresses
 from wirecrypt.lab.capture import Capture
 from wirecrypt.lab.flows import Tcp, Udp
+from wirecrypt.lab.lab import Lab
 from wirecrypt.lab.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from wirecrypt.lab.kernels import Kernel
-    from wirecrypt.lab.lab import Lab
 
 NEWEST_KERNEL = True  # what is judged here does not depend on the kernel; joining and rotating are tried on all
 
@@ -40,6 +40,13 @@ request = urllib.request.Request(
     {"Authorization": "Bearer " + open(folder + "token").read(), "Content-Type": "application/json"})
 print(urllib.request.urlopen(request, context=ssl.create_default_context(cafile=folder + "ca.crt")).read().decode())
 """
+
+
+@pytest.fixture(scope="module")
+def lab(lab_kernel: Kernel) -> Iterator[Lab]:
+    """Return a lab for this module alone: its nodes reboot, and nobody has encrypted what its observer must read."""
+    with Lab.up(3, kernel=lab_kernel) as running:
+        yield running
 
 
 @pytest.mark.parametrize("family", [4, 6])
