@@ -18,7 +18,9 @@ from wirecrypt.errors import LabError
 from wirecrypt.lab import judge, state
 from wirecrypt.lab.addresses import NodeAddresses
 from wirecrypt.lab.capture import Capture
+from wirecrypt.lab.channel import Command
 from wirecrypt.lab.flows import Tcp, Udp
+from wirecrypt.lab.guest.sandbox import Container
 from wirecrypt.lab.lab import Lab
 from wirecrypt.lab.waiting import until
 
@@ -110,6 +112,14 @@ def test_workloads_run_as_their_templates_say(lab: Lab) -> None:
     assert view.stderr.count("Read-only file system") == 2
     assert view.stdout == "bpf_fs\n"
     assert callers[0].exec(["id", "-u"]).stdout == "65532\n"
+
+
+def test_a_volume_does_not_hide_the_project_from_a_container(lab: Lab) -> None:
+    """A checkout below /tmp, on which the agent has a volume: what guest and machine share is seen all the same."""
+    lab.exec("node-1", ["mkdir", "-p", "/run/cover"])
+    above = str(lab.folder.parent)
+    command = Command(["test", "-d", f"{lab.folder}/logs"], container=Container(mounts=[("/run/cover", above, True)]))
+    assert lab.channel.run("node-1", command, check=False).status == 0
 
 
 def test_tokens_are_bound_to_pod_and_node(lab: Lab) -> None:

@@ -129,8 +129,9 @@ class Container:
         self._give_up_privileges()
 
     def _mount(self) -> None:
-        wanted = [(share, share, False) for share in self.shares if share.startswith(COVERED)]
-        wanted += sorted(((source, os.path.realpath(target), mode) for source, target, mode in self.mounts), key=_target)
+        shares = [(share, share, False) for share in self.shares if share.startswith(COVERED)]
+        mounts = [(source, os.path.realpath(target), read_only) for source, target, read_only in self.mounts]
+        wanted = sorted([*shares, *mounts], key=_target)  # what is above comes first, or it would hide what is below
         syscalls.mount("stage", STAGE, "tmpfs")
         for number, (source, target, _) in enumerate(wanted):
             _make_target(source, f"{STAGE}/{number}")
@@ -139,12 +140,12 @@ class Container:
                 _make_target(source, target)
         for path in COVERED:
             syscalls.mount("empty", path, "tmpfs", 0, "mode=1777" if path == "/tmp" else "mode=755")  # noqa: S108
-        for number, (_, target, read_only) in enumerate(wanted):
+        for number, (_, target, _) in enumerate(wanted):
             _make_target(f"{STAGE}/{number}", target)
             syscalls.mount(f"{STAGE}/{number}", target, flags=syscalls.MS_MOVE)
-            if read_only:
-                syscalls.make_read_only(target)
         syscalls.unmount(STAGE)
+        for target in [target for _, target, read_only in wanted if read_only]:
+            syscalls.make_read_only(target)
         if self.read_only_root:
             for path in {"/", *COVERED} - {target for _, target, _ in wanted}:
                 syscalls.make_read_only(path)
