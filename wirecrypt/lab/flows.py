@@ -15,6 +15,8 @@ from wirecrypt.lab.machine import GUEST_PYTHON
 from wirecrypt.lab.waiting import until
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from wirecrypt.lab.channel import Process
     from wirecrypt.lab.lab import Lab
 
@@ -32,6 +34,7 @@ class Result:
     duplicates: int
     reordered: int
     retransmissions: int
+    unneeded: int  # retransmissions of what had arrived, as the receiver reported by DSACK (RFC 2883): late, not lost
     longest_gap: float  # seconds without anything arriving
     details: dict[str, Any]
 
@@ -46,19 +49,29 @@ class _Flow:
 
     kind: ClassVar[str]
 
-    def __init__(self, source: str, target: str, marker: str, sender: Process, receiver: Process) -> None:
+    def __init__(self, lab: Lab, source: str, target: str, document: dict[str, Any]) -> None:
         self.source = source
         self.target = target
-        self.marker = marker
-        self._sender = sender
-        self._receiver = receiver
+        self.marker: str = document["marker"]
+        self._lab = lab
+        self._document = document
+        self._receiver = _program(lab, target, {**document, "do": f"{self.kind}-receive"})
+        self._sender: Process | None = None
 
     @classmethod
-    def start(  # noqa: PLR0913  # keywords with defaults: a call names what it cares for
+    def start(cls, lab: Lab, source: str, target: str, *, wait: bool = True, **wish: Any) -> Self:  # noqa: ANN401 - as `prepare`
+        """Start traffic as `prepare` says, with *wait* until the first packet has arrived."""
+        flow = cls.prepare(lab, source, target, **wish)
+        flow.send()
+        if wait:
+            flow.wait_flowing()
+        return flow
+
+    @classmethod
+    def prepare(  # noqa: PLR0913  # keywords with defaults: a call names what it cares for
         cls, lab: Lab, source: str, target: str, *, family: int = 4, rate: int = 1000, size: int = 200, seconds: float = 600,
-        wait: bool = True,
     ) -> Self:  # fmt: skip
-        """Start traffic from *source* to *target* (names as for `Lab.exec`), with *wait* until the first packet has arrived.
+        """Start the receiver of traffic from *source* to *target* (names as for `Lab.exec`); `send` starts the sender.
 
         *rate*: packets of *size* bytes a second, for TCP bytes a second. It ends by itself after *seconds*.
         """
@@ -67,32 +80,50 @@ class _Flow:
             "address": address(lab, target, family), "port": next(_ports), "rate": rate, "size": size, "seconds": seconds,
             "marker": marker,
         }  # fmt: skip
-        receiver = _program(lab, target, {**document, "do": f"{cls.kind}-receive"})
-        until(lambda: "ready" in _lines(receiver), what=f"the receiver in {target} is ready", seconds=START_DEADLINE)
-        sender = _program(lab, source, {**document, "do": f"{cls.kind}-send"})
-        if wait:
-            until(
-                lambda: "flowing" in _lines(receiver), what=f"traffic arrives in {target} from {source}", seconds=START_DEADLINE
-            )
-        return cls(source, target, marker, sender, receiver)
+        return cls(lab, source, target, document)
+
+    def send(self) -> None:
+        """Start the sender as soon as the receiver is ready."""
+        what = f"the receiver in {self.target} is ready"
+        until(lambda: "ready" in _lines(self._receiver), what=what, seconds=START_DEADLINE)
+        self._sender = _program(self._lab, self.source, {**self._document, "do": f"{self.kind}-send"})
+
+    def wait_flowing(self) -> None:
+        """Wait until the first packet has arrived."""
+        what = f"traffic arrives in {self.target} from {self.source}"
+        until(lambda: "flowing" in _lines(self._receiver), what=what, seconds=START_DEADLINE)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         for process in (self._sender, self._receiver):
-            if process.running:
+            if process and process.running:
                 process.kill(9)
+
+    def end(self) -> None:
+        """Tell the sender to end; `stop` waits for it."""
+        if self._sender:
+            self._sender.kill()
+
+    def end_receiving(self) -> None:
+        """Wait for the sender's end, then tell the receiver to end; `stop` waits for it."""
+        if self._sender:
+            self._sender.wait(END_DEADLINE)
+        self._receiver.kill()
 
     def stop(self) -> Result:
         """End the sender, then the receiver, and return what arrived; LabError when one of the programs failed."""
+        if self._sender is None:
+            raise LabError("nothing was sent yet", what=f"{self.source} to {self.target}")
         sent = _result(self._sender, "sender")
         received = _result(self._receiver, "receiver")
         if received.get("dropped_by_receiver"):
             raise LabError("the receiving program was too slow: this run says nothing", what=self.target, answer=str(received))
         return Result(
             sent["sent"], received["received"], received.get("duplicates", 0), received.get("reordered", 0),
-            sent.get("retransmissions", 0), received["longest_gap"], {"sender": sent, "receiver": received},
+            sent.get("retransmissions", 0), sent.get("unneeded", 0), received["longest_gap"],
+            {"sender": sent, "receiver": received},
         )  # fmt: skip
 
 
@@ -113,6 +144,23 @@ class Tcp(_Flow):
         if not result.details["receiver"]["intact"]:
             raise LabError("the stream arrived damaged", what=f"{self.source} to {self.target}", answer=str(result))
         return result
+
+
+def start_all(flows: Sequence[_Flow]) -> None:
+    """Start the senders of prepared *flows* together, and wait until the first packet of each has arrived."""
+    for flow in flows:
+        flow.send()
+    for flow in flows:
+        flow.wait_flowing()
+
+
+def stop_all(flows: Sequence[_Flow]) -> list[Result]:
+    """End *flows* together, all senders before the first receiver, and return what each came to."""
+    for flow in flows:
+        flow.end()
+    for flow in flows:
+        flow.end_receiving()
+    return [flow.stop() for flow in flows]
 
 
 def address(lab: Lab, where: str, family: int = 4) -> str:

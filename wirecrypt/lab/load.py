@@ -24,7 +24,7 @@ TICK = 0.005  # seconds between looks at the clock: the sender sends what is due
 NUMBER = struct.Struct("!Qd")
 BLOCK = 4096
 _SO_RCVBUFFORCE, _SO_MEMINFO, _DROPS = 33, 55, 8
-_TOTAL_RETRANSMISSIONS = 100  # offset in struct tcp_info
+_TOTAL_RETRANSMISSIONS, _DSACK_DUPLICATES = 100, 216  # offsets in struct tcp_info (include/uapi/linux/tcp.h)
 
 stopping = False
 
@@ -150,9 +150,12 @@ def tcp_send(document: dict[str, Any]) -> None:
     link.shutdown(socket.SHUT_WR)
     confirmed = link.recv(8)
     information = link.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
-    (retransmissions,) = struct.unpack_from("I", information, _TOTAL_RETRANSMISSIONS)
+    retransmissions, unneeded = (
+        struct.unpack_from("I", information, offset)[0] for offset in (_TOTAL_RETRANSMISSIONS, _DSACK_DUPLICATES)
+    )
     say(
-        sent=sent * BLOCK, confirmed=int.from_bytes(confirmed, "big"), retransmissions=retransmissions, longest_stall=longest,
+        sent=sent * BLOCK, confirmed=int.from_bytes(confirmed, "big"), retransmissions=retransmissions, unneeded=unneeded,
+        longest_stall=longest,
     )  # fmt: skip
 
 

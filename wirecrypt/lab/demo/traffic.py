@@ -1,4 +1,7 @@
-"""The load under which everything happens: numbered UDP at 1,000 packets/s and TCP streams, both ways, IPv4 and IPv6."""
+"""The load under which everything happens: numbered UDP at 1,000 packets/s and TCP streams, both ways, IPv4 and IPv6.
+
+Beside it every other flow class of the pair, slowly: from pods to the other node itself and back.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from wirecrypt.lab.demo.record import Record
-from wirecrypt.lab.flows import Result, Tcp, Udp
+from wirecrypt.lab.flows import Result, Tcp, Udp, start_all, stop_all
 from wirecrypt.lab.lab import Lab
 
 RATE = 1000  # packets a second, each way
@@ -27,15 +30,29 @@ class Load:
     third: list[Udp] = field(default_factory=list)
 
     def __enter__(self) -> Self:
-        a, b = "pod/node-1/a", "pod/node-2/a"
         self.record.event(self.lab.time(), "load-start", load=self.name)
-        for source, target in ((a, b), (b, a)):
-            self.pair.append(Udp.start(self.lab, source, target, rate=round(RATE * self.part)))
-            self.pair.append(Udp.start(self.lab, source, target, rate=round(RATE6 * self.part), family=6))
-            self.pair.append(Tcp.start(self.lab, source, target, rate=round(STREAM * self.part)))
-        for source, target in (("pod/node-1/b", "pod/node-3/a"), ("pod/node-3/b", "pod/node-2/b")):
-            self.third.append(Udp.start(self.lab, source, target, rate=SLOW))
+        try:
+            self._prepare()
+            start_all((*self.pair, *self.third))
+        except BaseException:
+            self.__exit__()
+            raise
         return self
+
+    def _prepare(self) -> None:
+        a, b = "pod/node-1/a", "pod/node-2/a"
+        for source, target in ((a, b), (b, a)):
+            self._add(Udp, source, target, rate=RATE)
+            self._add(Udp, source, target, rate=RATE6, family=6)
+            self._add(Tcp, source, target, rate=STREAM)
+        for source, target in (("pod/node-1/b", "node-2"), ("node-2", "pod/node-1/b")):
+            self._add(Udp, source, target, rate=SLOW)
+            self._add(Udp, source, target, rate=SLOW, family=6)
+        for source, target in (("pod/node-1/b", "pod/node-3/a"), ("pod/node-3/b", "pod/node-2/b")):
+            self.third.append(Udp.prepare(self.lab, source, target, rate=SLOW))
+
+    def _add(self, kind: type[Udp | Tcp], source: str, target: str, *, rate: int, family: int = 4) -> None:
+        self.pair.append(kind.prepare(self.lab, source, target, rate=round(rate * self.part), family=family))
 
     def __exit__(self, *exc: object) -> None:
         for flow in (*self.pair, *self.third):
@@ -44,8 +61,9 @@ class Load:
     def stop(self) -> Totals:
         """End the load and return its totals."""
         totals = Totals()
-        for flow in (*self.pair, *self.third):
-            totals.add(flow, flow.stop())
+        flows = (*self.pair, *self.third)
+        for flow, result in zip(flows, stop_all(flows), strict=True):
+            totals.add(flow, result)
         self.record.event(
             self.lab.time(), "load-end", load=self.name, sent=totals.sent, received=totals.received, lost=totals.lost
         )
@@ -72,6 +90,7 @@ class Totals:
     stream_bytes: int = 0
     stream_missing: int = 0
     retransmissions: int = 0
+    unneeded: int = 0
     longest_gap: float = 0.0
 
     def add(self, flow: Udp | Tcp, result: Result) -> None:
@@ -81,6 +100,7 @@ class Totals:
             self.stream_bytes += result.received
             self.stream_missing += result.lost
             self.retransmissions += result.retransmissions
+            self.unneeded += result.unneeded
         else:
             self.sent += result.sent
             self.received += result.received
@@ -89,6 +109,11 @@ class Totals:
     def lost(self) -> int:
         """Packets that did not arrive."""
         return self.sent - self.received
+
+    @property
+    def repairs(self) -> int:
+        """TCP retransmissions that were needed: the receiver did not report to have had the segment already."""
+        return max(0, self.retransmissions - self.unneeded)
 
     @property
     def whole(self) -> bool:
@@ -100,7 +125,7 @@ class Totals:
         """Return the totals in words."""
         return (
             f"{self.sent} UDP packets sent, {self.lost} lost; {self.stream_bytes / 1e6:.1f} MB of TCP, "
-            f"{self.stream_missing} bytes missing, {self.retransmissions} retransmissions"
+            f"{self.stream_missing} bytes missing, {self.repairs} repaired by retransmission"
         )
 
     @property
@@ -113,5 +138,6 @@ class Totals:
             "tcp_bytes": self.stream_bytes,
             "tcp_missing": self.stream_missing,
             "tcp_retransmissions": self.retransmissions,
+            "tcp_retransmissions_needed": self.repairs,
             "longest_gap_seconds": round(self.longest_gap, 4),
         }
