@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 AREAS = ("unit", "cluster", "kernel", "e2e", "bench", "image")
 HERE = Path(__file__).parent
+LONG = 1200  # seconds for a test with a lab, whose own deadlines, which tell more, end before
 RUNS = pytest.StashKey[GuestRuns]()
 
 
@@ -56,6 +57,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return AREAS.index(area(item.path)), str(parameters.get("lab_kernel", ""))
 
     items.sort(key=order)
+    for item in items:
+        if area(item.path) in {"e2e", "image"} and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(LONG))
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -60,9 +60,41 @@ def deployed(lab: Lab) -> Lab:
 
 
 @pytest.fixture
-def protected(deployed: Lab) -> Lab:
-    """Return the lab with node-1 and node-2 protected from each other, and node-3 not labelled."""
-    product.protect(deployed, *product.PAIR)
+def wire_of(deployed: Lab, tmp_path: Path) -> Iterator[Callable[..., Capture]]:
+    """Return a function that protects nodes from each other and has the wire watched from then until the test's end.
+
+    Nothing between them may have been readable then: this is the judge of every test on protected nodes (L1).
+    """
+    watched: list[tuple[tuple[str, ...], Capture]] = []
+
+    def protect(*nodes: str) -> Capture:
+        product.protect(deployed, *nodes)
+        watched.append((nodes, Capture.start(deployed, tmp_path / f"wire-{len(watched)}.pcap")))
+        return watched[-1][1]
+
+    yield protect
+    for nodes, capture in watched:
+        seen = capture.observe()
+        capture.stop()
+        assert product.leaks(deployed, seen, *nodes) == []
+
+
+@pytest.fixture
+def observer(wire_of: Callable[..., Capture]) -> Capture:
+    """Return the recording of the wire, with node-1 and node-2 protected from each other and node-3 not labelled."""
+    return wire_of(*product.PAIR)
+
+
+@pytest.fixture
+def protected(deployed: Lab, observer: Capture) -> Lab:
+    """Return the lab with node-1 and node-2 protected from each other, and node-3 not labelled; the wire is judged."""
+    return deployed
+
+
+@pytest.fixture
+def all_protected(deployed: Lab, wire_of: Callable[..., Capture]) -> Lab:
+    """Return the lab with all three nodes protected from each other; the wire is judged."""
+    wire_of(*product.ALL)
     return deployed
 
 
@@ -71,11 +103,3 @@ def exposed(deployed: Lab) -> Lab:
     """Return the lab with no node labelled and no kernel object left."""
     product.expose(deployed)
     return deployed
-
-
-@pytest.fixture
-def observer(protected: Lab, tmp_path: Path) -> Iterator[Capture]:
-    """Record the wire during a test on protected nodes: at its end, no cleartext between their pods may have been seen."""
-    with Capture.start(protected, tmp_path / "wire.pcap") as capture:
-        yield capture
-        assert product.leaks(protected, capture) == []

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ipaddress import ip_address
 
 import pytest
 
 from tests.e2e import product
 from wirecrypt.lab.capture import Capture
+from wirecrypt.lab.channel import Process
 from wirecrypt.lab.demo import cluster
 from wirecrypt.lab.lab import Lab
 from wirecrypt.lab.waiting import until
@@ -16,100 +20,144 @@ from wirecrypt.lab.waiting import until
 NEWEST_KERNEL = True  # what is judged here does not depend on the kernel; joining and rotating are tried on all
 
 PORT = 21999
-FOREIGN = "10.5.0.9"  # inside the cluster's ranges, nobody's
+CONTROL_PORT = 14500
+FOREIGN, FOREIGN6 = "10.5.0.9", "fd00:15::9"  # inside the cluster's ranges, nobody's
 
 
 @pytest.mark.L6
+@pytest.mark.L1
 def test_a_packet_to_an_unknown_address_in_the_cluster_ranges_is_dropped_and_counted(protected: Lab, observer: Capture) -> None:
     """Nobody claims the address, so nobody knows a key for it: nothing of it is on the wire, the guard says why."""
     lab = protected
-    lab.exec("node-1", ["ip", "route", "replace", FOREIGN, "via", "192.0.2.13"])
-    before = product.guard_counters(lab, "node-1").get("egress_unknown", 0)
-    lab.exec("pod/node-1/a", ["ping", "-c", "3", "-i", "0.2", "-W", "1", FOREIGN], check=False)
-    lab.exec("node-1", ["ip", "route", "del", FOREIGN])
-    until(
-        lambda: product.guard_counters(lab, "node-1").get("egress_unknown", 0) >= before + 3,
-        what="three drops are counted",
-        seconds=product.SECONDS,
-        every=0.5,
-    )
-    seen = observer.observe()
-    assert [h for f in seen.frames for h in f.headers if str(h.target) == FOREIGN] == []
-    assert FOREIGN in lab.kubelet.pod("wirecrypt-agent", "node-1").log()
+    for target, gateway in ((FOREIGN, "192.0.2.13"), (FOREIGN6, "fd00:2::13")):
+        before = product.guard_counters(lab, "node-1").get("egress_unknown", 0)
+        with undone(lab, "node-1", ["ip", "route", "del", target]):
+            lab.exec("node-1", ["ip", "route", "replace", target, "via", gateway])
+            lab.exec("pod/node-1/a", ["ping", "-c", "3", "-i", "0.2", "-W", "1", target], check=False)
+        until(
+            lambda before=before: product.guard_counters(lab, "node-1").get("egress_unknown", 0) >= before + 3,
+            what="three drops are counted",
+            seconds=product.SECONDS,
+            every=0.5,
+        )
+        seen = observer.observe()
+        assert [h for f in seen.frames for h in f.headers if str(h.target) == target] == []
+        assert target in lab.kubelet.pod("wirecrypt-agent", "node-1").log()
 
 
 @pytest.mark.L7
+@pytest.mark.L1
 def test_cleartext_on_the_wire_that_claims_to_be_a_peers_pod_is_dropped_and_counted(protected: Lab) -> None:
     """A frame injected on the wire with a peer's pod as source reaches no pod; a frame of the plain node does."""
     lab = protected
     target = lab.pods["pod/node-1/a"].ip4
-    receiver = lab.spawn("pod/node-1/a", ["python3", "-c", _RECEIVE, target, str(PORT)])
-    until(lambda: "ready" in receiver.output(), what="the receiver is ready", seconds=product.SECONDS)
     mac = lab.exec("node-1", ["cat", "/sys/class/net/upl/address"]).stdout.strip()
     before = product.guard_counters(lab, "node-1").get("ingress_peer_cleartext", 0)
     spoofed, honest = lab.pods["pod/node-2/a"].ip4, lab.pods["pod/node-3/a"].ip4
     frames = [_frame(mac, source, target) for source in (spoofed, honest) for _ in range(3)]
-    lab.channel.frame("guest", "wire", *frames)
-    until(lambda: receiver.output().count(honest) >= 3, what="the plain node's frames arrive", seconds=product.SECONDS)
-    until(
-        lambda: product.guard_counters(lab, "node-1").get("ingress_peer_cleartext", 0) >= before + 3,
-        what="three drops are counted",
-        seconds=product.SECONDS,
-        every=0.5,
-    )
-    assert spoofed not in receiver.output()
-    receiver.kill(9)
+    with receiving(lab, "pod/node-1/a", target) as receiver:
+        lab.channel.frame("guest", "wire", *frames)
+        until(lambda: receiver.output().count(honest) >= 3, what="the plain node's frames arrive", seconds=product.SECONDS)
+        until(
+            lambda: product.guard_counters(lab, "node-1").get("ingress_peer_cleartext", 0) >= before + 3,
+            what="three drops are counted",
+            seconds=product.SECONDS,
+            every=0.5,
+        )
+        assert spoofed not in receiver.output()
 
 
 @pytest.mark.L7
-def test_a_third_node_cannot_speak_for_a_peers_pod_inside_its_own_sa(deployed: Lab) -> None:
-    """Node C sends a packet with B's pod as source through C's own SA to A: the template pins both ends, A drops it."""
-    lab = deployed
-    product.protect(lab, "node-1", "node-2", "node-3")
+@pytest.mark.L1
+def test_a_third_node_cannot_speak_for_a_peers_pod_inside_its_own_sa(all_protected: Lab) -> None:
+    """Node C sends packets with B's pod as source through C's own SA to A: A drops them; those of C's own pods arrive."""
+    lab = all_protected
     target, spoofed = lab.pods["pod/node-1/a"].ip4, lab.pods["pod/node-2/a"].ip4
     honest = str(lab.nodes["node-3"].addresses.pods4[250])
-    receiver = lab.spawn("pod/node-1/a", ["python3", "-c", _RECEIVE, target, str(PORT)])
-    until(lambda: "ready" in receiver.output(), what="the receiver is ready", seconds=product.SECONDS)
-    before = _mismatches(lab)
-    for source in (spoofed, honest):
-        lab.exec("node-3", ["python3", "-c", _SEND_RAW, _packet(source, target).hex(), target])
-    until(lambda: honest in receiver.output(), what="C's own pods are heard", seconds=product.SECONDS)
-    assert spoofed not in receiver.output()
-    assert _mismatches(lab) == before + 3
-    receiver.kill(9)
+    before = _refused_inside(lab)
+    with receiving(lab, "pod/node-1/a", target) as receiver:
+        for source in (spoofed, honest):
+            lab.exec("node-3", ["python3", "-c", _SEND_RAW, _packet(source, target).hex(), target])
+        until(lambda: receiver.output().count(honest) >= 3, what="C's own pods are heard", seconds=product.SECONDS)
+        until(lambda: _refused_inside(lab) >= before + 3, what="three refusals", seconds=product.SECONDS, every=0.5)
+        assert spoofed not in receiver.output()
 
 
 @pytest.mark.K3
-def test_a_pod_that_forges_control_datagrams_is_refused_and_changes_nothing(protected: Lab, observer: Capture) -> None:
+@pytest.mark.L1
+def test_a_pod_that_forges_control_datagrams_is_refused_and_changes_nothing(protected: Lab) -> None:
     """A pod's datagrams come out of the same SAs; without the control key they are counted as refused and nothing more."""
     lab = protected
     node = str(lab.nodes["node-2"].addresses.wire4.ip)
-    before = product.states(lab, "node-2")
-    lab.exec("pod/node-1/a", ["python3", "-c", _FORGE, node])
-    until(lambda: _refused(lab, "node-2") > 0, what="forged datagrams are refused", seconds=product.SECONDS, every=0.5)
-    assert product.states(lab, "node-2") == before
-    assert lab.kubelet.pod("wirecrypt-agent", "node-2").running
+    states, policies = product.states(lab, "node-2"), product.policies(lab, "node-2")
+    before = product.counted(lab, "node-2", "wirecrypt_control_refused")
+    forged = [bytes(size) for size in (1, 16, 255, 256, 257, 1200)] + _well_formed()
+    lab.exec("pod/node-1/a", ["python3", "-c", _SEND, node, *(datagram.hex() for datagram in forged)])
+    until(
+        lambda: product.counted(lab, "node-2", "wirecrypt_control_refused") >= before + len(forged),
+        what="every forged datagram is refused",
+        seconds=product.SECONDS,
+        every=0.5,
+    )
+    assert (product.states(lab, "node-2"), product.policies(lab, "node-2")) == (states, policies)
+
+
+@pytest.mark.K3
+@pytest.mark.L1
+def test_a_pod_that_takes_its_nodes_address_reaches_no_control_port(protected: Lab) -> None:
+    """A datagram from a pod with its node's address as source meets the block that control traffic without a mark meets."""
+    lab = protected
+    own, peer = (str(lab.nodes[node].addresses.wire4.ip) for node in product.PAIR)
+    lab.exec("node-1", ["sysctl", "-qw", "net.ipv4.conf.all.accept_local=1"])
+    states, before = product.states(lab, "node-2"), _stat(lab, "node-1", "XfrmOutPolBlock")
+    datagram = _packet(own, peer, payload=_well_formed()[0], port=CONTROL_PORT)
+    lab.exec("pod/node-1/a", ["python3", "-c", _SEND_RAW, datagram.hex(), peer])
+    until(
+        lambda: _stat(lab, "node-1", "XfrmOutPolBlock") >= before + 3,
+        what="three blocked datagrams",
+        seconds=product.SECONDS,
+        every=0.5,
+    )
+    assert product.states(lab, "node-2") == states
 
 
 @pytest.mark.C3
 def test_foreign_states_policies_and_filters_stay_untouched(exposed: Lab) -> None:
     """A host's own IPsec and filters are the same before, during and after encryption."""
     lab = exposed
-    for words in _FOREIGN:
-        lab.exec("node-1", words)
-    before = _foreign(lab)
-    product.protect(lab, *product.PAIR)
-    during = _foreign(lab)
-    cleanup = [["ip", "xfrm", "state", "delete", "src", "192.0.2.11", "dst", "192.0.2.99", "proto", "esp", "spi", "0x1234"]]
-    cleanup += [["ip", "xfrm", "policy", "delete", "src", "203.0.113.0/24", "dst", "198.51.100.0/24", "dir", "out"]]
-    cleanup += [["tc", "qdisc", "del", "dev", "upl", "clsact"]]
-    cluster.unlabel(lab, *product.PAIR)
-    cluster.wait_removed(lab, product.PAIR, product.SECONDS)
-    after = _foreign(lab)
-    for words in cleanup:
-        lab.exec("node-1", words, check=False)
+    with undone(lab, "node-1", *_FOREIGN_AWAY):
+        for words in _FOREIGN:
+            lab.exec("node-1", words)
+        before = _foreign(lab)
+        product.protect(lab, *product.PAIR)
+        during = _foreign(lab)
+        cluster.unlabel(lab, *product.PAIR)
+        cluster.wait_removed(lab, product.PAIR, product.SECONDS)
+        after = _foreign(lab)
     assert before == during == after
     assert "0x00001234" in before[0]
+
+
+@contextmanager
+def undone(lab: Lab, where: str, *commands: list[str]) -> Iterator[None]:
+    """Run *commands* when the block is left, however it is left."""
+    try:
+        yield
+    finally:
+        for words in commands:
+            lab.exec(where, words, check=False)
+
+
+@contextmanager
+def receiving(lab: Lab, where: str, address: str) -> Iterator[Process]:
+    """Have a program print what arrives at *address* on the tests' port, while the block lasts."""
+    receiver = lab.spawn(where, ["python3", "-c", _RECEIVE, address, str(PORT)])
+    try:
+        until(lambda: "ready" in receiver.output(), what="the receiver is ready", seconds=product.SECONDS)
+        yield receiver
+    finally:
+        receiver.kill(9)
+        receiver.wait()
 
 
 _FOREIGN = (
@@ -121,6 +169,11 @@ _FOREIGN = (
     ["tc", "filter", "add", "dev", "upl", "ingress", "prio", "777", "protocol", "ip",
      "u32", "match", "u32", "0", "0", "action", "ok"],
 )  # fmt: skip
+_FOREIGN_AWAY = (
+    ["ip", "xfrm", "state", "delete", "src", "192.0.2.11", "dst", "192.0.2.99", "proto", "esp", "spi", "0x1234"],
+    ["ip", "xfrm", "policy", "delete", "src", "203.0.113.0/24", "dst", "198.51.100.0/24", "dir", "out"],
+    ["tc", "qdisc", "del", "dev", "upl", "clsact"],
+)
 
 
 def _foreign(lab: Lab) -> tuple[str, str, str]:
@@ -134,20 +187,27 @@ def _foreign(lab: Lab) -> tuple[str, str, str]:
     return state.stdout, policy.stdout, filters.stdout
 
 
-def _mismatches(lab: Lab) -> int:
-    text = lab.exec("node-1", ["cat", "/proc/net/xfrm_stat"]).stdout
-    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("XfrmInTmplMismatch"))
+def _stat(lab: Lab, node: str, name: str) -> int:
+    text = lab.exec(node, ["cat", "/proc/net/xfrm_stat"]).stdout
+    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith(name))
 
 
-def _refused(lab: Lab, node: str) -> float:
-    text = lab.exec(node, ["python3", "-c", product._FETCH]).stdout  # noqa: SLF001 - the tests' own helper
-    return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith("wirecrypt_control_refused_total"))
+def _refused_inside(lab: Lab) -> int:
+    """Return how many packets node-1 has dropped that came out of one node's SA and named another node's pod as source."""
+    guard = product.guard_counters(lab, "node-1").get("ingress_wrong_sender", 0)
+    return guard + _stat(lab, "node-1", "XfrmInTmplMismatch")
 
 
-def _packet(source: str, target: str) -> bytes:
-    """Return an IPv4/UDP packet from *source* to *target* whose payload is its source address."""
-    payload = source.encode() + b"\n"
-    udp = struct.pack("!HHHH", 1234, PORT, 8 + len(payload), 0) + payload
+def _well_formed() -> list[bytes]:
+    """Return datagrams that are right in every byte but for the key of their MAC."""
+    vectors = json.loads((cluster.ROOT / "tests/vectors/keys/keys.json").read_text())["datagrams"]
+    return [bytes.fromhex(vector["datagram"]) for vector in vectors if len(vector["datagram"]) == 2 * 256]
+
+
+def _packet(source: str, target: str, *, payload: bytes = b"", port: int = PORT) -> bytes:
+    """Return an IPv4/UDP packet from *source* to *target*; its payload is its source address if not given."""
+    payload = payload or source.encode() + b"\n"
+    udp = struct.pack("!HHHH", 1234, port, 8 + len(payload), 0) + payload
     head = struct.pack(
         "!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 7, 0, 64, 17, 0, ip_address(source).packed, ip_address(target).packed
     )
@@ -155,7 +215,7 @@ def _packet(source: str, target: str) -> bytes:
 
 
 def _frame(mac: str, source: str, target: str) -> bytes:
-    return bytes.fromhex(mac.replace(":", "")) + bytes.fromhex("0277630000ee") + b"\x08\x00" + _packet(source, target)
+    return bytes.fromhex(mac.replace(":", "")) + product.INJECTOR + b"\x08\x00" + _packet(source, target)
 
 
 def _checksum(data: bytes) -> int:
@@ -178,10 +238,9 @@ s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
 for _ in range(3):
     s.sendto(bytes.fromhex(sys.argv[1]), (sys.argv[2], 0))
 """
-_FORGE = """
-import socket, sys, os
+_SEND = """
+import socket, sys
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-for size in (0, 1, 16, 255, 256, 257, 1200):
-    s.sendto(os.urandom(size), (sys.argv[1], 14500))
-s.sendto(bytes([1, 1]) + bytes(254), (sys.argv[1], 14500))
+for datagram in sys.argv[2:]:
+    s.sendto(bytes.fromhex(datagram), (sys.argv[1], 14500))
 """

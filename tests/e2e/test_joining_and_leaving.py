@@ -10,6 +10,7 @@ from tests.e2e import product
 from wirecrypt.lab.capture import Capture
 from wirecrypt.lab.demo import cluster
 from wirecrypt.lab.lab import Lab
+from wirecrypt.lab.waiting import until
 
 
 @pytest.mark.C1
@@ -33,7 +34,7 @@ def test_joining_and_leaving_under_load_lose_nothing_and_leak_nothing_in_between
     window = seen.between(protected, unlabelled)
     assert joined.whole, joined.text
     assert left.whole, left.text
-    assert window.cleartext(product.prefixes(exposed, "node-1"), product.prefixes(exposed, "node-2")) == []
+    assert product.leaks(exposed, window, *product.PAIR) == []
     assert sum(window.esp().values()) > 0
     product.expose(exposed)
 
@@ -44,8 +45,8 @@ def test_the_observer_reports_cleartext_when_encryption_is_off(exposed: Lab, tmp
         product.wait_clock(exposed, 2)
         load.stop()
         seen = wire.observe()
-        assert product.leaks(exposed, wire) != []
-    assert all(seen.marked(marker) for marker in load.markers)
+        assert product.leaks(exposed, seen, *product.PAIR) != []
+    assert all(seen.marked(marker) for marker in load.markers)  # of every flow class: pods with pods, and with nodes
     assert not seen.esp()
 
 
@@ -53,10 +54,15 @@ def test_an_agent_on_an_unlabelled_node_has_no_kernel_object(exposed: Lab) -> No
     """Idle means idle: no state, no policy, no filter of ours, no pinned program in any node."""
     for node in exposed.nodes:
         assert product.states(exposed, node) == []
-        assert product.policies(exposed, node) == ""
+        assert product.policies(exposed, node) == []
         filters = exposed.exec(
             node, ["sh", "-c", "for d in $(ls /sys/class/net); do tc filter show dev $d ingress; done"]
         ).stdout
         assert "wirecrypt" not in filters
         agent = exposed.kubelet.pod("wirecrypt-agent", node)
-        assert agent.exec(["sh", "-c", "ls /sys/fs/bpf"]).stdout.split() == []
+        until(
+            lambda agent=agent: agent.exec(["ls", "/sys/fs/bpf"]).stdout.split() == [],
+            what=f"no pin is left on {node}",
+            seconds=product.SECONDS,
+            every=1,
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -18,9 +19,14 @@ NEWEST_KERNEL = True  # what is judged here does not depend on the kernel; joini
 
 SECRETS = b"/registry/secrets/"
 BINDING = "validatingadmissionpolicybinding/wirecrypt-agent-own-node"
+_DELETE_RECEIVING = (
+    "spi=$(ip xfrm state list src 192.0.2.11 dst 192.0.2.12 | sed -n 's/.*proto esp spi \\(0x[0-9a-f]*\\).*/\\1/p' | head -1); "
+    "ip xfrm state delete src 192.0.2.11 dst 192.0.2.12 proto esp spi $spi"
+)
 
 
 @pytest.mark.K2
+@pytest.mark.L1
 def test_no_key_byte_leaves_secrets_memory_and_tmpfs(protected: Lab) -> None:
     """Traffic and session keys, shares and seeds are in no log, status, event, command line, environment, output, etcd key."""
     lab = protected
@@ -31,6 +37,7 @@ def test_no_key_byte_leaves_secrets_memory_and_tmpfs(protected: Lab) -> None:
 
 
 @pytest.mark.K2
+@pytest.mark.L1
 def test_the_search_for_key_bytes_finds_them_where_they_may_be(protected: Lab) -> None:
     """The detector fires: the same search finds shares in the Secrets' part of etcd, and private keys in the tmpfs file."""
     lab = protected
@@ -42,6 +49,7 @@ def test_the_search_for_key_bytes_finds_them_where_they_may_be(protected: Lab) -
 
 
 @pytest.mark.K2
+@pytest.mark.L1
 def test_no_process_of_ours_can_leave_a_core_and_the_state_file_is_private(protected: Lab) -> None:
     """Core dumps are off in agents and controllers, and the state file can be read by its owner only."""
     lab = protected
@@ -53,24 +61,41 @@ def test_no_process_of_ours_can_leave_a_core_and_the_state_file_is_private(prote
 
 
 @pytest.mark.K3
+@pytest.mark.L1
 def test_an_agent_that_finds_the_admission_policy_missing_reports_it_and_takes_no_new_key(protected: Lab) -> None:
-    """Without its binding the policy fails open: the agent's forbidden dry-run write is admitted, and it says so."""
+    """Without its binding the policy fails open: the agent says so, keeps what it has, installs no session made meanwhile."""
     lab = protected
-    kept = lab.kubectl("get", BINDING, "-o", "json")
-    lab.kubectl("delete", BINDING)
     agent = lab.kubelet.pod("wirecrypt-agent", "node-1")
-    try:
+    with _without_binding(lab):
         until(lambda: _restarted_says(lab), what="node-1 reports AdmissionPolicyMissing", seconds=product.SECONDS, every=2)
-        states = product.states(lab, "node-1")
-        assert len(states) >= 2
-    finally:
-        document = json.loads(kept)
-        for field in ("resourceVersion", "uid", "creationTimestamp", "managedFields", "generation"):
-            document["metadata"].pop(field, None)
-        lab.kubectl("apply", "-f", "-", stdin=json.dumps(document))
-        agent.kill()
-        agent.restart()
+        before = product.states(lab, "node-1")
+        session = _last_session(lab, "node-2")
+        lab.exec("node-2", ["sh", "-c", _DELETE_RECEIVING])
+        until(lambda: _last_session(lab, "node-2") > session, what="node-2 has a new session", seconds=product.SECONDS, every=1)
+        product.wait_passes(lab, "node-1", 3)
+        assert product.states(lab, "node-1") == before
+    agent.kill()
+    agent.restart()
     cluster.wait_protected(lab, product.PAIR, product.SECONDS)
+    product.settle(lab, *product.PAIR)
+    assert {s.key for s in before}.isdisjoint({s.key for s in product.states(lab, "node-1")})
+
+
+@contextmanager
+def _without_binding(lab: Lab) -> Iterator[None]:
+    """Take the policy's binding away while the block lasts."""
+    document = json.loads(lab.kubectl("get", BINDING, "-o", "json"))
+    for field in ("resourceVersion", "uid", "creationTimestamp", "managedFields", "generation"):
+        document["metadata"].pop(field, None)
+    lab.kubectl("delete", BINDING)
+    try:
+        yield
+    finally:
+        lab.kubectl("apply", "-f", "-", stdin=json.dumps(document))
+
+
+def _last_session(lab: Lab, node: str) -> int:
+    return int(lab.api.get(f"{cluster.GROUP}/nodepeers/{node}").get("status", {}).get("lastSession", 0))
 
 
 def _restarted_says(lab: Lab) -> bool:
@@ -131,7 +156,13 @@ def _places(lab: Lab) -> Iterator[tuple[str, bytes]]:
     for key, value in lab.etcd_dump().items():
         if not key.startswith(SECRETS):
             yield f"etcd {key.decode(errors='replace')}", value
-    for words in (("status", "-o", "json"), ("verify", "--seconds", "1", "-o", "json"), ("verify", "--keys", "--seconds", "1")):
+    verbs = (
+        ("status", "-o", "json"),
+        ("verify", "--seconds", "1", "-o", "json"),
+        ("verify", "--keys", "--seconds", "1"),
+        ("doctor",),
+    )
+    for words in verbs:
         done = cluster.wirecrypt(lab, *words, check=False)
         yield "wirecrypt " + " ".join(words), (done.stdout + done.stderr).encode()
     for node in product.PAIR:

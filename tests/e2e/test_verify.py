@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from tests.e2e import product
-from wirecrypt.lab.capture import Capture
 from wirecrypt.lab.demo import cluster
 from wirecrypt.lab.lab import Lab
 from wirecrypt.lab.waiting import until
@@ -27,7 +24,8 @@ def _broken(lab: Lab, *damage: str) -> str:
 
 
 @pytest.mark.V1
-def test_verify_finds_two_protected_nodes_protected(protected: Lab, observer: Capture) -> None:
+@pytest.mark.L1
+def test_verify_finds_two_protected_nodes_protected(protected: Lab) -> None:
     """Both directions are proved by probes and by what leaves the uplinks; the exit status is 0."""
     done = cluster.wirecrypt(protected, "verify", "--seconds", "3", check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -36,50 +34,68 @@ def test_verify_finds_two_protected_nodes_protected(protected: Lab, observer: Ca
 
 
 @pytest.mark.V1
-def test_verify_names_the_pair_and_the_sa_when_an_sa_was_deleted(protected: Lab, observer: Capture) -> None:
-    """A receiving SA deleted on node-1: exit status not 0, both nodes and the cause named; the pair heals, nothing leaks."""
-    text = _broken(protected, _DELETE_SA)
+@pytest.mark.L1
+def test_verify_names_the_pair_and_the_sa_when_an_sa_was_deleted(protected: Lab) -> None:
+    """A receiving SA deleted on node-1: exit status not 0, both nodes and the cause named; the pair heals with new keys."""
+    before = product.states(protected, "node-1")
+    with product.trickle(protected, *product.PAIR):
+        text = _broken(protected, _DELETE_SA)
+        product.settle(protected, *product.PAIR)
     assert "node-1" in text
     assert "node-2" in text
     assert "SA" in text
-    cluster.wait_protected(protected, product.PAIR, product.SECONDS)
+    assert {s.key for s in before}.isdisjoint({s.key for s in product.states(protected, "node-1")})
 
 
 @pytest.mark.V1
-def test_verify_names_the_pair_and_the_policy_when_a_policy_was_deleted(protected: Lab, observer: Capture) -> None:
-    """The sending policy deleted on node-1: exit status not 0, the pair and the policy named; no packet leaks meanwhile."""
-    text = _broken(protected, "ip xfrm policy delete src 0.0.0.0/0 dst 10.2.0.0/24 dir out")
+@pytest.mark.L1
+def test_verify_names_the_pair_and_the_policy_when_a_policy_was_deleted(protected: Lab) -> None:
+    """The sending policy deleted on node-1: exit status not 0, the pair and the policy named; it is put back, nothing leaks."""
+    before = product.policies(protected, "node-1")
+    with product.trickle(protected, *product.PAIR):
+        text = _broken(protected, "ip xfrm policy delete src 0.0.0.0/0 dst 10.2.0.0/24 dir out")
+        until(
+            lambda: product.policies(protected, "node-1") == before,
+            what="node-1 has its policies again",
+            seconds=product.SECONDS,
+            every=0.5,
+        )
     assert "node-1" in text
+    assert "node-2" in text
     assert "polic" in text.lower()
-    cluster.wait_protected(protected, product.PAIR, product.SECONDS)
+    product.settle(protected, *product.PAIR)
 
 
 @pytest.mark.K1
-def test_the_key_audit_finds_both_ends_equal_and_nothing_twice(protected: Lab) -> None:
-    """`verify --keys` compares fingerprints of all SAs of all nodes."""
-    done = cluster.wirecrypt(protected, "verify", "--keys", "--seconds", "1", "-o", "json", check=False)
+@pytest.mark.L1
+def test_the_key_audit_finds_both_ends_equal_and_nothing_twice_over_all_nodes(all_protected: Lab) -> None:
+    """`verify --keys` compares fingerprints of all SAs of all nodes: six directions among three nodes."""
+    done = cluster.wirecrypt(all_protected, "verify", "--keys", "--seconds", "1", "-o", "json", check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert json.loads(done.stdout)
+    states = {state for node in all_protected.nodes for state in product.states(all_protected, node)}
+    assert len({(state.src, state.dst) for state in states}) == 6
+    assert all(f"0x{int(state.spi, 16):08x}" in done.stdout for state in states)
 
 
+@pytest.mark.L1
 def test_the_check_script_tells_encrypted_clear_and_silent_apart(protected: Lab) -> None:
     """On a node with nothing of ours: 0 towards an encrypted node, 1 towards a plain one, 2 when nothing was seen."""
     lab = protected
     script = str(cluster.ROOT / "scripts/check-encryption.sh")
-    local = [word for prefix in product.prefixes(lab, "node-1") for word in ("-l", prefix)]
 
-    def check(remote: str, target: str) -> int:
+    def check(node: str, remote: str, target: str = "") -> int:
+        local = [word for prefix in product.prefixes(lab, node) for word in ("-l", prefix)]
         words = ["sh", script, "-i", "upl", "-s", "3", *local, "-r", remote]
-        ping = lab.spawn("pod/node-1/a", ["ping", "-i", "0.2", target]) if target else None
+        ping = lab.spawn(f"pod/{node}/a", ["ping", "-i", "0.2", target]) if target else None
         try:
-            return lab.exec("node-1", words, check=False).status
+            return lab.exec(node, words, check=False).status
         finally:
             if ping:
                 ping.kill(9)
 
-    assert check("10.2.0.0/24", lab.pods["pod/node-2/a"].ip4) == 0
-    assert check("10.3.0.0/24", lab.pods["pod/node-3/a"].ip4) == 1
-    assert check("10.7.0.0/24", "") in (0, 2)
+    assert check("node-1", "10.2.0.0/24", lab.pods["pod/node-2/a"].ip4) == 0
+    assert check("node-1", "10.3.0.0/24", lab.pods["pod/node-3/a"].ip4) == 1
+    assert check("node-3", "10.7.0.0/24") == 2
 
 
 _DELETE_SA = (
