@@ -30,7 +30,7 @@ def routed(lab_kernel: Kernel) -> Iterator[Lab]:
 
 @pytest.mark.L1
 def test_pods_on_links_of_their_own_are_protected(routed: Lab, tmp_path: Path) -> None:
-    """Traffic of every class goes on while two nodes join; from protected on none of it is readable, and ESP is there instead."""
+    """Traffic of every class goes on while two nodes join; from protected on none is readable, and ESP is there instead."""
     ends = [str(routed.nodes[node].addresses.wire4.ip) for node in product.PAIR]
     with product.trickle(routed, *product.PAIR):
         product.protect(routed, *product.PAIR)
