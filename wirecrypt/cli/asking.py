@@ -1,4 +1,8 @@
-"""How verbs ask agents: through the API server from anywhere, or this node's own; those that do not answer are named."""
+"""How verbs ask agents: through the API server from anywhere, or this node's own; those that do not answer are named.
+
+Who is to be asked is told by two witnesses, labels and NodePeers: a node that is labelled, and that no readable NodePeer
+vouches for, is as silent as one whose agent does not answer. Nobody may take it for protected.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ from wirecrypt.cli.tools import context, kubeconfig
 from wirecrypt.cluster.proxy import Agents, ask_local
 from wirecrypt.errors import ClusterError, InputError, WirecryptError
 from wirecrypt.model.facts import NodeFacts, NodePlan, decode
+from wirecrypt.model.objects import LABEL_ENABLED
 from wirecrypt.verify import Silent
 
 _AT_ONCE: Final = 16
@@ -20,9 +25,8 @@ Facts = TypeVar("Facts", NodeFacts, NodePlan)
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What was asked: *enabled* nodes by name, those the person *chose* (all without a choice), answers by node."""
+    """What was asked: nodes that the person *chose* (all without a choice), answers by node."""
 
-    enabled: tuple[str, ...]
     chosen: frozenset[str]
     facts: Mapping[str, Any]
 
@@ -33,12 +37,15 @@ def ask_all(kind: type[Facts], page: str, query: Mapping[str, object], chosen: S
     Raises `InputError` for a chosen node that is not enabled, `ClusterError` when the API server does not answer.
     """
     agents = Agents.connect(kubeconfig(), context())
+    labels = agents.labels()  # before the NodePeers: one that is made meanwhile is asked
     enabled = tuple(peer.name for peer in agents.enabled())
+    unseen = _unseen(labels, enabled, agents.malformed())
     for name in chosen:
         if name not in enabled:
-            answer = agents.malformed().get(name, "it is not enabled, or the cluster has none of this name")
+            answer = unseen.get(name, "it is not enabled, or the cluster has none of this name")
             raise InputError("find the node", what=name, answer=answer, hint="`wirecrypt status` lists them")
-    asked = enabled if peers or not chosen else tuple(dict.fromkeys(chosen))
+    everyone = peers or not chosen
+    asked = enabled if everyone else tuple(dict.fromkeys(chosen))
     pods, port = agents.pods(), agents.port()
 
     def one(node: str) -> Facts | Silent:
@@ -49,8 +56,21 @@ def ask_all(kind: type[Facts], page: str, query: Mapping[str, object], chosen: S
         return _asked(kind, node, lambda: agents.ask(pods[node], port, page, query))
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        answers = dict(zip(asked, pool.map(one, asked), strict=True))
-    return Answers(enabled, frozenset(chosen or enabled), answers)
+        answers: dict[str, Any] = dict(zip(asked, pool.map(one, asked), strict=True))
+    if everyone:
+        answers |= {name: Silent(name, why) for name, why in sorted(unseen.items())}
+    return Answers(frozenset(chosen or answers), answers)
+
+
+def _unseen(labels: Mapping[str, str], enabled: Sequence[str], malformed: Mapping[str, str]) -> dict[str, str]:
+    """Return the nodes that are to be encrypted and have no NodePeer that can be read, each with the reason."""
+    return {name: _reason(label) for name, label in labels.items() if name not in enabled} | dict(malformed)
+
+
+def _reason(label: str) -> str:
+    if label != LABEL_ENABLED:
+        return f"the label's value is {label!r}, not {LABEL_ENABLED!r}"
+    return "labelled, and has no NodePeer: the controller has not taken it up, see `wirecrypt status` and the Node's events"
 
 
 def ask_here(kind: type[Facts], page: str, query: Mapping[str, object], port: int) -> Facts:

@@ -25,7 +25,7 @@ NOT_SHOWN: Final = 4
             0: "shown; nothing to change is an empty list",
             1: "the API server refused",
             2: "a node that is not enabled, or wrong usage",
-            NOT_SHOWN: "an agent cannot be asked",
+            NOT_SHOWN: "an agent cannot be asked, or a labelled node has no NodePeer",
         }
     )
 )

@@ -32,7 +32,7 @@ Asked = NodeFacts | Silent | Unasked
             0: "every pair is protected (--keys: no key is wrong or used twice)",
             BROKEN: "a pair is broken (--keys: a key is), or the API server refused",
             2: "a node that is not enabled, or wrong usage",
-            NOT_SHOWN: "not shown: an agent cannot be asked, or there is no pair",
+            NOT_SHOWN: "not shown: an agent cannot be asked, a labelled node has no NodePeer, or there is no pair",
             ON_ITS_WAY: "nothing is broken, and a pair is still joining or leaving",
         }
     )
@@ -48,7 +48,7 @@ def verify(nodes: tuple[str, ...], seconds: int, port: int, *, keys: bool, local
     """Show for every pair of enabled nodes, or those of NODE..., whether its traffic is encrypted, and if not why.
 
     Each agent reads its kernel at once, probes its peers over the SAs in use, and watches what leaves the node meanwhile. Needs
-    the right to list pods and to get pods/proxy in wirecrypt-system.
+    the rights to list Nodes, and in wirecrypt-system to list pods and to get pods/proxy.
     """
     if local and nodes:
         raise InputError("verify", what=" ".join(nodes), answer="--local asks this node alone", hint="leave the names out")

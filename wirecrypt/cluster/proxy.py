@@ -1,6 +1,7 @@
 """Asking agents through the API server: its proxy to pods reaches the port that the agents serve their figures on.
 
-Whoever asks needs the rights to list pods and to get pods/proxy in the agents' namespace, and nothing on the nodes.
+Whoever asks needs the rights to list Nodes, to list pods and to get pods/proxy in the agents' namespace, and nothing on the
+nodes.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from urllib.parse import urlencode
 from wirecrypt.cluster import paths, translate
 from wirecrypt.cluster.agent import AgentCluster
 from wirecrypt.cluster.api import Api
+from wirecrypt.cluster.people import PeopleCluster
 from wirecrypt.errors import ClusterError, ConfigError, NotFound, Unreachable
 from wirecrypt.model.objects import SYSTEM_NAMESPACE, NodePeer
 from wirecrypt.settings import Settings
@@ -42,6 +44,10 @@ class Agents:
     def malformed(self) -> dict[str, str]:
         """Return what is wrong with NodePeers that the last `enabled` left out, by name."""
         return {name: str(error) for (path, name), error in self._cluster.malformed.items() if path == paths.NODE_PEERS}
+
+    def labels(self) -> dict[str, str]:
+        """Return the label's value by Node, of those that have it."""
+        return {wish.name: wish.label for wish in PeopleCluster(self._api).wishes() if wish.label is not None}
 
     def pods(self) -> dict[str, str]:
         """Return the name of the agent's pod by node: that of the DaemonSet, a running one before others."""

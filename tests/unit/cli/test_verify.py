@@ -18,6 +18,7 @@ from wirecrypt.model.facts import FORMAT, Change, NodeFacts, NodePlan, encode
 
 SYSTEM = "/api/v1/namespaces/wirecrypt-system"
 LISTED = "/apis/wirecrypt.io/v1alpha1/nodepeers"
+NODES = "/api/v1/nodes"
 DEFAULT_PORT = 14580
 
 
@@ -40,6 +41,7 @@ class Server:
 
     def nodes(self, *names: str) -> None:
         """Have these nodes enabled, an agent's pod on each."""
+        self.answers[NODES] = {"items": [_node(n, "enabled") for n in names]}
         self.answers[LISTED] = {"items": [_peer(n, 16 + i) for i, n in enumerate(names)]}
         self.answers[f"{SYSTEM}/pods"] = {"items": [_pod(n) for n in names]}
 
@@ -77,6 +79,11 @@ def _peer(name: str, number: int) -> dict[str, Any]:
     }
     meta = {"name": name, "uid": f"p-{name}", "creationTimestamp": "2030-01-01T00:00:00Z", "resourceVersion": "1"}
     return {"metadata": meta, "spec": spec}
+
+
+def _node(name: str, label: str | None) -> dict[str, Any]:
+    labels = {} if label is None else {"wirecrypt.io/encryption": label}
+    return {"metadata": {"name": name, "uid": f"uid-{name}", "creationTimestamp": "2030-01-01T00:00:00Z", "labels": labels}}
 
 
 def _pod(node: str, **more: Any) -> dict[str, Any]:  # noqa: ANN401 - fields of a Pod's metadata
@@ -121,6 +128,42 @@ def test_pairs_in_order_exit_0(server: Server, kubeconfig: Path) -> None:
     assert "2 protected of 2 directions" in done.output
     asked = [path for path in server.asked if "/proxy/" in path]
     assert sorted(asked) == [f"{SYSTEM}/pods/http:agent-{n}:14580/proxy/verify?seconds=3" for n in "ab"]
+
+
+@pytest.mark.V1
+@pytest.mark.parametrize("line", ["verify", "verify a", "verify --keys"])
+@pytest.mark.parametrize(
+    ("label", "why"),
+    [("enabled", "labelled, and has no NodePeer"), ("yes", "the label's value is 'yes', not 'enabled'"), (None, None)],
+)
+def test_a_labelled_node_without_a_node_peer_is_not_shown(
+    server: Server, kubeconfig: Path, line: str, label: str | None, why: str | None
+) -> None:
+    """Nobody vouches for a node that the controller did not take up: exit 4 with the reason; without label it is no matter."""
+    server.answers[NODES]["items"].append(_node("c", label))
+    done = run(kubeconfig, line)
+    assert done.exit_code == (4 if why else 0), done.output
+    assert why is None or why in done.output
+
+
+@pytest.mark.V1
+@pytest.mark.parametrize("label", ["enabled", None])
+def test_a_node_whose_node_peer_is_malformed_is_not_shown(server: Server, kubeconfig: Path, label: str | None) -> None:
+    """An object that cannot be read is somebody's wish to be encrypted: exit 4, with what is wrong in it."""
+    server.answers[NODES]["items"].append(_node("c", label))
+    peer = _peer("c", 18)
+    del peer["spec"]["nodeID"]
+    server.answers[LISTED]["items"].append(peer)
+    done = run(kubeconfig, "verify")
+    assert (done.exit_code, "4 unknown" in done.output, "spec.nodeID" in done.output) == (4, True, True), done.output
+    chosen = run(kubeconfig, "verify c")
+    assert (chosen.exit_code, "spec.nodeID" in chosen.output) == (2, True)
+
+
+def test_verify_without_the_right_to_list_nodes_shows_nothing(server: Server, kubeconfig: Path) -> None:
+    """Who may not see the labels cannot be told that every pair is protected: exit 1."""
+    server.answers[NODES] = None
+    assert run(kubeconfig, "verify").exit_code == 1
 
 
 @pytest.mark.V1
@@ -176,6 +219,9 @@ def test_chosen_nodes_bring_their_peers(server: Server, kubeconfig: Path) -> Non
     assert {(v["from"], v["to"]) for v in document["verdicts"]} == {("a", "b"), ("b", "a"), ("a", "c"), ("c", "a")}
     done = run(kubeconfig, "verify nowhere")
     assert (done.exit_code, "nowhere" in done.output) == (2, True)
+    server.answers[NODES]["items"].append(_node("d", "enabled"))
+    done = run(kubeconfig, "verify d")
+    assert (done.exit_code, "labelled, and has no NodePeer" in done.output) == (2, True)
 
 
 def test_the_port_is_that_of_the_configuration(server: Server, kubeconfig: Path) -> None:
@@ -229,3 +275,13 @@ def test_plan_shows_what_and_why(server: Server, kubeconfig: Path) -> None:
     done = run(kubeconfig, "plan -o json")  # b's agent does not answer
     assert done.exit_code == 4
     assert [sorted(n) for n in json.loads(done.output)["nodes"]] == [["changes", "node", "settled"], ["error", "node"]]
+
+
+def test_plan_names_a_labelled_node_that_has_no_objects(server: Server, kubeconfig: Path) -> None:
+    """A node that the controller did not take up is named as not asked: exit 4."""
+    for name in "ab":
+        server.agent(NodePlan(FORMAT, name, settled=True, changes=()))
+    assert run(kubeconfig, "plan").exit_code == 0
+    server.answers[NODES]["items"].append(_node("c", "enabled"))
+    done = run(kubeconfig, "plan")
+    assert (done.exit_code, "not asked: c: labelled" in done.output) == (4, True)
