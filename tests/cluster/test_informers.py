@@ -10,7 +10,8 @@ from kubernetes.config import incluster_config
 
 from wirecrypt.cluster import paths, translate
 from wirecrypt.cluster.api import Api
-from wirecrypt.cluster.informers import Informers, Reflector
+from wirecrypt.cluster.informers import Informers
+from wirecrypt.cluster.reflector import Reflector
 from wirecrypt.errors import ClusterError, Conflict, NotFound, Unreachable
 
 if TYPE_CHECKING:

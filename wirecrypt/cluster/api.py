@@ -163,11 +163,26 @@ class Answer:
             value: Json = json.loads(text) if text else {}
         except ValueError as error:
             raise ClusterError(self._tried, answer="not JSON", hint="is this address an API server?") from error
+        if not isinstance(value, dict):
+            raise ClusterError(self._tried, answer="JSON, and no object", hint="is this address an API server?")
         return value
 
     def events(self) -> Iterator[Json]:
-        """Yield the events of a watch as they arrive; raises `Unreachable` when the stream breaks off."""
-        return (json.loads(line) for line in self._lines())
+        """Yield the events of a watch as they arrive: *type* and *object*.
+
+        Raises `Unreachable` when the stream breaks off, `ClusterError` for a line that is no event.
+        """
+        return (self._event(line) for line in self._lines())
+
+    def _event(self, line: bytes) -> Json:
+        hint = "the watch is taken up again; does a proxy stand between, and answer in the API server's place?"
+        try:
+            event: Json = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise ClusterError(self._tried, answer="a line that is not JSON", hint=hint) from error
+        if not (isinstance(event, dict) and isinstance(event.get("object"), dict)):
+            raise ClusterError(self._tried, answer="a line that is no event", hint=hint)
+        return event
 
     def _lines(self) -> Iterator[bytes]:
         from urllib3.exceptions import HTTPError  # noqa: PLC0415 - the connection has imported it already
