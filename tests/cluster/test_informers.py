@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,15 +11,21 @@ from kubernetes.config import incluster_config
 
 from wirecrypt.cluster import paths, translate
 from wirecrypt.cluster.api import Api
+from wirecrypt.cluster.control import ControlCluster
 from wirecrypt.cluster.informers import Informers
 from wirecrypt.cluster.reflector import Reflector
 from wirecrypt.errors import ClusterError, Conflict, NotFound, Unreachable
+from wirecrypt.model.objects import EncryptedNode, NodeState, SeedSecret
+from wirecrypt.model.secret import SecretBytes
+from wirecrypt.model.session import Epoch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from tests.cluster.conftest import Server
+
+FOREIGN = "example.com/hold"
 
 
 @pytest.fixture
@@ -140,3 +147,65 @@ def test_a_server_that_does_not_answer_is_unreachable(clean: Server, tmp_path: P
     (tmp_path / "config").write_text(text)
     with pytest.raises(Unreachable, match="check the API server's address"):
         Api.connect(tmp_path / "config").get("/api/v1/nodes")
+
+
+@pytest.fixture
+def control(clean: Server) -> Iterator[ControlCluster]:
+    """Yield the controller's cluster, synced."""
+    clean.node("a")
+    made = ControlCluster(clean.controller())
+    made.start(lambda: None)
+    clean.wait(made.view, "the first lists")
+    yield made
+    made.stop()
+
+
+@contextmanager
+def holding(server: Server, path: str) -> Iterator[None]:
+    """Put somebody else's finalizer on an object, and take it away in the end."""
+    server.admin.patch(path, {"metadata": {"finalizers": [FOREIGN]}})
+    try:
+        yield
+    finally:
+        with suppress(NotFound):
+            server.admin.patch(path, {"metadata": {"finalizers": None}})
+
+
+def test_a_foreign_finalizer_on_an_encrypted_node_stops_nothing(clean: Server, control: ControlCluster) -> None:
+    """A deleted object that others hold shows as being deleted; the copies are there at once, and it is asked for once."""
+    view = clean.wait(control.view, "copies")
+    control.create_encrypted_node(view.nodes["a"], 16, NodeState.LEAVING, ())
+    with holding(clean, f"{paths.ENCRYPTED_NODES}/a"):
+        held = clean.wait(lambda: _shown(control, deleting=False), "the EncryptedNode")
+        control.delete_encrypted_node(held)
+        again = clean.wait(lambda: _shown(control, deleting=True), "the copies to go on")
+        writes = control.api.writes
+        control.delete_encrypted_node(again)
+        control.delete_encrypted_node(again)
+        assert (control.api.writes, control.view() is not None) == (writes, True)
+    clean.wait(lambda: (v := control.view()) and not v.encrypted, "the EncryptedNode to go")
+
+
+def _shown(control: ControlCluster, *, deleting: bool) -> EncryptedNode | None:
+    """Return the EncryptedNode once the copies show it so."""
+    view = control.view()
+    return next((e for e in view.encrypted.values() if e.deleting is deleting), None) if view else None
+
+
+def test_a_foreign_finalizer_on_a_secret_stops_nothing(clean: Server, control: ControlCluster) -> None:
+    """The same for an epoch's seed, which is deleted by the version that was read."""
+    control.write_seed(SeedSecret(Epoch(1, "0" * 32), SecretBytes(bytes(32)), (), ()))
+    with holding(clean, f"{paths.SEEDS}/wirecrypt-epoch-1"):
+        control.delete_seed(clean.wait(lambda: _held(control, clean), "the seed as it is held"))
+        now = clean.wait(lambda: (v := control.view()) and v.seeds, "the copies to go on")
+        writes = control.api.writes
+        control.delete_seed(now[0])
+        assert (control.api.writes, control.view() is not None) == (writes, True)
+    clean.wait(lambda: (v := control.view()) and not v.seeds, "the seed to go")
+
+
+def _held(control: ControlCluster, server: Server) -> SeedSecret | None:
+    """Return the seed once the copies show the version that has the finalizer."""
+    version = server.admin.get(f"{paths.SEEDS}/wirecrypt-epoch-1")["metadata"]["resourceVersion"]
+    view = control.view()
+    return next((s for s in view.seeds if s.resource_version == version), None) if view else None

@@ -1,7 +1,8 @@
 """The API server as the controller sees it: local copies to decide from, and writes by compare-and-swap.
 
 A decision from copies that do not show the own last writes could give one node ID to two nodes. So every write notes the
-version that it made, and `view` gives nothing until the copies have reached all of them.
+version that it made, and `view` gives nothing until the copies have reached all of them. An object that was deleted and
+that others hold with a finalizer counts as reached, and is not deleted again: nobody else's work waits for it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
+from wirecrypt import logs
 from wirecrypt.cluster import paths, render
 from wirecrypt.cluster.api import AlreadyExists, Api, Json
 from wirecrypt.cluster.events import Events
@@ -31,6 +33,7 @@ from wirecrypt.model.objects import (
 from wirecrypt.ports import ControllerView
 
 T = TypeVar("T")
+_log = logs.get(__name__)
 _GUARDED: Final = ("Node", "NodePeer", "EncryptedNode")
 
 
@@ -42,7 +45,8 @@ class ControlCluster:
         self._informers = ControllerInformers(api)
         self._events = Events(api)
         self._written: dict[str, int] = {}  # by path: the highest version that a write made
-        self._deleted: dict[tuple[str, str], str] = {}  # by path and name: the version that was deleted
+        self._deleted: dict[tuple[str, str], str] = {}  # by path and name: the version or UID that was deleted
+        self._held: dict[tuple[str, str], str] = {}  # the same, of what was told to be held by others
 
     def start(self, changed: Callable[[], None]) -> None:
         """Start the watches; *changed* is called from their threads."""
@@ -158,8 +162,19 @@ class ControlCluster:
         self._note(path, self.api.patch(f"{path}/{name}{part}", body))
 
     def _delete(self, path: str, name: str, *, version: str = "", uid: str = "") -> None:
+        identity = version or uid
+        if self._informers.deleting(path, name, identity):
+            self._say_held(path, name, identity)
+            return
         self.api.delete(f"{path}/{name}", version=version, uid=uid)
-        self._deleted[path, name] = version or uid
+        self._deleted[path, name] = identity
+
+    def _say_held(self, path: str, name: str, identity: str) -> None:
+        """Log once that an object was deleted and is still there."""
+        if self._held.get((path, name)) != identity:
+            self._held[path, name] = identity
+            kind = path.rpartition("/")[2]
+            _log.warning("deleted, and held by finalizers of others", kind=kind, object=name, answer="see metadata.finalizers")
 
     def _note(self, path: str, answer: Mapping[str, Any]) -> None:
         version = str(answer.get("metadata", {}).get("resourceVersion", ""))

@@ -76,11 +76,19 @@ class ControllerInformers(Informers):
         self._all += [self._encrypted, self._keys, self._seeds]
 
     def show(self, written: Mapping[str, int], deleted: Mapping[tuple[str, str], str]) -> bool:
-        """Say whether the copies have reached the *written* versions by path, and lost what was *deleted* by path and name."""
+        """Say whether the copies show the own writes: *written* versions by path, and what was *deleted* by path and name.
+
+        What others hold with a finalizer stays for as long as they like, so that it is being deleted is enough.
+        """
         by_path = {reflector.path: reflector for reflector in self._all}
         return all(by_path[path].reached(version) for path, version in written.items()) and all(
-            by_path[path].without(name, identity) for (path, name), identity in deleted.items()
+            by_path[path].without(name, identity) or by_path[path].deleting(name, identity)
+            for (path, name), identity in deleted.items()
         )
+
+    def deleting(self, path: str, name: str, identity: str) -> bool:
+        """Say whether the copies show this object as deleted and still there."""
+        return next(reflector for reflector in self._all if reflector.path == path).deleting(name, identity)
 
     def encrypted_nodes(self) -> Sequence[EncryptedNode]:
         """Return all EncryptedNodes but the canary."""

@@ -44,6 +44,7 @@ class _Kept(Generic[T]):
     value: T | None
     fault: ObjectError | None
     identities: tuple[str, str]
+    deleting: bool
 
     @property
     def shown(self) -> tuple[object, bool]:
@@ -123,6 +124,12 @@ class Reflector(Generic[T]):
         with self._lock:
             one = self._objects.get(name)
         return one is None or identity not in one.identities
+
+    def deleting(self, name: str, identity: str) -> bool:
+        """Say whether this object is there and deleted: it goes once those whose finalizers it has let it go."""
+        with self._lock:
+            one = self._objects.get(name)
+        return one is not None and identity in one.identities and one.deleting
 
     def _run(self, changed: Callable[[], None]) -> None:
         """Follow for ever. Whatever ends a stream before it has lived a while is a failure, and waited out."""
@@ -225,7 +232,7 @@ class Reflector(Generic[T]):
             fault = error
             _log.warning("object left out", kind=self.kind, object=name, error=str(error))
         identities = (meta.get("uid", ""), meta.get("resourceVersion", ""))
-        return _Kept(name, value, fault, identities)
+        return _Kept(name, value, fault, identities, deleting="deletionTimestamp" in meta)
 
 
 def _shown(kept: Mapping[str, _Kept[T]]) -> Mapping[str, object]:
