@@ -1,8 +1,11 @@
 """The configuration document: what is taken, and how everything else is refused."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from wirecrypt.errors import ConfigError
 from wirecrypt.model.objects import ConfigDocument
@@ -70,6 +73,50 @@ def test_a_bad_field_is_refused_with_path_and_allowed_values(text: str, path: st
     assert path in str(caught.value)
     assert allowed in str(caught.value)
     assert "Next:" in str(caught.value)
+
+
+DEEP = 3000
+DIGITS = 5000
+BOMB = "[&l0 [x, x]" + "".join(f", &l{i + 1} [{', '.join([f'*l{i}'] * 9)}]" for i in range(7)) + "]"
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "why"),
+    [
+        ("mode: strict\nrotation:\n  interval: 2024-02-30\n", "line 3", "day is out of range"),
+        ("mode: strict\nmtu: " + "9" * DIGITS, "line 2", "value that cannot be read"),
+        ("mtu: 0x" + "9" * DIGITS, "mtu", "out of range"),
+        ("drain: 0x" + "9" * DIGITS, "drain", "a duration"),
+        ("? " + "9" * DIGITS + "\n: 1", "line 1", "value that cannot be read"),
+        ("? 0x" + "9" * DIGITS + "\n: 1", "a number of 20000 bits", "no such field"),
+        ("mode: strict\nuplinks: " + "[" * DEEP + "]" * DEEP, "line 2", "nested more than"),
+        ("mode: strict\nuplinks: " + "{a: " * DEEP + "1" + "}" * DEEP, "line 2", "nested more than"),
+        ("lanes: !!int ''", "line 1", "value that cannot be read"),
+        ("lanes: !!bool x", "line 1", "value that cannot be read"),
+        ("lanes: !!timestamp x", "line 1", "value that cannot be read"),
+        ("mode: strict\nlanes: 2\nmode: permissive\n", "line 3", "mode stands there twice"),
+        ("mark: {shift: 8, 'shift': 9}", "line 1", "shift stands there twice"),
+        ("rotation: {interval: 1h}\nrotation: {jitter: 1m}\n", "line 2", "rotation stands there twice"),
+        ("uplinks: " + BOMB, "uplinks", "not a text"),
+        ("drain: " + BOMB, "drain", "not a number with a unit"),
+        ("? [a, b]\n: 1", "line 1", "not YAML"),
+        ("? " + "x" * DIGITS + "\n: 1", "xxx", "no such field"),
+    ],
+)
+def test_text_that_no_value_can_be_made_of_is_refused_with_its_place(text: str, place: str, why: str) -> None:
+    """Dates that do not exist, endless numbers, deep nesting, a field that stands there twice: refused, with the line."""
+    with pytest.raises(ConfigError) as caught:
+        parse(text)
+    assert place in str(caught.value)
+    assert why in str(caught.value)
+    assert len(str(caught.value)) < 2000
+
+
+@given(st.text(alphabet="mode: stric\n[]{}&*!'\"#-?|>%@09xa.,", max_size=60))
+def test_any_text_is_taken_or_refused(text: str) -> None:
+    """Nothing that can be written into the ConfigMap ends in another error than `ConfigError`."""
+    with suppress(ConfigError):
+        parse(text)
 
 
 def test_a_config_map_without_the_document_is_refused_and_no_config_map_is_the_default() -> None:

@@ -5,24 +5,16 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Final, NoReturn
 
-import yaml
-
-from wirecrypt.errors import ConfigError
 from wirecrypt.settings.fields import Settings, Switch
+from wirecrypt.settings.loading import load, refusal, shown
 
-_HINT: Final = "correct the field in the ConfigMap wirecrypt-config; docs/reference/configuration.md has them all"
+_LONGEST: Final = 120  # characters of a path in a message
 _ABBREVIATIONS: Final = ("cidrs",)
 
 
 def parse(text: str) -> Settings:
     """Return the settings that *text* describes; raises `ConfigError` with path, value and what is allowed."""
-    try:
-        raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
-        line = f"line {where.line + 1}" if where else "document"
-        answer = f"not YAML: {getattr(error, 'problem', None) or 'unreadable'}"
-        raise ConfigError("read the configuration", what=line, answer=answer, hint=_HINT) from error
+    raw = load(text)
     settings: Settings = _group(Settings, {} if raw is None else raw, "")
     _together(settings)
     return settings
@@ -40,7 +32,13 @@ def _group(cls: type, raw: object, path: str) -> Any:  # noqa: ANN401 - the clas
     known = {api_name(f.name): f for f in dataclasses.fields(cls)}
     for name in raw:
         if name not in known:
-            _refuse(f"{path}{name}", raw[name], "one of " + ", ".join(sorted(known)), "no such field", named=False)
+            _refuse(
+                f"{path}{name if isinstance(name, str) else shown(name)}",
+                raw[name],
+                "one of " + ", ".join(sorted(known)),
+                "no such field",
+                named=False,
+            )
     return cls(**{known[name].name: _value(known[name], value, f"{path}{name}") for name, value in raw.items()})
 
 
@@ -69,7 +67,5 @@ def _together(settings: Settings) -> None:
 def _refuse(  # noqa: PLR0913 - the parts of one message
     path: str, raw: object, allowed: str, why: str, *, named: bool = True, cause: Exception | None = None
 ) -> NoReturn:
-    value = f" = {raw!r}" if named else ""
-    raise ConfigError(
-        "read the configuration", what=f"{path}{value}", answer=f"{why}; allowed: {allowed}", hint=_HINT
-    ) from cause
+    value = f" = {shown(raw)}" if named else ""
+    raise refusal(f"{path[:_LONGEST]}{value}", f"{why}; allowed: {allowed}") from cause

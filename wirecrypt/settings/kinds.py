@@ -77,7 +77,7 @@ def size(low: int, high: int) -> Kind:
 
 
 def _scaled(raw: object, units: dict[str, int]) -> float:
-    if isinstance(raw, bool):
+    if isinstance(raw, bool) or not isinstance(raw, str | int | float):
         raise ValueError("not a number with a unit")  # noqa: TRY004 - every refusal of a kind is a ValueError
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([A-Za-z]*)", str(raw))
     if match is None or match[2] not in units:

@@ -20,7 +20,8 @@ _HEAD: Final = """\
 
 One document, the key `config.yaml` of the ConfigMap `wirecrypt-config` in `wirecrypt-system`. Every field may be left
 out. A field that does not exist, or a value that is not allowed, is refused with its path, the value and what is
-allowed; what ran before goes on unchanged. This page is generated:
+allowed; a field that stands there twice, or text that no value can be made of, with its line. What ran before goes on
+unchanged. This page is generated:
 `python -m wirecrypt.settings > docs/reference/configuration.md`.
 
 """
