@@ -80,11 +80,13 @@ def retry(
     limits: Limits | None = None,
     sleep: Callable[[float], None] = time.sleep,
     noticed: Callable[[Exception, int, float], None] | None = None,
+    asked: Callable[[Exception], float] = lambda _: 0.0,
 ) -> Callable[[Callable[Params, Result]], Callable[Params, Result]]:
     """Return a decorator that calls again when an error of *on* is raised; after the caps the last error is raised itself.
 
     *noticed* is told of each error that is tried again: the error, the attempt's number, and the seconds until the next.
-    *sleep* waits; give the wait of an event to be able to stop.
+    *sleep* waits; give the wait of an event to be able to stop. *asked* are the seconds that an error itself asks for: no wait
+    is shorter.
     """
     caps = limits or Limits()
 
@@ -94,7 +96,9 @@ def retry(
             noticed(error, call.attempt_number, call.upcoming_sleep)
 
     def wait(call: tenacity.RetryCallState) -> float:
-        return caps.delays.after(call.attempt_number, random.random)
+        error = call.outcome.exception() if call.outcome else None
+        least = asked(error) if isinstance(error, Exception) else 0.0
+        return max(least, caps.delays.after(call.attempt_number, random.random))
 
     return tenacity.retry(
         retry=tenacity.retry_if_exception_type(on),

@@ -41,6 +41,17 @@ def test_an_expected_error_is_tried_again() -> None:
     assert told == [("a", 1, waits[0]), ("b", 2, waits[1])]
 
 
+def test_no_wait_is_shorter_than_the_error_asks_for() -> None:
+    """What a server asks for is waited; what goes beyond the caps is not, and its error comes out."""
+    flaky, waits = Flaky(OSError(3), OSError(0)), list[float]()
+    asked = lambda error: float(error.args[0])  # noqa: E731 - the errors say it
+    assert retry(on=OSError, sleep=waits.append, asked=asked)(flaky)() == "done"
+    assert waits[0] == 3.0 > waits[1] > 0
+    with pytest.raises(OSError, match="60"):
+        retry(on=OSError, limits=Limits(seconds=30), sleep=waits.append, asked=asked)(Flaky(OSError(60)))()
+    assert len(waits) == 2
+
+
 def test_another_error_is_not_tried_again() -> None:
     """What is not in `on` comes out at once."""
     flaky, waits = Flaky(ValueError("no")), list[float]()

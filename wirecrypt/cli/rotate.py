@@ -12,7 +12,7 @@ from rich.live import Live
 from wirecrypt.cli.output import console, emit, grouped, say
 from wirecrypt.cli.tools import INTERRUPTED, TIMED_OUT, Duration, People, clean, connecting, exits, formatted, people, tools
 from wirecrypt.cli.view import laggards, rotation_document, why
-from wirecrypt.cli.waiting import EVERY
+from wirecrypt.cli.waiting import EVERY, PASSING, pause_after
 from wirecrypt.errors import ClusterError, InputError, NotFound, Unreachable
 from wirecrypt.model.objects import EncryptedNode, KeyRotation, Phase
 from wirecrypt.rotation.cluster import FINISHED, current
@@ -23,11 +23,12 @@ _REFUSED: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class Stand:
-    """How far a rotation is: the object as last read, the nodes, and the trouble in reading them."""
+    """How far a rotation is: the object as last read, the nodes, the trouble in reading them, seconds until the next look."""
 
     rotation: KeyRotation
     nodes: Sequence[EncryptedNode] = ()
     trouble: str = ""
+    pause: float = EVERY
 
     def lines(self) -> list[str]:
         """Return the stand in lines."""
@@ -131,16 +132,18 @@ def _follow(cluster: People, rotation: KeyRotation, seconds: float, show: Callab
         show(stand.lines())
         if stand.rotation.phase in FINISHED or clock.monotonic() >= end:
             return stand
-        clock.sleep(EVERY)
+        clock.sleep(min(stand.pause, end - clock.monotonic()))
 
 
 def _look(cluster: People, before: Stand) -> Stand:
-    """Return how far the rotation is now; an API server that does not answer is trouble and no end."""
+    """Return how far the rotation is now; an API server that is away or unwell is trouble and no end."""
     name = before.rotation.name
     try:
         now, nodes = cluster.rotation(name), cluster.encrypted_nodes()
-    except Unreachable as error:
-        return Stand(before.rotation, before.nodes, f"the API server does not answer, trying on: {error.answer}")
+    except PASSING as error:
+        words = "does not answer" if isinstance(error, Unreachable) else "cannot answer now"
+        trouble = f"the API server {words}, trying on: {error.answer}"
+        return Stand(before.rotation, before.nodes, trouble, pause_after(error))
     if now is None:
         answer = "it was deleted before it was finished"
         raise NotFound("follow the rotation", what=f"KeyRotation {name}", answer=answer, hint="`wirecrypt rotate` asks again")

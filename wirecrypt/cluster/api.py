@@ -41,6 +41,10 @@ class Throttled(ClusterError):
         super().__init__(tried, what=what, answer=answer, hint=hint)
 
 
+class ServerError(ClusterError):
+    """The API server, or a proxy before it, failed at its own side (5xx but 503); whether a write was done is not known."""
+
+
 class AlreadyExists(Conflict):
     """An object of this name is there already."""
 
@@ -227,6 +231,8 @@ def refusal(tried: str, status: int, body: str, headers: Mapping[str, str]) -> C
         return ClusterError(tried, answer=answer, hint="apply manifests/: the API server does not know this kind")
     if status in (429, 503):
         return Throttled(tried, answer=answer, hint="wait and retry", after=_after(headers))
+    if status >= 500:  # noqa: PLR2004 - HTTP's errors of the server
+        return ServerError(tried, answer=answer, hint="look at the API server and what stands before it, and retry")
     error, hint = _REFUSALS.get(status, (ClusterError, "read the server's message"))
     return error(tried, answer=answer, hint=hint)
 

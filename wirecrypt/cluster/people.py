@@ -116,8 +116,12 @@ def _wish(raw: Mapping[str, Any]) -> Wish:
 
 
 def _patiently(call: Callable[[], T]) -> T:
-    """Return what *call* returns; one that the server put off is made again a few times."""
-    return retry(on=Throttled, limits=_AGAIN)(call)()
+    """Return what *call* returns; one that the server put off is made again a few times, not before it says."""
+    return retry(on=Throttled, limits=_AGAIN, asked=_after)(call)()
+
+
+def _after(error: Exception) -> float:
+    return error.after if isinstance(error, Throttled) else 0.0
 
 
 @contextmanager

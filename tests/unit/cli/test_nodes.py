@@ -6,6 +6,8 @@ import pytest
 
 from tests.unit.cli.conftest import Line
 from tests.unit.cli.fake_people import encrypted, forbid, peer, status, wish
+from wirecrypt.cluster.api import ServerError, Throttled
+from wirecrypt.errors import ClusterError, Forbidden, Unreachable
 from wirecrypt.model.objects import NodeState
 
 
@@ -102,6 +104,43 @@ def test_wait_ends_with_the_time(nodes: Line) -> None:
     assert (done.exit_code, nodes.passed) == (3, 10)
     assert json.loads(done.stdout)["waitingFor"] == ["b (no EncryptedNode yet: is the controller running?)"]
     assert "node/b enabled" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "reads"),
+    [
+        (Unreachable("GET", answer="refused"), 8),
+        (ServerError("GET", answer="502 Bad Gateway"), 8),
+        (Throttled("GET", answer="503 starting"), 8),
+        (Throttled("GET", answer="429 TooManyRequests", after=4.0), 2),
+    ],
+)
+@pytest.mark.parametrize("ends", [True, False])
+def test_wait_goes_on_while_the_server_is_unwell(nodes: Line, error: ClusterError, reads: int, *, ends: bool) -> None:
+    """No answer, a proxy's 502, 429 or 503: asked again when the server says, until the command's own time is over."""
+    asked: list[float] = []
+
+    def unwell() -> None:
+        if nodes.passed < 8 or not ends:
+            asked.append(nodes.passed)
+            raise error
+
+    nodes.people.objects["b"] = encrypted("b", made=status())
+    nodes.people.before_read = unwell
+    done = nodes("enable b --wait --timeout 10s")
+    assert (done.exit_code, nodes.passed) == ((0, 8) if ends else (3, 10))
+    assert len([when for when in asked if when < 8]) == reads
+    assert f"the API server: {error.answer}" in done.stdout
+
+
+def test_wait_ends_when_the_server_refuses(nodes: Line) -> None:
+    """A refusal that time does not heal is an error: exit 1."""
+
+    def forbidden() -> None:
+        raise Forbidden("GET", answer="403 no")
+
+    nodes.people.before_read = forbidden
+    assert nodes("enable b --wait").exit_code == 1
 
 
 def test_wait_until_gone(nodes: Line) -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from tests.unit.cli.conftest import Line
 from tests.unit.cli.fake_people import encrypted, forbid, rotation, status
-from wirecrypt.errors import Unreachable
+from wirecrypt.cluster.api import ServerError, Throttled
+from wirecrypt.errors import ClusterError, Unreachable
 from wirecrypt.model.objects import Condition, Phase
 
 
@@ -105,6 +106,31 @@ def test_a_silent_api_server_is_waited_out(wirecrypt: Line) -> None:
     done = wirecrypt("rotate --wait")
     assert done.exit_code == 0
     assert "does not answer, trying on: connection refused" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ServerError("GET", answer="504 Gateway Timeout"), "cannot answer now, trying on: 504"),
+        (Throttled("GET", answer="429 TooManyRequests", after=3.0), "cannot answer now, trying on: 429"),
+    ],
+)
+@pytest.mark.parametrize("ends", [True, False])
+def test_an_unwell_api_server_is_waited_out(wirecrypt: Line, error: ClusterError, words: str, *, ends: bool) -> None:
+    """A 5xx, and 429 for as long as the server asks, end no wait; the command's own time does: exit 3."""
+
+    def unwell() -> None:
+        if wirecrypt.passed < 6 or not ends:
+            raise error
+
+    def later(seconds: float) -> None:
+        if ends and seconds == 6:
+            move(wirecrypt, "manual-0", Phase.COMPLETE)
+
+    wirecrypt.people.before_read, wirecrypt.slept = unwell, later
+    done = wirecrypt("rotate --wait --timeout 10s")
+    assert (done.exit_code, wirecrypt.passed) == ((0, 6) if ends else (3, 10))
+    assert words in done.stderr
 
 
 def test_abort_the_running_one(wirecrypt: Line) -> None:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from wirecrypt.cluster.api import AlreadyExists, Gone, Throttled, refusal
+from wirecrypt.cluster.api import AlreadyExists, Gone, ServerError, Throttled, refusal
 from wirecrypt.errors import ClusterError, Conflict, Forbidden, NotFound
 
 
@@ -21,7 +21,10 @@ from wirecrypt.errors import ClusterError, Conflict, Forbidden, NotFound
         (410, "Expired", Gone),
         (422, "Invalid", ClusterError),
         (429, "TooManyRequests", Throttled),
+        (500, "InternalError", ServerError),
+        (502, "BadGateway", ServerError),
         (503, "ServiceUnavailable", Throttled),
+        (504, "Timeout", ServerError),
     ],
 )
 def test_each_answer_is_an_error_with_the_servers_words(status: int, reason: str, kind: type[ClusterError]) -> None:
