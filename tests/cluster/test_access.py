@@ -66,6 +66,15 @@ def test_an_agent_cannot_speak_for_another_node(agent: Agent) -> None:
 
 
 @pytest.mark.parametrize("path", [paths.NODE_PEERS, paths.ENCRYPTED_NODES])
+def test_an_agent_patches_a_status_and_does_not_replace_it(agent: Agent, path: str) -> None:
+    """RBAC grants the one verb that agents use, on their own objects as well."""
+    with pytest.raises(Forbidden, match='cannot update resource "[a-z]+/status"'):
+        agent.api.replace(f"{path}/a/status", agent.api.get(f"{path}/a"))
+    with pytest.raises(Forbidden, match='cannot get resource "[a-z]+/status"'):
+        agent.api.get(f"{path}/a/status")
+
+
+@pytest.mark.parametrize("path", [paths.NODE_PEERS, paths.ENCRYPTED_NODES])
 @pytest.mark.parametrize("name", ["a", "b"])
 def test_an_agent_cannot_claim_or_delete(agent: Agent, path: str, name: str) -> None:
     """Prefixes, states, finalizers and the objects themselves are the controller's, its own included."""
