@@ -151,6 +151,8 @@ def _detail_lines(row: Row, now: datetime) -> Iterable[Grid | str]:
     if made and made.failing:
         yield ""
         yield Grid(("FAILING PEER", "WHY"), [(name, text) for name, _, text in (f.partition(": ") for f in made.failing)])
+    if made and made.peers_failing > len(made.failing) > 0:
+        yield f"and {count(made.peers_failing - len(made.failing), 'more failing peer')}"
     yield from (f"refused: {problem}" for problem in (row.encrypted.problems if row.encrypted else ()))
 
 

@@ -101,7 +101,8 @@ def node_document(row: Row) -> Json:
         "peers": {
             "desired": status.peers_desired if status else 0,
             "protected": status.peers_protected if status else 0,
-            "failing": list(status.failing) if status else [],
+            "failingCount": status.peers_failing if status else 0,
+            "failing": list(status.failing) if status else [],  # the status names no more than some
         },
         "epoch": status.sending_epoch if status else 0,
         "acceptingEpochs": list(status.accepting_epochs) if status else [],

@@ -52,7 +52,22 @@ def test_programs_get_the_same(cluster: Line) -> None:
         ("d", "Pending", None),
         ("e", "Pending", None),
     ]
-    assert found["nodes"][1]["peers"] == {"desired": 2, "protected": 1, "failing": ["c: no answer"]}
+    assert found["nodes"][1]["peers"] == {"desired": 2, "protected": 1, "failingCount": 1, "failing": ["c: no answer"]}
+
+
+def test_programs_get_the_number_of_failing_peers_where_the_list_ends_early(cluster: Line) -> None:
+    """The status names at most 16 peers: the count is that of the table, for programs as well, and the rest is told."""
+    named = tuple(f"p{i}: no answer" for i in range(16))
+    made = status(ready=False, peers_desired=40, peers_protected=19, peers_failing=21, failing=named)
+    cluster.people.objects["b"] = encrypted("b", 17, made)
+    shown = [" ".join(line.split()) for line in cluster("status b").stdout.splitlines()]
+    assert "peers 19 of 40 protected, 21 failing" in shown
+    assert "and 5 more failing peers" in shown
+    for line in ("status b", "status"):
+        document = yaml.safe_load(cluster(f"{line} -o yaml").stdout)
+        peers = document["peers"] if line == "status b" else document["nodes"][1]["peers"]
+        assert (peers["failingCount"], len(peers["failing"])) == (21, 16)
+        assert document == json.loads(cluster(f"{line} -o json").stdout)
 
 
 def test_rotations_in_progress_are_shown(cluster: Line) -> None:
