@@ -68,9 +68,9 @@ def test_an_agent_cannot_speak_for_another_node(agent: Agent) -> None:
 @pytest.mark.parametrize("path", [paths.NODE_PEERS, paths.ENCRYPTED_NODES])
 def test_an_agent_patches_a_status_and_does_not_replace_it(agent: Agent, path: str) -> None:
     """RBAC grants the one verb that agents use, on their own objects as well."""
-    with pytest.raises(Forbidden, match='cannot update resource "[a-z]+/status"'):
+    with pytest.raises(Forbidden, match=r'cannot update resource "[a-z]+/status"'):
         agent.api.replace(f"{path}/a/status", agent.api.get(f"{path}/a"))
-    with pytest.raises(Forbidden, match='cannot get resource "[a-z]+/status"'):
+    with pytest.raises(Forbidden, match=r'cannot get resource "[a-z]+/status"'):
         agent.api.get(f"{path}/a/status")
 
 
