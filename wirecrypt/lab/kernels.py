@@ -4,7 +4,9 @@
 `host`  the machine's own kernel, in namespaces of the lab's own. It is refused where that kernel has no ESP. Root in such a lab
         is root of that kernel: modules that are loaded stay, and settings outside network namespaces are the machine's.
 `qemu`  a stock distribution kernel under emulation, from scripts/get-qemu: 4 to 25 times slower, with BTF and the BPF JIT.
-`auto`  `host` when it can carry a lab and no IPsec of someone else is on the machine, else `uml`, also for a named version.
+`auto`  `uml` where a prebuilt kernel with tcx (6.6 or newer) is in the cache, and for a named version. Else `host`, when it has
+        tcx, can carry a lab and no IPsec of someone else is on the machine; else `uml`. Without tcx a link loses packets at the
+        moment programs are attached to it.
 """
 
 from __future__ import annotations
@@ -13,12 +15,17 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wirecrypt.errors import LabError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
 
 DISTRIBUTION_MODULES = Path("/usr/lib/uml/modules")
 EMULATOR = "qemu-system-x86_64"
 VEHICLES = ("auto", "host", "uml", "qemu")
+TCX = (6, 6)  # the first kernel that attaches programs to links under load without losing a packet
 
 
 def cache() -> Path:
@@ -65,10 +72,7 @@ def find(vehicle: str = "auto", version: str = "", *, require_esp: bool = True) 
 
 
 def prebuilt() -> list[Kernel]:
-    """Return the kernels that nobody has to build, oldest first; the newest is what a lab runs on when none is named.
-
-    From 6.6 on the kernel has tcx: programs are attached to links under load without losing a packet.
-    """
+    """Return the kernels that nobody has to build, oldest first; the newest is what a lab runs on when none is named."""
     own = [kernel for kernel in available() if kernel.program.resolve().parent != cache() / "kernels"]
     found = sorted((cache() / "kernels/prebuilt").glob("linux-*.*"), key=_order)
     return own + [_kernel(path) for path in found if os.access(path, os.X_OK)]
@@ -83,11 +87,21 @@ def emulated() -> list[Kernel]:
     return [Kernel(folder.name.removeprefix("linux-"), folder, (), folder / "lib/modules", "qemu") for folder in folders]
 
 
+def choose(versions: Iterable[str], own: str, obstacles: Callable[[], Sequence[str]]) -> str:
+    """Return what `auto` takes, `uml` or `host`, where *versions* are prebuilt and *own* is that of the machine's kernel.
+
+    *obstacles* is asked only when the answer depends on it: why no lab should borrow the machine's kernel, empty when it may.
+    """
+    if any(_numbers(version) >= TCX for version in versions):
+        return "uml"
+    return "host" if _numbers(own) >= TCX and not obstacles() else "uml"
+
+
 def _choose() -> str:
-    """Return `host` when the machine's own kernel can carry a lab and nobody's IPsec is in the way, else `uml`."""
     from wirecrypt.lab import hostkernel  # noqa: PLC0415 - it imports the kernel's adapters, and few runs need them
 
-    return "uml" if hostkernel.objections() or hostkernel.foreign() else "host"
+    versions = [kernel.version for kernel in prebuilt()]
+    return choose(versions, hostkernel.version(), lambda: hostkernel.objections() or hostkernel.foreign())
 
 
 def _host(version: str, *, require_esp: bool) -> Kernel:
@@ -113,7 +127,11 @@ def _pick(kernels: list[Kernel], wanted: str, hint: str) -> Kernel:
 
 
 def _order(path: Path) -> tuple[int, ...]:
-    return tuple(int(part) for part in path.name.removeprefix("linux-").split(".") if part.isdigit())
+    return _numbers(path.name.removeprefix("linux-"))
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdigit())
 
 
 def _kernel(path: Path) -> Kernel:
