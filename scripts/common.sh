@@ -1,5 +1,6 @@
 # Shared by the scripts here: where the cache is, how progress is told. Sourced, never run.
 set -euo pipefail
+shopt -s inherit_errexit # in $(...) too, a command that fails ends what follows
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/wirecrypt
 mkdir -p "$CACHE"
@@ -7,7 +8,8 @@ mkdir -p "$CACHE"
 say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
-# once NAME COMMAND...: run COMMAND unless an earlier run of it succeeded; two runs at a time wait for one another.
+# once NAME COMMAND...: run COMMAND unless an earlier run of it succeeded; two runs at a time wait for one another. Never to be
+# called before && or ||, or as a condition: COMMAND would go on after its failures, and count as done.
 once() {
   local name=$1; shift
   mkdir -p "$CACHE/done"
@@ -38,7 +40,7 @@ packages() {
 # debian_mirror: the address of the Debian archive that this machine uses.
 debian_mirror() {
   local found
-  found=$(apt-cache policy | sed -n 's/.* \(https\?:[^ ]*\) [^ /]*\/main .*/\1/p' | grep -v security | head -1)
+  found=$(apt-cache policy | sed -n '/security/d; s/.* \(https\?:[^ ]*\) [^ /]*\/main .*/\1/p' | awk 'NR == 1')
   [ -n "$found" ] || die "no Debian mirror is configured (apt-cache policy shows none)"
   echo "$found"
 }
@@ -46,9 +48,10 @@ debian_mirror() {
 # debian_apt SUITE: set the array `apt` to options that look at another Debian suite, without touching the system's own
 # package lists.
 debian_apt() {
-  local state=$CACHE/apt-$1
+  local state=$CACHE/apt-$1 mirror
+  mirror=$(debian_mirror)
   mkdir -p "$state/lists/partial" "$state/cache/archives/partial"
-  printf 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n' "$(debian_mirror)" "$1" >"$state/sources.list"
+  printf 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n' "$mirror" "$1" >"$state/sources.list"
   apt=(-o "Dir::Etc::sourcelist=$state/sources.list" -o Dir::Etc::sourceparts=- -o "Dir::State::lists=$state/lists"
     -o "Dir::Cache=$state/cache" -o APT::Sandbox::User=root -o APT::Default-Release=)
 }

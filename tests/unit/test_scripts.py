@@ -1,0 +1,139 @@
+"""The scripts that fetch and build notice a failure, try what else there is, and never take a failed try for done."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+INSTALLED = "echo installed"
+MIRROR = "echo ' 500 http://mirror.test/debian bookworm/main amd64 Packages'"
+DOWNLOAD = """
+case "$*" in
+  *apt-{broken}*download*) echo "E: failed to fetch" >&2; exit 100 ;;
+  *download*) touch user-mode-linux.deb libc6.deb ;;
+esac
+"""
+UNPACK = """
+mkdir -p root/usr/bin root/usr/lib/x86_64-linux-gnu root/usr/lib/uml/modules/9.9.1
+printf '#!/bin/sh\\n{version}\\n' >root/usr/bin/linux.uml
+chmod 755 root/usr/bin/linux.uml
+touch root/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2 root/usr/lib/x86_64-linux-gnu/libc.so.6
+"""
+
+
+class Machine:
+    """A machine whose package tools are made up, with an empty cache."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.cache = folder / "cache/wirecrypt"
+        self.programs = folder / "bin"
+        self.programs.mkdir()
+        (folder / "lib/uml/modules/6.1.9").mkdir(parents=True)
+        self.has("linux.uml", "echo 6.1.9")
+        self.has("dpkg-query", INSTALLED)
+        self.has("apt-cache", MIRROR)
+        self.has("apt-get", DOWNLOAD.format(broken="none"))
+        self.has("dpkg-deb", UNPACK.format(version="echo 9.9.1"))
+        self.has("patchelf", "")
+        self.has("depmod", "")
+
+    def has(self, name: str, script: str) -> None:
+        """Put a program on the PATH."""
+        path = self.programs / name
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run a script or a text of bash with these programs and this cache."""
+        environment = {
+            **os.environ,
+            "PATH": f"{self.programs}:{os.environ['PATH']}",
+            "XDG_CACHE_HOME": str(self.folder / "cache"),
+        }
+        return subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+    def get_uml(self) -> subprocess.CompletedProcess[str]:
+        """Fetch the prebuilt kernels."""
+        return self.run(str(SCRIPTS / "get-uml"))
+
+    @property
+    def prebuilt(self) -> dict[str, str]:
+        """The prebuilt kernels that the cache names, and where the names lead."""
+        return {link.name: str(link.readlink()) for link in (self.cache / "kernels/prebuilt").iterdir()}
+
+    @property
+    def done(self) -> list[str]:
+        """What counts as done."""
+        return [entry.name for entry in (self.cache / "done").iterdir() if entry.suffix != ".lock"]
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+def test_the_prebuilt_kernel_is_named_once_it_has_run(machine: Machine) -> None:
+    """What Debian's development branch has is unpacked and named by the version that it tells."""
+    done = machine.get_uml()
+    assert done.returncode == 0, done.stderr
+    assert machine.prebuilt == {"linux-9.9": "../../uml-sid/linux"}
+    assert (machine.cache / "kernels/linux-6.1").readlink() == machine.programs / "linux.uml"
+    assert len(machine.done) == 1
+
+
+def test_a_failed_download_makes_way_for_the_next_release(machine: Machine) -> None:
+    """The fall-back is taken, and said."""
+    machine.has("apt-get", DOWNLOAD.format(broken="sid"))
+    done = machine.get_uml()
+    assert done.returncode == 0, done.stderr
+    assert "taking the one of the next release" in done.stderr
+    assert machine.prebuilt == {"linux-9.9": "../../uml-trixie/linux"}
+
+
+def test_two_failed_downloads_are_an_error_and_tried_again_the_next_time(machine: Machine) -> None:
+    """No name without a kernel behind it, nothing that counts as done; once the mirror is back it works."""
+    machine.has("apt-get", DOWNLOAD.format(broken=""))
+    assert machine.get_uml().returncode != 0
+    assert (machine.prebuilt, machine.done) == ({}, [])
+    machine.has("apt-get", DOWNLOAD.format(broken="none"))
+    assert machine.get_uml().returncode == 0
+    assert list(machine.prebuilt) == ["linux-9.9"]
+
+
+@pytest.mark.parametrize("version", ["exit 1", "true", "echo help"])
+def test_a_kernel_that_does_not_run_gets_no_name(machine: Machine, version: str) -> None:
+    """A program that fails, says nothing, or something else than a version is no kernel."""
+    machine.has("dpkg-deb", UNPACK.format(version=version))
+    assert machine.get_uml().returncode != 0
+    assert (machine.prebuilt, machine.done) == ({}, [])
+
+
+def test_a_failure_inside_a_substitution_is_not_done(machine: Machine) -> None:
+    """The shell ends what runs inside $(...) at a failure too, so that a half-finished installation is tried again."""
+    text = 'half() { false; echo on; }; all() { once it half; echo found; }; x=$(all); echo "$x"'
+    done = machine.run("bash", "-c", f'source "{SCRIPTS}/common.sh"; {text}')
+    assert (done.returncode, done.stdout, machine.done) == (1, "", [])
+
+
+@pytest.mark.parametrize("failing", ["defconfig", "merge", "olddefconfig", "vmlinux"])
+def test_every_step_of_the_kernel_build_can_fail_it(machine: Machine, failing: str) -> None:
+    """Configuring, merging the fragment and compiling: the first failure ends the build with the end of its log."""
+    machine.has("apt-cache", f"case $* in *pkgnames*) echo linux-source-7.2 ;; *) {MIRROR} ;; esac")
+    machine.has("apt-get", "case $* in *download*) touch linux-source-7.2.deb ;; esac")
+    machine.has("dpkg-deb", "")
+    step = f'case "$0 $*" in *{failing}*) echo "{failing} went wrong"; exit 2 ;; esac'
+    source = "mkdir -p scripts/kconfig arch/um/drivers; touch arch/um/drivers/vector_kern.c vmlinux"
+    merge = f"cp {machine.programs}/make scripts/kconfig/merge_config.sh"
+    machine.has("tar", f"case $* in *-xJ*) {source}; {merge} ;; esac")
+    machine.has("make", step)
+    machine.has("strip", 'touch "$3"')
+    done = machine.run(str(SCRIPTS / "build-kernel"))
+    assert done.returncode == 1, done.stderr
+    assert f"{failing} went wrong" in done.stderr
+    assert not (machine.cache / "kernels/linux-7.2").exists()
+    assert machine.done == []
