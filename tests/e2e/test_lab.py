@@ -254,8 +254,10 @@ def test_the_lab_command_stays_up_and_goes_down(
         assert "node-2" in make_cli("status", "--name", name).stdout
         assert make_cli("exec", "--name", name, "pod/node-1/a", "--", "ping", "-c1", "10.2.0.2").returncode == 0
         assert make_cli("exec", "--name", name, "node-1", "--", "sh", "-c", "exit 4").returncode == 4
-        make_cli("capture", "--name", name, str(tmp_path / "x.pcap"), "--seconds", "1")
-        judge.read(tmp_path / "x.pcap")
+        for file in (tmp_path / "first.pcap", tmp_path / "second.pcap"):
+            done = make_cli("capture", "--name", name, str(file), "--seconds", "1")
+            assert done.returncode == 0, done.stderr
+            judge.read(file)
     finally:
         make_cli("down", "--name", name)
     assert not (state.base() / name).exists()

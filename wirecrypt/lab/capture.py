@@ -7,13 +7,14 @@ is there too.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import secrets
 import shutil
 import signal
 from typing import TYPE_CHECKING, Protocol, Self
 
-from wirecrypt.errors import LabError
+from wirecrypt.errors import LabError, WirecryptError
 from wirecrypt.lab import judge
 from wirecrypt.lab.channel import Command
 from wirecrypt.lab.waiting import until
@@ -54,21 +55,34 @@ class Capture:
 
     @classmethod
     def start(cls, lab: Place, target: Path, expression: str = "") -> Self:
-        """Start recording to *target*, only frames that fit the pcap *expression* when one is given."""
+        """Start recording to *target*, only frames that fit the pcap *expression* when one is given.
+
+        A start that fails or is interrupted leaves no tcpdump and no draft.
+        """
         channel = lab.channel
         draft = lab.folder / f"capture-{secrets.token_hex(4)}.pcap"
         filters = [f"ether proto {MARKER_TYPE:#x} or ({expression})"] if expression else []
         argv = ["tcpdump", "-i", "wire", "-n", "-s", "0", "-B", str(BUFFER), "-Z", "root", "-w", str(draft), *filters]
         capture = cls(channel, channel.spawn("guest", Command(argv)), draft, target)
-        until(capture._listening, what="tcpdump listens on the wire", seconds=DEADLINE)
-        capture.mark()
+        try:
+            until(capture._listening, what="tcpdump listens on the wire", seconds=DEADLINE)
+            capture.mark()
+        except BaseException:
+            capture.abandon()
+            raise
         return capture
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.stop()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Stop; where the block has failed already, its error is the one to tell."""
+        try:
+            self.stop()
+        except BaseException as error:
+            self.abandon()
+            if kind is None or not isinstance(error, WirecryptError):
+                raise
 
     def mark(self) -> None:
         """Send a marker and wait until it is in the file: everything on the wire before this call is there then."""
@@ -101,6 +115,13 @@ class Capture:
             raise LabError("the capture is not complete", what=str(self._target), answer=self._process.tail())
         shutil.move(self._draft, self._target)
         return self._target
+
+    def abandon(self) -> None:
+        """End the recording without its file; nothing is reported, for this is what comes after a failure."""
+        with contextlib.suppress(WirecryptError):
+            self._process.kill(signal.SIGKILL)
+        self._draft.unlink(missing_ok=True)
+        self._stopped = True
 
     def _listening(self) -> bool:
         if "listening on" in self._process.output():

@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import json
 import os
+import secrets
 import select
 import signal as signals
 import socket
@@ -146,7 +147,7 @@ class Channel:
 
     def spawn(self, where: str, command: Command, log: Path | None = None) -> Process:
         """Start *command* in the background; its output is appended to *log* (default: a new file in the state folder)."""
-        log = log or self.logs / f"{next(_numbers):03}-{Path(command.argv[0]).name}.log"
+        log = log or fresh_log(self.logs, command.argv[0])
         log.touch(mode=0o600)
         request = {**self._describe(where, command), "detached": True, "log": str(log)}
         link = self._connect(request, command.stdin, DEFAULT_TIMEOUT)
@@ -263,6 +264,11 @@ def _exactly(link: socket.socket, size: int) -> bytes:
             return b""
         content += piece
     return bytes(content)
+
+
+def fresh_log(folder: Path, program: str) -> Path:
+    """Return a name in *folder* for what *program* writes, which no other process that uses this lab can come upon."""
+    return folder / f"{next(_numbers):03}-{Path(program).name}-{secrets.token_hex(4)}.log"
 
 
 def guest_environment(extra: Mapping[str, str]) -> dict[str, str]:

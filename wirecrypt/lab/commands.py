@@ -113,10 +113,9 @@ def execute(name: str, where: str, argv: Sequence[str], stdin: str = "") -> int:
 
 def capture(name: str, target: Path, seconds: float, expression: str = "") -> Path:
     """Record the wire for *seconds* (or until interrupted) into *target*."""
-    recording = Capture.start(find(name), target, expression)
-    with contextlib.suppress(KeyboardInterrupt):  # the wish to end: what was seen until now is kept
-        signal.sigtimedwait([], seconds)
-    return recording.stop()
+    with Capture.start(find(name), target, expression), contextlib.suppress(KeyboardInterrupt):
+        signal.sigtimedwait([], seconds)  # interrupted: the wish to end, and what was seen until now is kept
+    return target
 
 
 def down(name: str = DEFAULT_NAME) -> None:
