@@ -129,15 +129,21 @@ def test_a_lab_on_the_machines_kernel_leaves_nothing(number: int) -> None:
     before, name = outside(), f"wc-host-{os.getpid()}"
     wish = {"name": name, "nodes": 1, "cni": "bridge", "vehicle": "host", "kernel": "", "require_esp": False}
     argv = [sys.executable, "-m", "wirecrypt.lab.daemon", json.dumps(wish)]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as daemon:
+    folder = state.base() / name
+    daemon = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+    try:
         assert daemon.stdout
         lines = [json.loads(line) for line in daemon.stdout]
         assert "ready" in lines[-1], lines
-        folder = state.base() / name
         inner = inside(folder)
         assert len(inner) >= 5  # of the lab, the guest, a node, two pods
         assert outside() == before
         daemon.send_signal(number)
+        daemon.wait(60)
+    finally:
+        if daemon.poll() is None:
+            daemon.kill()
+        daemon.communicate()
     until(lambda: not state.held(folder), what="the end of the lab", seconds=10)
     until(lambda: not [p for n in inner for p in processes(n)], what="the end of its processes", seconds=10)
     state.remove_leftovers()

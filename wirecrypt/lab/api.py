@@ -10,7 +10,6 @@ from urllib.parse import urlencode
 
 from wirecrypt.errors import ClusterError, Conflict, Forbidden, NotFound, Unreachable
 from wirecrypt.lab.controlplane import TLS_NAME
-from wirecrypt.lab.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,10 +61,6 @@ class Api:
             return self._send("GET", "/readyz", None, "")[0] == http.HTTPStatus.OK
         except Unreachable:
             return False
-
-    def wait_ready(self, seconds: float) -> None:
-        """Wait until it is up; LabError after *seconds*."""
-        until(self.ready, what="the API server is ready", seconds=seconds, every=0.1)
 
     def _request(
         self, verb: str, path: str, body: dict[str, Any] | None = None, kind: str = "application/json"

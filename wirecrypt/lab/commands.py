@@ -10,12 +10,13 @@ import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from wirecrypt.errors import LabError, WirecryptError
+from wirecrypt.errors import LabError
 from wirecrypt.lab import state
 from wirecrypt.lab.capture import Capture
 from wirecrypt.lab.channel import Channel, Command, guest_environment
+from wirecrypt.lab.control import control
 from wirecrypt.lab.daemon import RECORD
 from wirecrypt.lab.waiting import until
 
@@ -62,14 +63,25 @@ def up(wish: Wish, progress: Callable[[str], None] = lambda _: None) -> Running:
     daemon = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, start_new_session=True)
     if daemon.stdout is None:
         raise LabError("the lab's process has no output", what=name)
-    with daemon.stdout as lines:
+    try:
+        _wait_ready(daemon, daemon.stdout, name, progress)
+        return find(name)
+    except BaseException:  # interrupted, above all: what nobody waits for any more must not come up
+        daemon.terminate()
+        daemon.wait()
+        raise
+    finally:
+        daemon.returncode = 0  # it stays, and is nobody's child to wait for
+
+
+def _wait_ready(daemon: subprocess.Popen[str], said: IO[str], name: str, progress: Callable[[str], None]) -> None:
+    """Pass the daemon's progress on until it is ready; LabError when it says that it will not be, or ends."""
+    with said as lines:
         for line in lines:
             event = json.loads(line)
             if "ready" in event:
-                daemon.returncode = 0  # it stays, and is nobody's child to wait for
-                return find(name)
+                return
             if "error" in event:
-                daemon.wait()
                 raise LabError("the lab did not come up", what=name, answer=event["error"])
             progress(event["progress"])
     raise LabError("the lab's process ended at its start", what=name, answer=f"status {daemon.wait()}")
@@ -119,13 +131,25 @@ def capture(name: str, target: Path, seconds: float, expression: str = "") -> Pa
 
 
 def down(name: str = DEFAULT_NAME) -> None:
-    """End the lab and wait until nothing of it is left; one that is not up is no error."""
+    """End the lab, also one that is still starting, and wait until nothing of it is left; one that is not up is no error."""
     folder = state.base() / name
-    try:
-        os.kill(find(name).record["process"], signal.SIGTERM)
-    except (ProcessLookupError, WirecryptError):
-        state.remove_leftovers()
-    until(lambda: not folder.exists() or not state.held(folder), what=f"the end of lab {name}", seconds=DOWN_DEADLINE)
+    until(lambda: _asked_to_end(name), what=f"lab {name} is told to end", seconds=DOWN_DEADLINE)
+    until(lambda: not state.held(folder), what=f"the end of lab {name}", seconds=DOWN_DEADLINE)
     until(
         lambda: state.remove_leftovers() is not None and not folder.exists(), what=f"removal of {folder}", seconds=DOWN_DEADLINE
     )
+
+
+def _asked_to_end(name: str) -> bool:
+    """Ask who holds the lab to end it: its daemon, or the supervisor while it starts; false when neither hears yet."""
+    folder = state.base() / name
+    if not state.held(folder):
+        return True
+    try:
+        os.kill(find(name).record["process"], signal.SIGTERM)
+    except (ProcessLookupError, LabError):
+        try:
+            control(folder, "down")
+        except LabError:
+            return not state.held(folder)
+    return True

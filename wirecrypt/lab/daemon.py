@@ -1,17 +1,20 @@
-"""The process behind `wirecrypt lab up`: it holds a lab, plays its kubelets, and ends it on SIGTERM.
+"""The process behind `wirecrypt lab up`: it holds a lab, plays its kubelets, and ends it on SIGTERM, also while it starts.
 
 Its standard output is read by the command that started it, one JSON object a line: `progress`, and at last `ready` or `error`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import asdict
+from types import FrameType
 from typing import Any
 
 from wirecrypt.errors import WirecryptError
@@ -22,16 +25,20 @@ INTERVAL = 1.0  # seconds between looks at the workloads
 RECORD = "lab.json"
 
 
+class _GivenUp(BaseException):
+    """Asked to end while the lab is starting; no error, so that nothing on the way takes it for "not yet"."""
+
+
 def main() -> None:
     """Start the lab that the JSON document on the command line describes, and stay."""
     wanted = json.loads(sys.argv[1])
     ending = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ending.set())
+    _on_signals(_give_up)
     try:
         esp = wanted.pop("require_esp", True)
         kernel = kernels.find(wanted.pop("vehicle"), wanted.pop("kernel"), require_esp=esp)
         with Lab.up(kernel=kernel, progress=lambda text: _tell(progress=text), **wanted) as lab:
+            _on_signals(lambda *_: ending.set())
             (lab.folder / RECORD).write_text(json.dumps(_describe(lab)))
             _tell(ready=lab.folder.name)
             _detach()
@@ -39,6 +46,21 @@ def main() -> None:
     except WirecryptError as error:
         _tell(error=str(error))
         sys.exit(1)
+    except _GivenUp:
+        with contextlib.suppress(BrokenPipeError):  # whoever started it may be gone
+            _tell(error="it was ended while it was starting")
+        sys.exit(1)
+
+
+def _on_signals(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handler)
+
+
+def _give_up(*_: object) -> None:
+    """Leave the start where it is; the way down is not to be interrupted again."""
+    _on_signals(signal.SIG_IGN)
+    raise _GivenUp
 
 
 def _serve(lab: Lab, ending: threading.Event) -> None:

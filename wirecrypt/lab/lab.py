@@ -22,6 +22,7 @@ from wirecrypt.lab.channel import DEFAULT_TIMEOUT, Command, Completed, Process
 from wirecrypt.lab.kubelet import Kubelet
 from wirecrypt.lab.machine import Build, Machine
 from wirecrypt.lab.network import Network, Node, Pod
+from wirecrypt.lab.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -81,7 +82,7 @@ class Lab:
             progress("making nodes and pods")
             for number in range(1, nodes + 1):
                 lab.plug_node(number)
-            lab.api.wait_ready(API_DEADLINE)
+            lab.wait_for_api()
             for plugged in lab.nodes.values():
                 lab.kubelet.register(plugged)
         except BaseException:
@@ -198,7 +199,16 @@ class Lab:
     def start_api(self) -> None:
         """Start the API server again and wait until it is ready."""
         self.machine.control("start", "kube-apiserver")
-        self.api.wait_ready(API_DEADLINE)
+        self.wait_for_api()
+
+    def wait_for_api(self) -> None:
+        """Wait until the API server is ready; LabError when it has ended, or is not ready in time."""
+
+        def ready() -> bool:
+            self.machine.check_alive()
+            return self.api.ready()
+
+        until(ready, what="the API server is ready", seconds=API_DEADLINE, every=0.1)
 
     def audit(self, *verbs: str) -> list[dict[str, Any]]:
         """Return the API server's audit events, oldest first; with *verbs* only those (`create`, `update`, `patch`, ...)."""

@@ -18,6 +18,7 @@ import wirecrypt
 from wirecrypt.errors import LabError
 from wirecrypt.lab import addresses, kernels, state, vehicles
 from wirecrypt.lab.channel import Channel, guest_environment
+from wirecrypt.lab.control import SOCKET, control
 from wirecrypt.lab.controlplane import ETCD_PORT, ControlPlane
 from wirecrypt.lab.waiting import until
 
@@ -52,6 +53,7 @@ class Machine:
     def __init__(self, build: Build, name: str = "") -> None:
         self.build = build
         self.folder, self._lock = state.create(name)
+        self._identity = state.identity(self.folder)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._reading, self._lifeline = os.pipe()
         try:
@@ -90,27 +92,17 @@ class Machine:
             try:
                 return bool(self.channel.hello())
             except LabError:
-                self._check_alive()
+                self.check_alive()
                 return False
 
         until(answered, what="the guest's command server", seconds=BOOT_DEADLINE)
 
     def control(self, do: str, name: str = "", number: int = 0) -> dict[str, Any]:
         """Ask the supervisor to `start` or `stop` (with a signal) one of its programs, or for their `status`."""
-        with socket.socket(socket.AF_UNIX) as link:
-            link.settimeout(20)
-            try:
-                link.connect(str(self.folder / "control.sock"))
-                link.sendall(json.dumps({"do": do, "name": name, "signal": number}).encode() + b"\n")
-                answer: dict[str, Any] = json.loads(link.makefile().readline())
-            except (OSError, ValueError) as error:
-                raise LabError("the lab's supervisor does not answer", what=do, answer=str(error)) from error
-        if "error" in answer:
-            raise LabError("the lab's supervisor refused", what=f"{do} {name}", answer=answer["error"])
-        return answer
+        return control(self.folder, do, name, number)
 
     def down(self) -> None:
-        """End the guest and all programs, and remove the state folder."""
+        """End the guest and all programs, and remove the state folder, unless another lab of this name has it by now."""
         self.channel.close()
         with contextlib.suppress(OSError):
             os.close(self._lifeline)
@@ -119,7 +111,8 @@ class Machine:
         except subprocess.TimeoutExpired:
             self._supervisor.kill()
             self._supervisor.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if state.identity(self.folder) == self._identity:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def log(self, program: str, lines: int = 20) -> str:
         """Return the last *lines* of what `guest`, `etcd`, `kube-apiserver` or `supervisor` said."""
@@ -127,11 +120,12 @@ class Machine:
         text = path.read_text(errors="replace") if path.exists() else ""
         return "\n".join(text.splitlines()[-lines:])
 
-    def _check_alive(self) -> None:
+    def check_alive(self) -> None:
+        """Raise LabError, with what was said last, when the supervisor or one of its programs has ended."""
         if self._supervisor.poll() is not None:
             answer = f"{self.log('supervisor')}\n{self.log('guest')}"
             raise LabError("the lab ended while it was starting", what=self.folder.name, answer=answer)
-        if (self.folder / "control.sock").exists():
+        if (self.folder / SOCKET).exists():
             ended = {name: values["status"] for name, values in self.control("status").items() if values["status"] is not None}
             for name in ended:
                 raise LabError("a program of the lab ended", what=name, answer=self.log(name))

@@ -78,3 +78,11 @@ def held(folder: Path) -> bool:
         finally:
             os.close(descriptor)
     return False
+
+
+def identity(folder: Path) -> tuple[int, ...]:
+    """Return what tells this lab's folder from a later one of the same name, empty when there is none."""
+    with contextlib.suppress(FileNotFoundError):
+        found = (folder / "lock").stat()
+        return (found.st_dev, found.st_ino, found.st_mtime_ns)
+    return ()

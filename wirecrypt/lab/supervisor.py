@@ -20,6 +20,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from wirecrypt.lab.control import SOCKET
 from wirecrypt.lab.relay import relay
 
 STOP_GRACE = 5.0  # seconds between SIGTERM and SIGKILL
@@ -46,7 +47,7 @@ class Supervisor:
         servers = [await asyncio.start_server(functools.partial(self._relay, self.config["api"]), sock=listener)]
         for path, address in self.config["relays"].items():
             servers.append(await asyncio.start_unix_server(functools.partial(self._relay, address), path))
-        servers.append(await asyncio.start_unix_server(self._control, self.folder / "control.sock"))
+        servers.append(await asyncio.start_unix_server(self._control, self.folder / SOCKET))
         await self.ended.wait()
 
     async def _relay(self, address: list[Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
