@@ -1,7 +1,7 @@
 #!/bin/sh
 # Is the pod traffic of this node encrypted? Looks at the wire with tcpdump; works on any node, without wirecrypt.
 #
-#   check-encryption.sh [-i IFACE] [-l LOCAL_PREFIX]... [-r REMOTE_PREFIX]... [-s SECONDS]
+#   check-encryption.sh [-i IFACE | -n NODE_ADDRESS] [-l LOCAL_PREFIX]... [-r REMOTE_PREFIX]... [-s SECONDS]
 #   check-encryption.sh -f PCAP -l PREFIX... -r PREFIX...
 #
 # On the receiving node a decrypted packet shows up again on the interface that its ESP packet came in by, so a packet
@@ -17,9 +17,11 @@ SNAP=192 # bytes of each packet: headers, also inside VXLAN
 
 usage() {
   cat <<'TEXT'
-usage: check-encryption.sh [-i IFACE] [-l LOCAL_PREFIX]... [-r REMOTE_PREFIX]... [-s SECONDS] [-f PCAP]
+usage: check-encryption.sh [-i IFACE | -n NODE_ADDRESS] [-l LOCAL_PREFIX]... [-r REMOTE_PREFIX]... [-s SECONDS] [-f PCAP]
 
-  -i IFACE          interface towards the other nodes (default: that of the default route, else of the routes to other nodes)
+  -i IFACE          interface towards the other nodes (default: that of the node address)
+  -n NODE_ADDRESS   this node's InternalIP (default: $NODE_IP, else what the host name stands for if that is an address of
+                    this node, not a loopback one; else the interface of the default route, or of routes by other nodes, is taken)
   -l LOCAL_PREFIX   pods of this node (default: routes by local bridges and veths); this node's own addresses are added
   -r REMOTE_PREFIX  pods of other nodes (default: routes by other nodes)
   -s SECONDS        how long to look (default: 10)
@@ -46,10 +48,11 @@ unable() {
   exit 69
 }
 
-iface='' locals='' remotes='' seconds=10 file=''
-while getopts i:l:r:s:f:h option; do
+iface='' node=${NODE_IP:-} locals='' remotes='' seconds=10 file=''
+while getopts i:n:l:r:s:f:h option; do
   case $option in
   i) iface=$OPTARG ;;
+  n) node=$OPTARG ;;
   l) locals="$locals $OPTARG" ;;
   r) remotes="$remotes $OPTARG" ;;
   s) seconds=$OPTARG ;;
@@ -62,6 +65,7 @@ shift $((OPTIND - 1))
 [ $# -eq 0 ] || bad_usage "unknown argument: $1"
 case $seconds in '' | *[!0-9]* | 0*) bad_usage "-s wants a whole number of seconds, 1 or more: $seconds" ;; esac
 case $iface in *[!A-Za-z0-9_.@:-]*) bad_usage "not an interface: $iface" ;; esac
+case $node in *[!0-9a-fA-F.:]*) bad_usage "not an address: $node" ;; esac
 command -v tcpdump >/dev/null || unable "tcpdump is not installed"
 
 # --- defaults, from the routes ------------------------------------------------------------------------------------
@@ -69,8 +73,24 @@ command -v tcpdump >/dev/null || unable "tcpdump is not installed"
 has_ip() { command -v ip >/dev/null; }
 routes() { ip -4 route show 2>/dev/null && ip -6 route show 2>/dev/null; }
 
+# carrier ADDRESS: the interface of this node that has the address; loopback ones lead nowhere.
+carrier() {
+  ip -o addr show 2>/dev/null | awk -v wanted="$1" '
+    { name = $2; sub(/@.*/, "", name); address = $4; sub(/\/.*/, "", address) }
+    name != "lo" && $3 ~ /^inet6?$/ && tolower(address) == tolower(wanted) { print name; exit }'
+}
+
+# What the host name stands for, one address a line; a kubelet that is not told its node address takes it from there, too.
+host_addresses() {
+  if command -v getent >/dev/null; then
+    getent ahosts "$(uname -n)" | awk '!seen[$1]++ { print $1 }'
+  elif command -v hostname >/dev/null; then
+    hostname -i | tr ' ' '\n'
+  fi 2>/dev/null | grep -v -e '^127\.' -e '^::1$' -e '^fe80:'
+}
+
 # The interface of the default route, else of a route by another node; of a tunnel, the one below it.
-find_iface() {
+routed_iface() {
   name=$(routes | awk '
     { dev = ""; for (i = 1; i < NF; i++) if ($i == "dev") dev = $(i + 1) }
     $1 == "default" && dev != "" && found == "" { found = dev }
@@ -80,6 +100,22 @@ find_iface() {
   below=$(ip -d -o link show dev "$name" 2>/dev/null |
     awk '{ for (i = 1; i < NF; i++) { if ($i == "vxlan") v = 1; if (v && $i == "dev") { print $(i + 1); exit } } }')
   echo "${below:-$name}"
+}
+
+# Sets iface, and why that one.
+find_iface() {
+  if [ -n "$node" ]; then
+    iface=$(carrier "$node")
+    [ -n "$iface" ] || bad_usage "no interface of this node has the address $node"
+    why="it has the node's address $node"
+    return
+  fi
+  for address in $(host_addresses); do
+    iface=$(carrier "$address")
+    [ -z "$iface" ] || { why="it has $address, which is what the host name stands for" && return; }
+  done
+  iface=$(routed_iface) || bad_usage "give the interface with -i: $hint"
+  why='of its routes; the node address is not known here: give it with -n if another interface has it'
 }
 
 # Links that lead to pods of this node: bridges and veths, without the interface itself.
@@ -107,10 +143,12 @@ own_addresses() {
   ip -o addr show dev "$iface" 2>/dev/null | awk '$3 ~ /^inet6?$/ && $4 !~ /^fe80:/ { sub(/\/.*/, "", $4); print $4 }'
 }
 
+why=''
 hint='this node has no ip command to find it by'
 has_ip && hint='the routes do not tell it'
 if [ -z "$file" ] && [ -z "$iface" ]; then
-  iface=$(has_ip && find_iface) || bad_usage "give the interface with -i: $hint"
+  has_ip || bad_usage "give the interface with -i: $hint"
+  find_iface
 fi
 [ -n "$locals" ] || { has_ip && locals=$(find_prefixes local); }
 [ -n "$remotes" ] || { has_ip && remotes=$(find_prefixes remote); }
@@ -211,11 +249,11 @@ clear="($clear) and not $esp"
 umask 077
 dir=${TMPDIR:-/tmp}/check-encryption.$$
 mkdir "$dir" || unable "cannot make the folder $dir"
-pids=''
+pids='' resting=''
 # shellcheck disable=SC2329 # called by the trap
 finish() {
   # shellcheck disable=SC2086 # one process a word
-  [ -z "$pids" ] || kill -INT $pids 2>/dev/null
+  [ -z "$pids$resting" ] || kill -TERM $pids $resting 2>/dev/null # background jobs of a script ignore SIGINT
   rm -rf "$dir"
 }
 trap finish EXIT
@@ -229,6 +267,14 @@ start() {
   pids="$pids $!"
 }
 
+# pause SECONDS: a sleep that a signal ends at once.
+pause() {
+  sleep "$1" &
+  resting=$!
+  wait "$resting"
+  resting=''
+}
+
 # listening NAME: wait until that tcpdump sees packets; says why not.
 listening() {
   for _ in 1 2 3 4 5 6 7 8 9 10; do
@@ -237,13 +283,14 @@ listening() {
     yes) return 0 ;;
     no) break ;;
     esac
-    sleep 1
+    pause 1
   done
-  unable "$(grep -v '^dropped privs' "$dir/$1.err" | head -3)"
+  unable "$(grep -v '^dropped privs' "$dir/$1.err" | head -n 3)"
 }
 
 live() {
   echo "interface $iface, $seconds s; pods here: $shown_locals; pods elsewhere: $shown_remotes"
+  [ -z "$why" ] || echo "Interface $iface because $why."
   echo "Cleartext is judged on what leaves $iface alone: a packet that was decrypted here shows up again on its way in."
   start clear out "$CLEAR_MOST" "$clear"
   start esp-out out "$ESP_MOST" "$esp"
@@ -251,12 +298,12 @@ live() {
   listening clear
   listening esp-out
   listening esp-in
-  sleep "$seconds"
+  pause "$seconds"
   # shellcheck disable=SC2086 # one process a word
-  kill -INT $pids 2>/dev/null
+  kill -TERM $pids 2>/dev/null
   wait
   pids=''
-  gone=$(grep -h '^tcpdump: pcap_loop' "$dir/clear.err" "$dir/esp-out.err" "$dir/esp-in.err")
+  gone=$(cat "$dir/clear.err" "$dir/esp-out.err" "$dir/esp-in.err" | grep '^tcpdump: pcap_loop')
   [ -z "$gone" ] || unable "$gone"
   lost=$(sed -n 's/ packets\{0,1\} dropped by kernel//p' "$dir/clear.err")
   case $lost in '' | 0) ;; *) echo "note: tcpdump could not keep up, $lost packets were not judged" ;; esac
@@ -265,8 +312,8 @@ live() {
 from_file() {
   [ -r "$file" ] || bad_usage "cannot read $file"
   echo "capture $file, both ways; pods here: $shown_locals; pods elsewhere: $shown_remotes"
-  tcpdump -O -n -r - -w - "$clear" <"$file" >"$dir/clear.pcap" 2>"$dir/clear.err" || unable "$(tail -1 "$dir/clear.err")"
-  tcpdump -O -n -r - -w - "$esp" <"$file" >"$dir/esp-seen.pcap" 2>"$dir/esp.err" || unable "$(tail -1 "$dir/esp.err")"
+  tcpdump -O -n -r - -w - "$clear" <"$file" >"$dir/clear.pcap" 2>"$dir/clear.err" || unable "$(tail -n 1 "$dir/clear.err")"
+  tcpdump -O -n -r - -w - "$esp" <"$file" >"$dir/esp-seen.pcap" 2>"$dir/esp.err" || unable "$(tail -n 1 "$dir/esp.err")"
 }
 
 if [ -n "$file" ]; then from_file; else live; fi
