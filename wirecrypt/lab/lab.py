@@ -6,16 +6,14 @@ import base64
 import contextlib
 import http.client
 import json
-import os
 import signal
 import socket
 import string
-import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from wirecrypt.errors import LabError
-from wirecrypt.lab import controlplane, kernels
+from wirecrypt.lab import controlplane, kernels, outside
 from wirecrypt.lab.addresses import NodeAddresses
 from wirecrypt.lab.api import Api
 from wirecrypt.lab.channel import DEFAULT_TIMEOUT, Command, Completed, Process
@@ -32,6 +30,7 @@ if TYPE_CHECKING:
     from wirecrypt.lab.kernels import Kernel
 
 API_DEADLINE = 120.0  # seconds; a loaded machine takes 15
+KUBECTL_DEADLINE = 120.0  # seconds
 SPARE_NODES = 8  # nodes that may join later: the API server's side has routes to their pods
 MEMORY = 1024, 256  # MB: base, and for each node
 
@@ -141,10 +140,12 @@ class Lab:
         return float(self.channel.hello()["time"])
 
     def kubectl(self, *words: str, stdin: str = "", check: bool = True) -> str:
-        """Run kubectl as the administrator and return what it printed; LabError when it fails and *check* is set."""
-        environment = {**os.environ, "KUBECONFIG": str(self.kubeconfig)}
+        """Run kubectl as the administrator and return what it printed.
+
+        LabError when it fails and *check* is set, and when it takes too long.
+        """
         argv = [str(controlplane.program("kubectl")), *words]
-        done = subprocess.run(argv, input=stdin, capture_output=True, text=True, env=environment, check=False, timeout=120)
+        done = outside.run(argv, environment={"KUBECONFIG": str(self.kubeconfig)}, stdin=stdin, seconds=KUBECTL_DEADLINE)
         if check and done.returncode:
             raise LabError("kubectl failed", what=" ".join(words), answer=done.stderr.strip())
         return done.stdout

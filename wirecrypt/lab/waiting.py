@@ -14,11 +14,17 @@ T = TypeVar("T")
 
 
 def until(
-    probe: Callable[[], T], *, what: str, seconds: float, ignore: type[WirecryptError] | None = None, every: float = 0.05,
-) -> T:  # fmt: skip
+    probe: Callable[[], T],
+    *,
+    what: str | Callable[[], str],
+    seconds: float,
+    ignore: type[WirecryptError] | None = None,
+    every: float = 0.05,
+) -> T:
     """Call *probe* until it gives something true, and return that.
 
-    An error of the type *ignore* counts as not yet. LabError, which tells the last such error, after *seconds*.
+    An error of the type *ignore* counts as not yet. LabError, which tells the last such error, after *seconds*. A *what* that
+    has to be found out is a function: it is called when there is something to tell, not before the first look.
     """
     end = time.monotonic() + seconds
     last = ""
@@ -31,5 +37,5 @@ def until(
                 raise
             last = str(error)
         if time.monotonic() > end:
-            raise LabError(f"waited {seconds:.0f} s in vain", what=what, answer=last)
+            raise LabError(f"waited {seconds:.0f} s in vain", what=what if isinstance(what, str) else what(), answer=last)
         time.sleep(every)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import time
 from pathlib import Path
 
 import click
 from rich.console import Console
+from rich.markup import escape
 
-from wirecrypt.errors import WirecryptError
 from wirecrypt.lab import kernels
 from wirecrypt.lab.demo import cluster, steps
+from wirecrypt.lab.demo.ending import TRACEBACK, conclude, interrupt_once, keep_logs
 from wirecrypt.lab.demo.record import CAPTURE, RESULT, TIMELINE, Record
 from wirecrypt.lab.lab import Lab
 
@@ -33,11 +33,9 @@ def demo(vehicle: str, kernel: str, nodes: int, keep: bool, out: Path) -> None: 
     started = time.monotonic()
 
     def say(text: str) -> None:
-        console.print(f"[bold]{time.monotonic() - started:6.1f} s[/]  {text}", highlight=False)
+        console.print(f"[bold]{time.monotonic() - started:6.1f} s[/]  {escape(text)}", highlight=False)
 
-    record = _fresh(out)
-    error = ""
-    try:
+    def story() -> None:
         with Lab.up(nodes=nodes, kernel=kernels.find(vehicle, kernel), progress=say) as lab:
             record.figures["lab_up_seconds"] = round(time.monotonic() - started, 1)
             try:
@@ -45,38 +43,29 @@ def demo(vehicle: str, kernel: str, nodes: int, keep: bool, out: Path) -> None: 
                 cluster.deploy(lab)
                 record.figures["deployed_seconds"] = round(time.monotonic() - started, 1)
                 steps.run(lab, record, say)
-            except WirecryptError:
-                keep = True
+            except Exception:
+                keep_logs(lab, record, say)
                 raise
             finally:
-                if keep or not record.held:
-                    _keep_logs(lab, out)
-    except WirecryptError as failure:
-        error = str(failure)
-    record.figures["total_seconds"] = round(time.monotonic() - started, 1)
-    record.write(error)
+                record.figures["total_seconds"] = round(time.monotonic() - started, 1)
+            if keep or not record.held:
+                keep_logs(lab, record, say)
+
+    record = _fresh(out)
+    interrupt_once()
+    ending = conclude(record, story)
     record.show(console)
-    if error:
-        console.print(f"[red]error:[/] {error}", highlight=False, markup=True)
+    if ending.error:
+        console.print(f"[red]error:[/] {escape(ending.error)}", highlight=False)
     console.print(f"evidence: {out / CAPTURE}, {out / TIMELINE}, {out / RESULT}", highlight=False)
-    sys.exit(0 if record.held and not error else 1)
+    sys.exit(ending.status)
 
 
 def _fresh(out: Path) -> Record:
     out.mkdir(parents=True, exist_ok=True)
-    for name in (CAPTURE, TIMELINE, RESULT):
+    for name in (CAPTURE, TIMELINE, RESULT, TRACEBACK):
         (out / name).unlink(missing_ok=True)
     return Record(out)
-
-
-def _keep_logs(lab: Lab, out: Path) -> None:
-    """Copy what the programs wrote."""
-    folder = out / "logs"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    for pod in lab.kubelet.pods():
-        (folder / f"{pod.node}-{pod.name}.log").write_text(pod.log())
-    (folder / "cluster.txt").write_text(cluster.summary(lab))
 
 
 if __name__ == "__main__":

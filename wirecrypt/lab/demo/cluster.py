@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -11,13 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from wirecrypt.errors import LabError, NotFound
+from wirecrypt.lab import outside
+from wirecrypt.lab.guest import tcx
 from wirecrypt.lab.lab import Lab
+from wirecrypt.lab.machine import GUEST_PYTHON
 from wirecrypt.lab.waiting import until
 
 LABEL = "wirecrypt.io/encryption"
 GROUP = "/apis/wirecrypt.io/v1alpha1"
 PROTECTED = 60.0  # seconds: the deadline for label → protected
 REMOVED = 90.0
+ROTATED = 150  # seconds: the deadline of a rotation
+SPARE = 30.0  # seconds that a program gets beyond the deadline that it was told, to say so itself
 XFRM_STAT = "/proc/net/xfrm_stat"
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -80,7 +85,7 @@ def wait_protected(lab: Lab, nodes: Iterable[str], seconds: float = PROTECTED) -
                 seen[node] = lab.time()
         return len(seen) == len(waiting)
 
-    until(all_seen, what=f"{', '.join(waiting)} are protected: {summary(lab)}", seconds=seconds, every=0.1)
+    until(all_seen, what=lambda: f"{', '.join(waiting)} are protected: {summary(lab)}", seconds=seconds, every=0.1)
     return seen
 
 
@@ -101,19 +106,62 @@ def summary(lab: Lab) -> str:
 
 
 def wirecrypt(lab: Lab, *words: str, check: bool = True, timeout: float = 180) -> subprocess.CompletedProcess[str]:
-    """Run the command line on this machine as the administrator; LabError when it fails and *check* is set."""
+    """Run the command line on this machine as the administrator.
+
+    LabError when it fails and *check* is set, and when it takes more than *timeout* seconds.
+    """
     program = str(Path(sys.executable).with_name("wirecrypt"))
-    env = {**os.environ, "KUBECONFIG": str(lab.kubeconfig), "COLUMNS": "160"}
-    done = subprocess.run([program, *words], env=env, capture_output=True, text=True, check=False, timeout=timeout)
+    environment = {"KUBECONFIG": str(lab.kubeconfig), "COLUMNS": "160"}
+    done = outside.run([program, *words], environment=environment, seconds=timeout)
     if check and done.returncode:
         raise LabError("wirecrypt failed", what=" ".join(words), answer=f"exit {done.returncode}: {done.stdout}{done.stderr}")
     return done
+
+
+def rotate(lab: Lab, reason: str) -> None:
+    """Rotate all keys and wait for the end; LabError when it does not come in time, told by the command line itself."""
+    words = ("rotate", "--wait", "--timeout", f"{ROTATED}s", "--reason", reason)
+    wirecrypt(lab, *words, timeout=ROTATED + SPARE)
 
 
 def spis(lab: Lab, node: str) -> set[str]:
     """Return the SPIs of all SAs of *node*."""
     text = lab.exec(node, ["ip", "xfrm", "state"]).stdout
     return {word for line in text.splitlines() if "spi" in line for word in line.split() if word.startswith("0x")}
+
+
+def kernel_objects(lab: Lab, node: str) -> list[str]:
+    """Return what wirecrypt has in the kernel of *node*, as the kernel's own tools tell: IPsec, programs on links, pins.
+
+    Every state, policy and tcx program counts: nothing else puts any there in the lab.
+    """
+    script = f"{_OBJECTS}{GUEST_PYTHON} -SE {Path(tcx.__file__).resolve()}"
+    found = lab.exec(node, ["sh", "-ec", script]).stdout.splitlines()
+    for agent in lab.kubelet.pods("wirecrypt-agent", node):
+        found += [f"pin {name}" for name in agent.exec(["ls", "/sys/fs/bpf"]).stdout.split()]
+    return found
+
+
+_OBJECTS = r"""
+ip xfrm state | sed -n 's/.*spi \(0x[0-9a-f]*\).*/state \1/p'
+ip -o xfrm policy | sed -n 's/^src.*/policy/p'
+for link in /sys/class/net/*; do
+  for way in ingress egress; do echo "filter show dev ${link##*/} $way"; done
+done | tc -force -batch - 2>/dev/null | sed -n 's/.*\(wirecrypt[a-z_]*\).*/filter \1/p'
+"""
+
+
+def pairs_by_state(lab: Lab, node: str) -> dict[str, int]:
+    """Return what the running agent of *node* says of its pairs: how many are in which state. Empty before its first pass.
+
+    It is the process that is asked, not the status in the API, which a process before it may have written.
+    """
+    text = lab.exec(node, [GUEST_PYTHON, "-SE", "-c", _FIGURES], check=False).stdout
+    return {state: int(float(value)) for state, value in _PEERS.findall(text)}
+
+
+_FIGURES = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:14580/metrics', timeout=10).read().decode())"
+_PEERS = re.compile(r'^wirecrypt_peers\{state="(\w+)"\} (\S+)$', re.MULTILINE)
 
 
 def xfrm_errors(lab: Lab) -> dict[str, dict[str, int]]:

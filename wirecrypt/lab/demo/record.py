@@ -8,8 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from wirecrypt.errors import LabError
+
+EVENTS = (
+    "node",
+    "pod",
+    "labelled",
+    "protected",
+    "rotating",
+    "rotated",
+    "unlabelled",
+    "load-start",
+    "load-end",
+)  # what readers of the timeline know
 TIMELINE = "timeline.jsonl"
 RESULT = "result.json"
 CAPTURE = "wire.pcap"
@@ -33,7 +47,9 @@ class Record:
     figures: dict[str, Any] = field(default_factory=dict)
 
     def event(self, time: float, event: str, **facts: Any) -> None:  # noqa: ANN401 - any JSON
-        """Write one line of the timeline."""
+        """Write one line of the timeline; LabError for an event that its readers do not know."""
+        if event not in EVENTS:
+            raise LabError("no event of the timeline", what=event, hint="one of " + ", ".join(EVENTS))
         with (self.folder / TIMELINE).open("a") as file:
             file.write(json.dumps({"time": round(time, 6), "event": event, **facts}) + "\n")
 
@@ -63,5 +79,5 @@ class Record:
         table.add_column("claim", overflow="fold")
         table.add_column("evidence", overflow="fold")
         for claim in self.claims:
-            table.add_row("[green]yes[/]" if claim.held else "[red]NO[/]", claim.what, claim.evidence)
+            table.add_row("[green]yes[/]" if claim.held else "[red]NO[/]", escape(claim.what), escape(claim.evidence))
         console.print(table)

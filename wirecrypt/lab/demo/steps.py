@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from wirecrypt.lab.capture import Capture
-from wirecrypt.lab.demo import cluster
+from wirecrypt.lab.demo import cluster, judging
+from wirecrypt.lab.demo.judging import Question, Side
 from wirecrypt.lab.demo.record import CAPTURE, Record
 from wirecrypt.lab.demo.traffic import Load, Totals
-from wirecrypt.lab.judge import Observation
 from wirecrypt.lab.lab import Lab
 from wirecrypt.lab.waiting import until
 
@@ -41,6 +40,11 @@ class Story:
         place = self.lab.nodes[node].addresses
         return str(place.pods4), str(place.pods6)
 
+    def question(self) -> Question:
+        """Return what the capture is asked: from *protected* to *unlabelled*."""
+        one, other = (Side(self.addresses(n), self.pods(n)) for n in PAIR)
+        return Question(self.times["protected"], self.times["unlabelled"], (one, other), self.markers, self.third_markers)
+
     def load(self, name: str) -> Load:
         """Return a load whose markers the capture will be searched for."""
         return Load(self.lab, self.record, name)
@@ -53,7 +57,7 @@ class Story:
 
 def run(lab: Lab, record: Record, say: Callable[[str], None]) -> None:
     """Tell the whole story in *lab*; what does not hold is a claim that did not hold, or a LabError."""
-    _introduce(lab, record)
+    introduce(lab, record)
     with Capture.start(lab, record.folder / CAPTURE) as capture:
         story = Story(lab, record, capture, say)
         _plain(story)
@@ -63,10 +67,12 @@ def run(lab: Lab, record: Record, say: Callable[[str], None]) -> None:
         _restart(story)
         _leave(story)
         observation = capture.observe()
-    _judge(story, observation)
+    story.say("judging the capture")
+    judging.judge(record, observation, story.question())
 
 
-def _introduce(lab: Lab, record: Record) -> None:
+def introduce(lab: Lab, record: Record) -> None:
+    """Write down who takes part."""
     for name, node in sorted(lab.nodes.items()):
         record.event(lab.time(), "node", node=name, addresses=[str(node.addresses.wire4.ip), str(node.addresses.wire6.ip)])
     for name, pod in sorted(lab.pods.items()):
@@ -82,8 +88,8 @@ def _plain(story: Story) -> None:
     story.record.claim(
         "without labels all is readable: the observer works", f"every marker found; {totals.text}", held=totals.whole
     )
-    nothing = not _objects(story.lab)
-    story.record.claim("agents are idle without labels", "no state and no policy in any node", held=nothing)
+    evidence, none = _nothing(story.lab)
+    story.record.claim("agents are idle without labels: no kernel object", evidence, held=none)
 
 
 def _readable(story: Story, load: Load) -> bool:
@@ -126,7 +132,7 @@ def _rotate(story: Story) -> None:
         before = cluster.xfrm_errors(lab)
         started = lab.time()
         story.record.event(started, "rotating")
-        cluster.wirecrypt(lab, "rotate", "--wait", "--reason", "demo")
+        cluster.rotate(lab, "demo")
         ended = lab.time()
         story.record.event(ended, "rotated")
         after = cluster.xfrm_errors(lab)
@@ -185,10 +191,16 @@ def _restart(story: Story) -> None:
         _more_packets(story, 2.0)
         started = time.monotonic()
         agent.restart()
-        _more_packets(story, 5.0)
-        until(lambda: cluster.is_protected(lab, "node-1", 1), what="node-1 is protected", seconds=cluster.PROTECTED)
+        until(
+            lambda: cluster.pairs_by_state(lab, "node-1").get("protected") == 1,
+            what="the new process has made a pass and finds the pair protected",
+            seconds=cluster.PROTECTED,
+            every=0.3,
+        )
         story.record.figures["agent_restart_seconds"] = round(time.monotonic() - started, 2)
         story.record.figures["agent_rss_kilobytes"] = _resident(lab, agent.process.pid)
+        _more_packets(story, 3.0)
+        until(lambda: cluster.is_protected(lab, "node-1", 1), what="node-1 reports ready", seconds=cluster.PROTECTED)
         after = {n: cluster.spis(lab, n) for n in PAIR}
         totals = load.stop()
     story.record.claim("kill -9 of an agent and its restart lose nothing", totals.text, held=totals.whole)
@@ -200,60 +212,44 @@ def _leave(story: Story) -> None:
     lab = story.lab
     with story.load("leave") as load:
         story.note(load)
+        before = {n: cluster.kernel_objects(lab, n) for n in PAIR}
         story.times["unlabelled"] = lab.time()
         for node in PAIR:
             story.record.event(story.times["unlabelled"], "unlabelled", node=node)
         cluster.unlabel(lab, *PAIR)
         cluster.wait_removed(lab, PAIR)
-        until(lambda: not _objects(lab), what="every node is without kernel objects", seconds=cluster.REMOVED, every=0.3)
+        until(lambda: not _ipsec(lab), what="every node is without IPsec", seconds=cluster.REMOVED, every=0.3)
         removed = lab.time()
+        until(
+            lambda: not any(cluster.kernel_objects(lab, n) for n in lab.nodes),
+            what=lambda: f"every node is without kernel objects: {_nothing(lab)[0]}",
+            seconds=cluster.REMOVED,
+            every=0.3,
+        )
         _more_packets(story, 2.0)
         seen = story.capture.observe().between(removed)
         readable = sum(1 for m in load.markers if seen.marked(m))
         totals = load.stop()
     story.record.figures["unlabel_seconds"] = round(removed - story.times["unlabelled"], 2)
     story.record.claim("taking the label off under load loses nothing", totals.text, held=totals.whole)
+    left, none = _nothing(lab)
     story.record.claim(
         "afterwards no kernel object is left and traffic is readable again",
-        f"no state and no policy in any node, {readable} of {len(load.markers)} flows readable",
-        held=not _objects(lab) and readable == len(load.markers),
+        f"{sum(len(found) for found in before.values())} before; {left}; {readable} of {len(load.markers)} flows readable",
+        held=none and all(before.values()) and readable == len(load.markers),
     )
 
 
-def _objects(lab: Lab) -> list[str]:
-    """Return the nodes that have a state or a policy."""
+def _ipsec(lab: Lab) -> list[str]:
+    """Return the nodes that have a state or a policy: a quick look, for the time at which they had none any more."""
     return [n for n in lab.nodes if cluster.spis(lab, n) or lab.exec(n, ["ip", "xfrm", "policy"]).stdout.strip()]
 
 
-def _judge(story: Story, seen: Observation) -> None:
-    """Judge the wire: between the two, nothing readable from *protected* to *unlabelled*."""
-    story.say("judging the capture")
-    window = seen.between(story.times["protected"], story.times["unlabelled"])
-    clear = window.cleartext(story.pods("node-1"), story.pods("node-2"))
-    marked = sum(sum(window.marked(m).values()) for m in story.markers)
-    ends = [set(story.addresses(n)) for n in PAIR]
-    esp = {
-        k: v
-        for k, v in window.esp().items()
-        if ({k[0]} & ends[0] and {k[1]} & ends[1]) or ({k[0]} & ends[1] and {k[1]} & ends[0])
-    }
-    third = sum(sum(window.marked(m).values()) for m in story.third_markers)
-    story.record.figures |= _wire_figures(window, esp, clear)
-    story.record.claim(
-        "on the wire: no cleartext between the two nodes' pods while protected",
-        f"{len(clear)} cleartext packets, {marked} markers, {sum(esp.values())} ESP packets by {len(esp)} SAs",
-        held=not clear and not marked and bool(esp),
-    )
-    story.record.claim("the third node's traffic stayed readable", f"{third} packets with a marker", held=third > 0)
-
-
-def _wire_figures(window: Observation, esp: dict[tuple[str, str, int], int], clear: list[Any]) -> dict[str, Any]:
-    return {
-        "wire_frames_judged": len(window.frames),
-        "wire_esp_packets": sum(esp.values()),
-        "wire_sas": len(esp),
-        "wire_cleartext_packets": len(clear),
-    }
+def _nothing(lab: Lab) -> tuple[str, bool]:
+    """Return what is in the nodes' kernels, in words, and whether that is nothing."""
+    found = {n: objects for n in sorted(lab.nodes) if (objects := cluster.kernel_objects(lab, n))}
+    counts = ", ".join(f"{len(objects)} in {n} ({objects[0]} …)" for n, objects in found.items())
+    return counts or "no state, policy, program on a link or pin in any node", not found
 
 
 def _resident(lab: Lab, pid: int) -> int:

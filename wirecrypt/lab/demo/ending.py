@@ -1,0 +1,69 @@
+"""However the demo ends, it says so: a result for machines, a status, and an error that nothing later hides."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from wirecrypt.errors import WirecryptError
+from wirecrypt.lab.demo import cluster
+from wirecrypt.lab.demo.record import Record
+from wirecrypt.lab.lab import Lab
+
+HELD, FAILED, INTERRUPTED = 0, 1, 130
+LOGS, TRACEBACK = "logs", "traceback.txt"
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """The exit status, and what went wrong, empty when nothing did."""
+
+    status: int
+    error: str = ""
+
+
+def conclude(record: Record, story: Callable[[], None]) -> Ending:
+    """Run *story* to its end and write the result, whatever the end is; the status is 0 only if everything held."""
+    error = "it ended before its end"
+    try:
+        story()
+        error = ""
+    except WirecryptError as failure:
+        error = str(failure)
+    except KeyboardInterrupt:
+        error = "interrupted; the lab is ended, and nothing of it is left"
+        return Ending(INTERRUPTED, error)
+    except Exception as failure:  # noqa: BLE001 - what nobody foresaw must be in the result as well
+        (record.folder / TRACEBACK).write_text(traceback.format_exc())
+        error = f"{type(failure).__name__}: {failure} ({record.folder / TRACEBACK})"
+    finally:
+        record.write(error)
+    return Ending(HELD if record.held and not error else FAILED, error)
+
+
+def interrupt_once() -> None:
+    """Let SIGINT and SIGTERM interrupt what runs; the way down is not to be interrupted again."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+
+
+def _interrupt(*_: object) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def keep_logs(lab: Lab, record: Record, say: Callable[[str], None]) -> None:
+    """Copy what the programs wrote; what cannot be copied is said, and hides no error that came before."""
+    try:
+        folder = record.folder / LOGS
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        for pod in lab.kubelet.pods():
+            (folder / f"{pod.node}-{pod.name}.log").write_text(pod.log())
+        (folder / "cluster.txt").write_text(cluster.summary(lab))
+    except Exception as error:  # noqa: BLE001 - as it says: the first error is the one to tell
+        say(f"the logs could not all be kept: {type(error).__name__}: {error}")
