@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.guests import GuestRuns, Recorder
+from tests.slow import Slow, add_option, is_slow
 from wirecrypt.lab import kernels
 from wirecrypt.lab.lab import Lab
 
@@ -24,6 +25,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--kernel", default="both", help="version of the kernels to test on, e.g. 6.1, or both (default: all there are)"
     )
+    parser.addoption(
+        "--bench-results", type=Path, default=Path("bench-results"), help="folder for the figures that tests/bench/ measures"
+    )
+    add_option(parser)
     parser.addoption("--guest-reports", type=Path, help="this run is inside a guest: write the tests' reports to this file")
 
 
@@ -31,6 +36,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[RUNS] = GuestRuns(config)
     if path := config.getoption("--guest-reports"):
         config.pluginmanager.register(Recorder(config, path))
+    else:
+        config.pluginmanager.register(Slow.of(config))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -50,11 +57,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Quick areas first, and one lab after another: nothing else may take the processors while packets are counted."""
+    """Quick areas first, and one lab after another: nothing else may take the processors while packets are counted.
 
-    def order(item: pytest.Item) -> tuple[int, str]:
+    What is marked slow comes last, and there the image, which tells most about a release, first.
+    """
+
+    def order(item: pytest.Item) -> tuple[bool, int, str]:
         parameters: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
-        return AREAS.index(area(item.path)), str(parameters.get("lab_kernel", ""))
+        slow, number = is_slow(item), AREAS.index(area(item.path))
+        return slow, -number if slow else number, str(parameters.get("lab_kernel", ""))
 
     items.sort(key=order)
     for item in items:

@@ -137,3 +137,36 @@ def test_every_step_of_the_kernel_build_can_fail_it(machine: Machine, failing: s
     assert f"{failing} went wrong" in done.stderr
     assert not (machine.cache / "kernels/linux-7.2").exists()
     assert machine.done == []
+
+
+@pytest.mark.parametrize(
+    ("words", "lint", "pytest_words"),
+    [
+        ("", True, ""),
+        ("--kernel 6.1", True, "--kernel 6.1"),
+        ("--kernel=6.1 --slow", True, "--kernel=6.1 --slow"),
+        ("--slow", True, "--slow"),
+        ("tests/e2e", False, "tests/e2e"),
+        ("--slow tests/image", False, "--slow tests/image"),
+        ("R1 L6 --kernel 7.2", False, "--kernel 7.2 -m R1 or L6"),
+        ("-k name", False, "-k name"),
+    ],
+)
+def test_lint_is_left_out_only_when_something_is_named(machine: Machine, words: str, lint: bool, pytest_words: str) -> None:  # noqa: FBT001
+    """Options that choose a kernel or ask for slow tests name nothing; what is slow is left to pytest."""
+    checkout = machine.folder / "checkout"
+    (checkout / "scripts").mkdir(parents=True)
+    (checkout / ".venv/bin").mkdir(parents=True)
+    for name in ("test", "common.sh"):
+        (checkout / "scripts" / name).write_text((SCRIPTS / name).read_text())
+    programs = ("scripts/setup", "scripts/build-kernel", "scripts/lint-shell", ".venv/bin/ruff", ".venv/bin/mypy",
+                ".venv/bin/lint-imports", ".venv/bin/python3")  # fmt: skip
+    for name in programs:
+        (checkout / name).write_text('#!/bin/sh\necho "${0##*/} $*"\n')
+        (checkout / name).chmod(0o755)
+    done = machine.run("bash", str(checkout / "scripts/test"), *words.split())
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[-1] == f"python3 -m pytest {pytest_words}".strip()
+    assert ("lint-shell " in lines) == lint
+    assert ("mypy " in lines) == lint
