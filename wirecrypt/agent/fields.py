@@ -118,6 +118,21 @@ def refuse(place: str, problem: str) -> NoReturn:
     raise StateError("read a state file", what=place, answer=problem, hint=_HINT)
 
 
+def by_version(top: Fields, readers: Mapping[int, Callable[[Fields], Made]]) -> Callable[[Fields], Made]:
+    """Return the reader of the version that the document *top* has; raises `StateError` for an unknown one."""
+    version = top.number("version")
+    if version not in readers:
+        hint = "run the agent that wrote it, or remove the file: that is the loss of it"
+        answer = f"version {version} is not known"
+        raise StateError("read a state file", what=top.place, answer=answer, hint=hint)
+    return readers[version]
+
+
+def encode(content: Mapping[str, object]) -> bytes:
+    """Return *content* as a document, the same for the same content."""
+    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
+
+
 def _json(content: bytes) -> object:
     try:
         return json.loads(content)

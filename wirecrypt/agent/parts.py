@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from wirecrypt.agent import statefile
+from wirecrypt.agent.blocklist import PairsOnDisk
 from wirecrypt.agent.datapath import Datapath
 from wirecrypt.agent.guarding import GuardKeeper
 from wirecrypt.agent.keeper import Keeper, Offer
-from wirecrypt.agent.statefile import Blocklist
 from wirecrypt.agent.world import Copies
-from wirecrypt.model.pair import End
 from wirecrypt.model.spi import MAX_LANES
 from wirecrypt.model.xfrm import Algorithm
 from wirecrypt.ports import Cluster, ControlChannel, Xfrm
@@ -38,38 +36,6 @@ class Parts:
     pairs_on_disk: PairsOnDisk
     boot_id: str
     versions: tuple[tuple[str, str], ...]
-
-
-class PairsOnDisk:
-    """The list of pairs that a boot blocks: read once, written before a pair is reported as ready."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.list: Blocklist | None = statefile.load_blocklist(path)
-
-    def has(self, node_uid: str) -> bool:
-        """Say whether the pair with this peer is on disk."""
-        return self.list is not None and any(p.node_uid == node_uid for p in self.list.peers)
-
-    def add(self, own: End, peer: End) -> None:
-        """Put a pair on disk, or its newer claims; on stable storage when this returns."""
-        before = self.list if self.list is not None and self.list.own.node_uid == own.node_uid else Blocklist(own)
-        self._save(Blocklist(own, before.peers).with_peer(peer))
-
-    def drop(self, node_uid: str) -> None:
-        """Take a pair off the list: it left, or its peer is gone."""
-        if self.list is not None and self.has(node_uid):
-            self._save(self.list.without_peer(node_uid))
-
-    def remove(self) -> None:
-        """Remove the list: the node left."""
-        self._path.unlink(missing_ok=True)
-        self.list = None
-
-    def _save(self, blocklist: Blocklist) -> None:
-        if blocklist != self.list:
-            statefile.save_blocklist(blocklist, self._path)
-            self.list = blocklist
 
 
 def boot_id() -> str:

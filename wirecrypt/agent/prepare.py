@@ -1,48 +1,89 @@
 """What an init container does before the agent: after a boot, block exactly the pairs that are on disk ◆.
 
-Pods may run before the agent knows any key. A pair that still has policies was not lost (no reboot) and is left as it is.
-Then the eBPF programs are compiled, so that a node that is labelled later has only to load them.
+Pods may run before the agent knows any key. The policies come first, within milliseconds; the guard, whose programs may have
+to be compiled, is the second line. Without it the container fails, and is started again, while the policies block. A pair
+that still has policies was not lost (no reboot) and is left as it is. Then the eBPF programs are compiled, so that a node
+that is labelled later has only to load them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from typing import Final
 
 from wirecrypt import logs
+from wirecrypt.agent.blocklist import Blocklist
 from wirecrypt.agent.datapath import Datapath
 from wirecrypt.agent.guarding import GuardKeeper
-from wirecrypt.agent.statefile import Blocklist
-from wirecrypt.errors import KernelError
-from wirecrypt.model.session import Word
-from wirecrypt.plan.diff import Wish, plan
+from wirecrypt.agent.rounds import block
+from wirecrypt.errors import KernelError, ObjectError
+from wirecrypt.model.pair import Pair
+from wirecrypt.plan.diff import Wish, in_the_way, plan
 from wirecrypt.plan.guard import wanted as guard_entries
 from wirecrypt.plan.observe import Known
 from wirecrypt.plan.policies import Layout, Senders, wanted
-from wirecrypt.plan.snapshot import policies_of, sas_of
-from wirecrypt.rotation.pair import Decision, Out, Receive
+from wirecrypt.plan.snapshot import KernelSnapshot, policies_of, sas_of
+from wirecrypt.ports import Guard, Links, Xfrm
 from wirecrypt.settings import Settings
 
 log = logs.get(__name__)
+BLOCK: Final = block("on disk as a pair to block at boot")
 
 
-def prepare(blocklist: Blocklist | None, datapath: Datapath, guarding: GuardKeeper, settings: Settings) -> int:
-    """Block the pairs of *blocklist* that the kernel has nothing of; return how many. Raises `KernelError`."""
+def prepare(blocklist: Blocklist | None, xfrm: Xfrm, guard: Guard, links: Links, settings: Settings) -> int:
+    """Block the pairs of *blocklist* that the kernel has nothing of; return how many.
+
+    Raises `KernelError` when anything was refused, after all that could be done was done.
+    """
     if blocklist is None or not blocklist.peers:
         return 0
+    datapath = Datapath(xfrm, guard)
+    lost, failed = _block_lost(blocklist, xfrm, datapath, Layout(settings.mark.layout, settings.control_port))
+    _guard(blocklist, lost, datapath, GuardKeeper(guard, links), settings)
+    for error in failed:
+        raise error
+    return len(lost)
+
+
+def _block_lost(
+    blocklist: Blocklist, xfrm: Xfrm, datapath: Datapath, layout: Layout
+) -> tuple[list[Pair], Collection[KernelError]]:
+    """Set the block policies of each pair that has nothing; return these pairs and what the kernel refused."""
+    kernel = KernelSnapshot.of([e.sa for e in xfrm.list_sas()], xfrm.list_policies(), ())
+    lost = [p for p in blocklist.pairs() if _lost(p, kernel)]
+    wishes = [Wish(p, BLOCK, Known({}, 0, 0, {}), (), tuple(wanted(p, BLOCK, Senders({}, {}), layout))) for p in lost]
+    for wish in wishes:
+        for foreign in filter(None, (in_the_way(policy, kernel) for policy in wish.policies)):
+            log.error("a foreign policy stands where ours must be", peer=wish.pair.peer.name, object=str(foreign.name))
+    failed = datapath.apply(plan(wishes, {}, kernel))
+    for pair in lost:
+        if pair.peer.name in failed:
+            log.error("kernel refused", peer=pair.peer.name, error=str(failed[pair.peer.name]))
+        else:
+            log.info("pair blocked until it is proved", peer=pair.peer.name)
+    return lost, failed.values()
+
+
+def _lost(pair: Pair, kernel: KernelSnapshot) -> bool:
+    """Say whether the kernel has nothing of *pair*; one whose ends cannot be joined by a tunnel is left to the guard."""
+    try:
+        return not policies_of(pair, kernel) and not sas_of(pair, kernel)
+    except ObjectError as error:
+        log.error("pair left to the guard", peer=pair.peer.name, error=str(error))  # noqa: TRY400 - the message says all
+        return False
+
+
+def _guard(blocklist: Blocklist, lost: Collection[Pair], datapath: Datapath, guarding: GuardKeeper, settings: Settings) -> None:
+    """Have the guard on the uplinks, with an entry for each lost pair and each that has none."""
     kernel = datapath.snapshot()
-    lost = [p for p in blocklist.pairs() if not policies_of(p, kernel) and not sas_of(p, kernel)]
-    if not lost:
-        return 0
+    bare = [p for p in blocklist.pairs() if p in lost or not kernel.guard.keys() & set(p.peer.pod_cidrs)]
+    if not bare:
+        return
     guarding.attach(blocklist.own.endpoints, (), settings, lanes=settings.lanes or 1)
     kernel = datapath.snapshot()
-    layout = Layout(settings.mark.layout, settings.control_port)
-    wishes = [Wish(p, _block(), Known({}, 0, 0, {}), (), tuple(wanted(p, _block(), Senders({}, {}), layout))) for p in lost]
-    entries = dict(kernel.guard) | guard_entries(blocklist.own, [(p, _block()) for p in lost], (), ())
-    for error in datapath.apply(plan(wishes, entries, kernel)).values():
+    entries = dict(kernel.guard) | guard_entries(blocklist.own, [(p, BLOCK) for p in bare], (), ())
+    for error in datapath.apply(plan((), entries, kernel)).values():
         raise error
-    for pair in lost:
-        log.info("pair blocked until it is proved", peer=pair.peer.name)
-    return len(lost)
 
 
 def compile_ahead(compile_programs: Callable[[], bool]) -> None:
@@ -52,16 +93,3 @@ def compile_ahead(compile_programs: Callable[[], bool]) -> None:
             log.info("programs compiled")
     except KernelError as error:
         log.warning("programs not compiled", error=str(error))
-
-
-def _block() -> Decision:
-    return Decision(
-        out=Out.BLOCK,
-        in_use=None,
-        receive=Receive.REQUIRED,
-        keep={},
-        install=None,
-        target=None,
-        word=Word(frozenset(), None, 0),
-        why="on disk as a pair to block at boot",
-    )

@@ -60,6 +60,15 @@ def replace(path: Path, content: bytes) -> None:
         new.unlink(missing_ok=True)
 
 
+def rename(path: Path, to: Path) -> None:
+    """Give *path* another name in its folder, durably. Raises `StateError` when the system refuses."""
+    try:
+        path.rename(to)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise _refused("rename", path, error) from error
+
+
 def remove(path: Path) -> None:
     """Remove *path*, durably; one that is gone already is no failure. Raises `StateError` when the system refuses."""
     try:

@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Final
 
-from wirecrypt.agent.statefile import Blocklist
+from wirecrypt.agent.blocklist import Blocklist
 from wirecrypt.agent.world import World
-from wirecrypt.errors import ClusterError
+from wirecrypt.errors import ClusterError, ObjectError
 from wirecrypt.model.objects import Node, NodePeer, NodeState
 from wirecrypt.model.pair import End
 from wirecrypt.ports import Cluster
+
+ASK: Final = 5.0  # seconds between two questions about one peer, and for which an answer holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +37,37 @@ def roster(world: World, before: Mapping[str, NodePeer], blocklist: Blocklist | 
     return Roster({**missing, **shown}, frozenset(missing))
 
 
+class Deletions:
+    """Which vanished peers are gone by the API server's own word; that word holds for ASK seconds, and never longer."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._answers: dict[str, tuple[float, bool]] = {}
+
+    def forget(self, node_uid: str) -> None:
+        """Note that the peer is shown (again), or that nothing of it is left: what was confirmed says nothing any more ◆."""
+        self._answers.pop(node_uid, None)
+
+    def confirmed(self, peer: NodePeer, nodes: tuple[Node, ...], *, plain: bool, now: float) -> bool:
+        """Say whether a vanished *peer* is really gone; the API server is asked at most once in ASK seconds."""
+        asked, gone = self._answers.get(peer.node_uid, (float("-inf"), False))
+        if now - asked >= ASK:
+            gone = deletion_confirmed(peer, nodes, self._cluster, plain=plain)
+            self._answers[peer.node_uid] = (now, gone)
+        return gone
+
+
 def deletion_confirmed(peer: NodePeer, nodes: tuple[Node, ...], cluster: Cluster, *, plain: bool) -> bool:
     """Say whether a vanished *peer* is really gone: its NodePeer by a quorum read, and its Node too.
 
-    A peer that left (traffic to it is *plain* already) is gone without its Node being deleted. No answer is no proof.
+    A peer that left (traffic to it is *plain* already) is gone without its Node being deleted. No answer is no proof, and
+    nor is an object that cannot be read.
     """
     if not plain and any(n.uid == peer.node_uid for n in nodes):
         return False
     try:
         found = cluster.node_peer(peer.name)
-    except ClusterError:
+    except (ClusterError, ObjectError):
         return False
     return found is None or found.node_uid != peer.node_uid
 

@@ -9,13 +9,30 @@ from wirecrypt.agent.state import State
 from wirecrypt.agent.survey import Survey
 from wirecrypt.agent.world import World
 from wirecrypt.model.objects import NodePeer
+from wirecrypt.model.pair import End
+from wirecrypt.model.session import Word
 from wirecrypt.plan.snapshot import KernelSnapshot, sas_of
-from wirecrypt.rotation.pair import Decision
+from wirecrypt.rotation.pair import Decision, Out, Receive
+
+
+@dataclass(frozen=True, slots=True)
+class Undecided:
+    """A peer that nothing could be decided about: every claim of it that is known, the newest first.
+
+    *over*: plaintext with it is over for good: both ends Active, or the pair is on disk.
+    """
+
+    name: str
+    ends: tuple[End, ...]
+    over: bool
 
 
 @dataclass(slots=True)
 class Round:
-    """One look at everything, by peer node UID: surveys, decisions, why a pair fails, what went wrong with it."""
+    """One look at everything, by peer node UID: surveys, decisions, why a pair fails, what went wrong with it.
+
+    *undecided*: peers about which nothing could be decided; *failed* says why.
+    """
 
     own: NodePeer
     world: World
@@ -26,6 +43,7 @@ class Round:
     decisions: dict[str, Decision] = field(default_factory=dict)
     failing: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    undecided: dict[str, Undecided] = field(default_factory=dict)
     trouble: list[tuple[str, str]] = field(default_factory=list)
 
     def pairs(self) -> Iterator[tuple[Survey, Decision]]:
@@ -48,3 +66,17 @@ class Round:
     def epochs(self) -> set[int]:
         """Return the epochs of generations in the kernel."""
         return {g.epoch for s in self.surveys.values() for g in s.view.observed.installed}
+
+
+def block(why: str) -> Decision:
+    """Return the decision to drop whatever is not encrypted, both ways, without any generation."""
+    return Decision(
+        out=Out.BLOCK,
+        in_use=None,
+        receive=Receive.REQUIRED,
+        keep={},
+        install=None,
+        target=None,
+        word=Word(frozenset(), None, 0),
+        why=why,
+    )

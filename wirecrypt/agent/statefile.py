@@ -1,76 +1,44 @@
-"""The agent's two files: its secret state on tmpfs, and on disk the pairs to block at the next boot.
+"""The agent's secret state on tmpfs: JSON with a version, mode 0600, replaced whole.
 
-Both are JSON with a version, mode 0600, replaced whole. A version is read by its reader in a table; a new version keeps the
-reader of the one before it. The state file is the only place but memory where private session keys are written; it
-belongs to one agent at a time (a lock file beside it).
+A version is read by its reader in a table; a new version keeps the reader of the one before it. The file is the only place
+but memory where private session keys are written; it belongs to one agent at a time (a lock file beside it).
 """
 
 from __future__ import annotations
 
-import json
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from wirecrypt.agent import privatefile
-from wirecrypt.agent.fields import Fields, refuse
+from wirecrypt.agent.fields import Fields, by_version, encode, refuse
 from wirecrypt.agent.state import LedgerEntry, OwnSession, State
-from wirecrypt.errors import StateError
 from wirecrypt.keys import SessionKey
 from wirecrypt.keys.derive import CONTROL_BYTES
 from wirecrypt.keys.encoding import EPOCH_ID_BYTES
 from wirecrypt.keys.nodekey import SHARE_BYTES
 from wirecrypt.keys.sessionkey import PRIVATE_BYTES, PUBLIC_BYTES
 from wirecrypt.model.objects import NodeKey
-from wirecrypt.model.pair import End, Pair
 from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.session import Epoch, Generation, Session
 from wirecrypt.model.xfrm import Algorithm
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator
 
 __all__ = [
-    "Blocklist",
     "LedgerEntry",
     "OwnSession",
     "State",
     "StateFile",
     "decode_state",
     "encode_state",
-    "load_blocklist",
     "open_state",
-    "save_blocklist",
 ]
 
 STATE_PATH: Final = Path("/run/wirecrypt/state.json")
-BLOCKLIST_PATH: Final = Path("/var/lib/wirecrypt/pairs.json")
 VERSION: Final = 1
-
-Read = TypeVar("Read")
-
-
-@dataclass(frozen=True, slots=True)
-class Blocklist:
-    """The pairs that a boot must block before anything else runs: this node's end, and each peer's. No secret is in it."""
-
-    own: End
-    peers: tuple[End, ...] = ()
-
-    def pairs(self) -> tuple[Pair, ...]:
-        """Return the pairs to block."""
-        return tuple(Pair(self.own, peer) for peer in self.peers)
-
-    def with_peer(self, peer: End) -> Blocklist:
-        """Return the list with *peer*, in the place of what was known of its node UID."""
-        rest = [each for each in self.peers if each.node_uid != peer.node_uid]
-        return replace(self, peers=tuple(sorted([*rest, peer], key=lambda each: each.node_uid)))
-
-    def without_peer(self, node_uid: str) -> Blocklist:
-        """Return the list without the peer of this node UID."""
-        return replace(self, peers=tuple(each for each in self.peers if each.node_uid != node_uid))
 
 
 class StateFile:
@@ -103,21 +71,6 @@ def open_state(path: Path = STATE_PATH) -> Iterator[StateFile]:
         yield StateFile(path)
 
 
-def load_blocklist(path: Path = BLOCKLIST_PATH) -> Blocklist | None:
-    """Return the pairs to block, None when there is no file; raises `StateError` as `StateFile.load` does."""
-    content = privatefile.read(path)
-    if content is None:
-        return None
-    top = Fields.parse(str(path), content)
-    return _reader(top, _BLOCKLIST_READERS)(top.only("version", "own", "peers"))
-
-
-def save_blocklist(blocklist: Blocklist, path: Path = BLOCKLIST_PATH) -> None:
-    """Replace the file; on stable storage when this returns. Raises `StateError` when the system refuses."""
-    peers = [_end(peer) for peer in blocklist.peers]
-    privatefile.replace(path, _json({"version": VERSION, "own": _end(blocklist.own), "peers": peers}))
-
-
 def encode_state(state: State) -> SecretBytes:
     """Return the file's content, which holds private keys."""
     ledger = {uid: [_entry(each) for each in sorted(entries, key=_order)] for uid, entries in state.ledger.items()}
@@ -131,20 +84,16 @@ def encode_state(state: State) -> SecretBytes:
         "node_keys": [{**_epoch(key.epoch), "share": key.share.reveal().hex()} for key in state.node_keys],
         "ledger": ledger,
     }
-    return SecretBytes(_json(content))
+    return SecretBytes(encode(content))
 
 
 def decode_state(content: bytes, *, place: str) -> State:
     """Return the state that *content* holds; raises `StateError` naming *place* and the field, never showing content."""
     top = Fields.parse(place, content)
-    return _reader(top, _STATE_READERS)(top)
+    return by_version(top, _STATE_READERS)(top)
 
 
 # ---- version 1, written
-
-
-def _json(content: Mapping[str, object]) -> bytes:
-    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
 
 
 def _order(entry: LedgerEntry) -> Generation:
@@ -182,16 +131,6 @@ def _entry(entry: LedgerEntry) -> dict[str, object]:
         "dst": str(entry.dst),
         "control_own": entry.control_own.reveal().hex(),
         "control_peer": entry.control_peer.reveal().hex(),
-    }
-
-
-def _end(end: End) -> dict[str, object]:
-    return {
-        "name": end.name,
-        "node_id": end.node_id,
-        "node_uid": end.node_uid,
-        "endpoints": [str(address) for address in end.endpoints],
-        "pod_cidrs": [str(prefix) for prefix in end.pod_cidrs],
     }
 
 
@@ -271,29 +210,4 @@ def _read_entry(fields: Fields) -> LedgerEntry:
     )
 
 
-def _read_end(fields: Fields) -> End:
-    fields.only("name", "node_id", "node_uid", "endpoints", "pod_cidrs")
-    return End(
-        name=fields.text("name"),
-        node_id=fields.number("node_id"),
-        node_uid=fields.text("node_uid"),
-        endpoints=fields.texts("endpoints", ip_address),
-        pod_cidrs=fields.texts("pod_cidrs", ip_network),
-    )
-
-
-def _read_blocklist_1(top: Fields) -> Blocklist:
-    return Blocklist(_read_end(top.inner("own")), tuple(_read_end(each) for each in top.objects("peers")))
-
-
 _STATE_READERS: Final = {1: _read_state_1}
-_BLOCKLIST_READERS: Final = {1: _read_blocklist_1}
-
-
-def _reader(top: Fields, readers: Mapping[int, Callable[[Fields], Read]]) -> Callable[[Fields], Read]:
-    version = top.number("version")
-    if version not in readers:
-        hint = "run the agent that wrote it, or remove the file: that is the loss of it"
-        answer = f"version {version} is not known"
-        raise StateError("read a state file", what=top.place, answer=answer, hint=hint)
-    return readers[version]

@@ -13,16 +13,18 @@ import click
 
 from wirecrypt import __version__, logs
 from wirecrypt.agent.agent import Agent
+from wirecrypt.agent.blocklist import PATH as BLOCKLIST_PATH
+from wirecrypt.agent.blocklist import PairsOnDisk, open_blocklist
 from wirecrypt.agent.datapath import Datapath
 from wirecrypt.agent.guarding import GuardKeeper
 from wirecrypt.agent.inspecting import Eyes, Inspector
 from wirecrypt.agent.keeper import Keeper
-from wirecrypt.agent.parts import PairsOnDisk, Parts, boot_id
+from wirecrypt.agent.parts import Parts, boot_id
 from wirecrypt.agent.prepare import compile_ahead
 from wirecrypt.agent.prepare import prepare as prepare_node
 from wirecrypt.agent.runner import Runner
 from wirecrypt.agent.service import Service
-from wirecrypt.agent.statefile import BLOCKLIST_PATH, STATE_PATH, load_blocklist, open_state
+from wirecrypt.agent.statefile import STATE_PATH, open_state
 from wirecrypt.cluster.agent import AgentCluster
 from wirecrypt.cluster.api import Api
 from wirecrypt.cluster.informers import Informers
@@ -53,7 +55,7 @@ def prepare(blocklist: Path, bpffs: Path, log_format: str) -> None:
     logs.setup("info", log_format)
     guard = KernelGuard(bpffs)
     with KernelXfrm() as xfrm:
-        prepare_node(load_blocklist(blocklist), Datapath(xfrm, guard), GuardKeeper(guard, KernelLinks()), Settings())
+        prepare_node(open_blocklist(blocklist)[0], xfrm, guard, KernelLinks(), Settings())
     compile_ahead(guard.compile_ahead)
 
 

@@ -19,17 +19,15 @@ from hypothesis import strategies as st
 
 from wirecrypt.agent import privatefile
 from wirecrypt.agent import state as changes
+from wirecrypt.agent.blocklist import Blocklist, load_blocklist, save_blocklist
 from wirecrypt.agent.statefile import (
-    Blocklist,
     LedgerEntry,
     OwnSession,
     State,
     StateFile,
     decode_state,
     encode_state,
-    load_blocklist,
     open_state,
-    save_blocklist,
 )
 from wirecrypt.errors import StateError
 from wirecrypt.keys import SessionKey, new_seed, new_session_key, share
