@@ -11,7 +11,9 @@ from typing import Final
 
 from wirecrypt import logs
 from wirecrypt.agent import roster as rosters
+from wirecrypt.agent.configuration import Configuration
 from wirecrypt.agent.conversation import Conversation, Talk
+from wirecrypt.agent.holding import Holding
 from wirecrypt.agent.installing import Installer
 from wirecrypt.agent.keyring import KeyRing
 from wirecrypt.agent.leaving import Farewell
@@ -19,13 +21,13 @@ from wirecrypt.agent.limits import Renewals
 from wirecrypt.agent.parts import Parts, offer
 from wirecrypt.agent.publishing import Publisher
 from wirecrypt.agent.reporting import Reporter
-from wirecrypt.agent.rounds import Round
+from wirecrypt.agent.rounds import Round, Undecided
 from wirecrypt.agent.survey import Flags, survey
 from wirecrypt.agent.trust import Trust
 from wirecrypt.agent.window import Picture, Window
-from wirecrypt.agent.world import World, without_new_keys
-from wirecrypt.errors import ConfigError, ObjectError
-from wirecrypt.model.objects import NodePeer
+from wirecrypt.agent.world import World, end_of, without_new_keys
+from wirecrypt.errors import ObjectError
+from wirecrypt.model.objects import NodePeer, NodeState
 from wirecrypt.model.xfrm import SaKey
 from wirecrypt.rotation import probing
 from wirecrypt.rotation.memory import Timing
@@ -35,6 +37,11 @@ from wirecrypt.settings import Joining, Settings
 log = logs.get(__name__)
 
 RESYNC: Final = 5.0  # seconds until the kernel is compared again when nothing was heard of
+DUPLICATE: Final = (
+    "another node holds this node's nodeID since longer: nothing is decided, the kernel keeps what it has. Next: take the"
+    " label off, annotate the EncryptedNode wirecrypt.io/confirm-removal=true, and set the label again when it is gone"
+)
+REFUSED: Final = "refused, another node holds its nodeID since longer (DuplicateNodeID)"
 _MOST_TURNS: Final = 8
 
 
@@ -46,16 +53,16 @@ class Agent:
         self._ring = KeyRing()
         self._talks: dict[str, Talk] = {}
         self._known: dict[str, NodePeer] = {}
+        self._deletions = rosters.Deletions(parts.cluster)
         self._renewals = Renewals()
         self._trust = Trust(parts.cluster)
         self._publisher = Publisher(parts, self._renewals)
         self._installer = Installer(parts, self._ring)
-        self._farewell = Farewell(parts)
+        self._holding = Holding(parts)
+        self._farewell = Farewell(parts, self._deletions, self._holding)
         self._reporter = Reporter(parts)
-        self._settings = Settings()
-        self._config_version = ""
-        self._config_error = ""
-        self._confirmed: dict[str, float] = {}
+        self._config = Configuration()
+        self._told: dict[str, str] = {}
         self._links_due = float("-inf")
         self._guarded: object = None
         self.window = Window()
@@ -76,38 +83,54 @@ class Agent:
     def _step(self, now: float) -> float:
         if not self._parts.copies.synced():
             return now + RESYNC
-        self._read_settings()
-        world = World.of(self._parts.node, self._parts.copies)
+        self._config.read(self._parts.copies.config())
+        world, settings = World.of(self._parts.node, self._parts.copies), self._config.settings
+        if world.own is not None and settings is not None and not world.refused:
+            return self._active(world, world.own, settings, now)
+        self._talks.clear()
+        self._reporter.forget()
+        self.window.show(settings or Settings(), None)  # the port is open all the same, and says that nothing is decided
         if world.own is None:
-            self._talks.clear()
-            self.window.show(self._settings, None)
             return self._farewell.idle(world, now)
-        return self._active(world, world.own, now)
+        return self._hold(world, world.own, now)
 
-    def _active(self, world: World, own: NodePeer, now: float) -> float:
-        parts, settings = self._parts, self._settings
-        self._farewell.active()
+    def _hold(self, world: World, own: NodePeer, now: float) -> float:
+        """Decide nothing and say why; the kernel keeps what it has."""
+        self._parts.channel.close()
+        self._farewell.active(own)
+        if world.refused:
+            self._holding.hold(own.node_uid, "DuplicateNodeID", DUPLICATE, now)
+        elif self._config.trouble is not None:
+            self._holding.report(own.node_uid, *self._config.trouble, now)
+        return now + RESYNC
+
+    def _active(self, world: World, own: NodePeer, settings: Settings, now: float) -> float:
+        parts = self._parts
+        self._farewell.active(own)
+        self._holding.over()
         parts.keeper.open(own)
         self._ensure_guard(world, own, settings, now)
         parts.guarding.log_drops()
         parts.channel.listen(own.endpoints, settings.control_port)
-        self._conversation(own).take_in(self._talks, now)
+        self._conversation(own, settings).take_in(self._talks, now)
         self._trust.check(now)
-        turn = self._round(world, own, now)
+        turn = self._round(world, own, settings, now)
         for _ in range(_MOST_TURNS):
             if self._publisher.sessions(turn, settings, now) or self._installer.apply(turn, settings):
-                turn = self._round(world, own, now)
+                turn = self._round(world, own, settings, now)
             else:
                 break
         if self._publisher.publish(turn, now):
-            turn = self._round(world, own, now)
+            turn = self._round(world, own, settings, now)
         self._publisher.tidy(turn)
         self._farewell.tidy(turn, self._talks, self._known)
-        self._reporter.report(turn, self._troubles(world, turn), settings, now)
+        turn.failed.update(self._installer.foreign)
+        self._tell(turn)
+        self._reporter.report(turn, self._troubles(turn), settings, now)
         memories = {uid: talk.memory for uid, talk in self._talks.items()}
         self.window.show(settings, Picture(turn, memories, parts.guarding.uplinks, self._ring))
         self.window.sessions = self._publisher.made
-        talking = self._conversation(own)
+        talking = self._conversation(own, settings)
         talking.examine(self._talks.values())
         return min([now + RESYNC, *(talking.send_due(t, now) for t in self._talks.values())])
 
@@ -119,13 +142,12 @@ class Agent:
         self._parts.guarding.ensure(own, peers, settings, offer(settings).lanes)
         self._links_due, self._guarded = now + RESYNC, (own, peers, settings)
 
-    def _conversation(self, own: NodePeer) -> Conversation:
-        state = self._parts.keeper.open(own)
-        marks, window = self._settings.mark.layout, self.window
-        times = timing(self._settings)
+    def _conversation(self, own: NodePeer, settings: Settings) -> Conversation:
+        state, window = self._parts.keeper.open(own), self.window
+        marks, times = settings.mark.layout, timing(settings)
         return Conversation(self._parts.channel, state, marks, times, live=window.live, refused=window.refused)
 
-    def _round(self, world: World, own: NodePeer, now: float) -> Round:
+    def _round(self, world: World, own: NodePeer, settings: Settings, now: float) -> Round:
         """Look at every peer and decide; nothing is written."""
         parts = self._parts
         state = parts.keeper.open(own)
@@ -136,16 +158,32 @@ class Agent:
             accepted = self._known.get(uid)
             vanished = uid in seen.vanished
             if not vanished:
+                self._deletions.forget(uid)
                 peer = peer if self._trust.holds else without_new_keys(peer, accepted)  # noqa: PLW2901 - refined
                 self._known[uid] = peer
             try:
-                self._decide(turn, rosters.unpublish(peer) if vanished else peer, vanished=vanished, now=now)
+                self._decide(turn, rosters.unpublish(peer) if vanished else peer, settings, vanished=vanished, now=now)
             except ObjectError as error:
-                turn.failed[uid] = str(error)
+                self._leave_undecided(turn, peer, settings, str(error))
+        for peer in world.duplicates:
+            turn.failed[peer.node_uid] = REFUSED
+            if peer.node_uid not in turn.surveys:
+                self._leave_undecided(turn, peer, settings, REFUSED)
         return turn
 
-    def _decide(self, turn: Round, peer: NodePeer, *, vanished: bool, now: float) -> None:
-        parts, settings = self._parts, self._settings
+    def _leave_undecided(self, turn: Round, peer: NodePeer, settings: Settings, why: str) -> None:
+        """Note a peer that nothing can be decided about, by every claim of it that is known: what it has stays."""
+        uid, disk = peer.node_uid, self._parts.pairs_on_disk
+        talk = self._talks.get(uid)
+        before = [talk.survey.pair.peer] if talk is not None and talk.survey is not None else []
+        listed = [end for end in (disk.list.peers if disk.list else ()) if end.node_uid == uid]
+        both_active = turn.own.state is peer.state is NodeState.ACTIVE
+        over = both_active or disk.has(uid) or settings.joining is Joining.BLOCK
+        turn.undecided[uid] = Undecided(peer.name, tuple(dict.fromkeys([end_of(peer), *before, *listed])), over)
+        turn.failed[uid] = why
+
+    def _decide(self, turn: Round, peer: NodePeer, settings: Settings, *, vanished: bool, now: float) -> None:
+        parts = self._parts
         talk = self._talks.setdefault(peer.node_uid, Talk())
         flags = Flags(
             gone=False,
@@ -163,42 +201,34 @@ class Agent:
         turn.failing[peer.node_uid] = probing.failing(found.view, talk.memory, now, timing(settings))
 
     def _is_gone(self, turn: Round, peer: NodePeer, *, plain: bool, now: float) -> bool:
-        """Ask the API server about a vanished peer, at most once a resync; an API that went back confirms nothing."""
-        if peer.node_uid in self._confirmed:
-            asked = self._confirmed[peer.node_uid]
-            if asked == float("-inf"):
-                return True
-            if now - asked < RESYNC:
-                return False
+        """Ask the API server about a vanished peer; an API that went back confirms nothing."""
         published = max((o.session.number for o in turn.state.sessions if o.published), default=0)
         if rosters.rolled_back(turn.own, published):
             return False
-        gone = rosters.deletion_confirmed(peer, turn.world.nodes, self._parts.cluster, plain=plain)
-        self._confirmed[peer.node_uid] = float("-inf") if gone else now
-        return gone
+        return self._deletions.confirmed(peer, turn.world.nodes, plain=plain, now=now)
 
-    def _troubles(self, world: World, turn: Round) -> list[tuple[str, str]]:
+    def _tell(self, turn: Round) -> None:
+        """Log what is wrong with a peer when it begins or changes; what the kernel refused was logged as it happened."""
+        refused = {text for reason, text in turn.trouble if reason == "KernelRefused"}
+        now = {uid: text for uid, text in turn.failed.items() if text not in refused}
+        names = {uid: s.peer.name for uid, s in turn.surveys.items()} | {uid: u.name for uid, u in turn.undecided.items()}
+        for uid, text in sorted(now.items()):
+            if self._told.get(uid) != text:
+                log.error("peer fails", peer=names.get(uid, ""), error=text)
+        self._told = now
+
+    def _troubles(self, turn: Round) -> list[tuple[str, str]]:
+        disk = self._parts.pairs_on_disk
         found = list(turn.trouble)
-        if self._config_error:
-            found.append(("ConfigInvalid", self._config_error))
+        if self._config.trouble is not None:
+            found.append(self._config.trouble)
+        if disk.refused:
+            found.append(("PairsNotWritten", disk.refused))
+        if disk.trouble:
+            found.append(("PairsUnreadable", disk.trouble))
         if not self._trust.holds:
             found.insert(0, ("AdmissionPolicyMissing", "a forbidden write was admitted: no new peer key is accepted"))
-        if self._parts.node in world.duplicates:
-            found.insert(0, ("DuplicateNodeID", "another node holds the same nodeID since longer"))
         return found
-
-    def _read_settings(self) -> None:
-        """Take the newest configuration; a bad one is refused, and the one before stays."""
-        document = self._parts.copies.config()
-        version = document.resource_version if document else "none"
-        if version == self._config_version:
-            return
-        self._config_version = version
-        try:
-            self._settings, self._config_error = Settings.from_document(document), ""
-        except ConfigError as error:
-            self._config_error = str(error)
-            log.error("configuration refused", error=str(error))  # noqa: TRY400 - the message says all
 
 
 def timing(settings: Settings) -> Timing:

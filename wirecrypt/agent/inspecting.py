@@ -232,7 +232,7 @@ def _usages(entries: Sequence[SaEntry]) -> Usages:
 def _again(picture: Picture, kernel: KernelSnapshot, settings: Settings, now: float) -> Round:
     """Decide once more about what the kernel has now; the picture stays as it is."""
     old, times = picture.turn, timing(settings)
-    turn = Round(own=old.own, world=old.world, state=old.state, kernel=kernel, trusted=old.trusted)
+    turn = Round(own=old.own, world=old.world, state=old.state, kernel=kernel, trusted=old.trusted, undecided=old.undecided)
     for uid, before in old.surveys.items():
         view = before.view
         flags = Flags(gone=view.peer_gone, marked=view.marked, block_joining=view.block_joining)

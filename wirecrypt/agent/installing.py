@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from wirecrypt import logs
 from wirecrypt.agent.keyring import KeyRing
 from wirecrypt.agent.parts import Parts
-from wirecrypt.agent.rounds import Round
+from wirecrypt.agent.rounds import Round, block
 from wirecrypt.agent.survey import Survey
 from wirecrypt.agent.world import end_of
 from wirecrypt.errors import SecretError
+from wirecrypt.model.pair import End, Pair
 from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.session import Generation
 from wirecrypt.model.xfrm import Algorithm, Limits, Network, Sa
 from wirecrypt.plan import guard as guard_plan
 from wirecrypt.plan.diff import Action, Wish, in_the_way, plan
 from wirecrypt.plan.policies import Layout, Senders, wanted
+from wirecrypt.plan.snapshot import KernelSnapshot, host
 from wirecrypt.plan.states import free_slot, states
-from wirecrypt.ports import GuardEntry
+from wirecrypt.ports import GuardAction, GuardEntry
 from wirecrypt.rotation.pair import Decision, lanes_of
 from wirecrypt.settings import Settings
 
@@ -33,6 +35,7 @@ class Installer:
     def __init__(self, parts: Parts, ring: KeyRing) -> None:
         self._parts = parts
         self._ring = ring
+        self.foreign: dict[str, str] = {}  # by peer node UID: a policy of others stands where ours must be
 
     def apply(self, turn: Round, settings: Settings) -> bool:
         """Bring kernel and disk to what was decided; say whether anything was written without an error."""
@@ -52,7 +55,9 @@ class Installer:
 
     def actions(self, turn: Round, settings: Settings) -> list[Action]:
         """Return the plan of this round; generations to install are in the ledger when this returns."""
-        return plan(wishes(turn, settings, self._states), guard_wanted(turn, settings), turn.kernel)
+        wanted_now = wishes(turn, settings, self._states)
+        self.foreign = _foreign(wanted_now, turn.kernel)
+        return plan(wanted_now, guard_wanted(turn, settings), turn.kernel)
 
     def _states(self, turn: Round, survey: Survey, generation: Generation, slot: int, settings: Settings) -> tuple[Sa, ...]:
         """Return the SAs of a new generation; its ledger entry is written first ◆."""
@@ -97,10 +102,20 @@ def wishes(turn: Round, settings: Settings, make: Maker) -> list[Wish]:
 
 
 def guard_wanted(turn: Round, settings: Settings) -> dict[Network, GuardEntry]:
-    """Return the guard entries that the node should have."""
-    ends = [end_of(turn.own), *(end_of(p) for p in turn.world.peers)]
+    """Return the guard entries that the node should have.
+
+    A peer about which nothing could be decided is dropped if plaintext with it is over; else what there is of it stays, or
+    it passes. Its Node is no plain one, and nor is that of a peer that vanished: until its deletion is confirmed ◆.
+    """
+    own = end_of(turn.own)
+    undecided = [(peer, end) for peer in turn.undecided.values() for end in peer.ends]
+    there = [s.pair.peer for s, _ in turn.pairs() if not s.view.peer_gone]
+    ends = [own, *(end_of(p) for p in turn.world.peers), *there, *(end for _, end in undecided)]
     plain = guard_plan.plain_nodes(turn.world.nodes, ends)
-    return guard_plan.wanted(end_of(turn.own), [(s.pair, d) for s, d in turn.pairs()], plain, settings.cluster_cidrs)
+    dropped = [(Pair(own, end), block("undecided")) for peer, end in undecided if peer.over]
+    pairs = [*dropped, *((s.pair, d) for s, d in turn.pairs())]
+    kept = {p: turn.kernel.guard.get(p, _passed(p)) for peer, end in undecided if not peer.over for p in _prefixes(end)}
+    return kept | guard_plan.wanted(own, pairs, plain, settings.cluster_cidrs)
 
 
 def nothing_new(_turn: Round, _survey: Survey, _generation: Generation, _slot: int, _settings: Settings) -> tuple[Sa, ...]:
@@ -140,11 +155,23 @@ def _no_key(*, sending: bool, lane: int) -> SecretBytes:  # noqa: ARG001 - the s
     return SecretBytes(b"")
 
 
-def _report_foreign(turn: Round, wish: Wish) -> None:
-    for policy in wish.policies:
-        if in_the_way(policy, turn.kernel):
-            text = f"a foreign policy stands where ours must be ({policy.name}); remove it or move it to another selector"
-            turn.failed[wish.pair.peer.node_uid] = text
+def _foreign(wished: Iterable[Wish], kernel: KernelSnapshot) -> dict[str, str]:
+    """Return, by peer node UID, which foreign policy stands where one of ours must be."""
+    found = {}
+    for wish in wished:
+        names = [str(policy.name) for policy in wish.policies if in_the_way(policy, kernel)]
+        if names:
+            text = f"a foreign policy stands where ours must be ({names[0]}); remove it or move it to another selector"
+            found[wish.pair.peer.node_uid] = text
+    return found
+
+
+def _passed(prefix: Network) -> GuardEntry:
+    return GuardEntry(prefix, GuardAction.PASS, GuardAction.PASS)
+
+
+def _prefixes(end: End) -> tuple[Network, ...]:
+    return (*end.pod_cidrs, *map(host, end.endpoints))
 
 
 def _limits(settings: Settings) -> Limits:

@@ -62,6 +62,16 @@ def build(node: NodeReport, peers: Sequence[PeerReport]) -> NodeStatus:
     )
 
 
+def held(
+    before: NodeStatus | None, boot_id: str, versions: tuple[tuple[str, str], ...], reason: str, message: str
+) -> NodeStatus:
+    """Return the status of a node that decides nothing: not Ready, ready for nobody, its last epochs and peers as they were."""
+    nothing = NodeStatus(boot_id, 0, (), 0, 0, 0, (), (), 0, 100, versions, ())
+    ready = Condition("Ready", status=False, reason=reason, message=message[:_MESSAGE])
+    known = replace(before or nothing, boot_id=boot_id, versions=versions)
+    return replace(known, peers_protected=0, ready_for=(), conditions=(ready,))
+
+
 class Pacer:
     """Says when a status is worth a write."""
 

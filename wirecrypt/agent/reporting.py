@@ -12,7 +12,7 @@ from wirecrypt.agent.parts import Parts
 from wirecrypt.agent.report import NodeReport, Pacer, PeerReport, build
 from wirecrypt.agent.rounds import Round
 from wirecrypt.agent.survey import Survey
-from wirecrypt.errors import ClusterError, Conflict, NotFound
+from wirecrypt.errors import ClusterError, Conflict, NotFound, ObjectError
 from wirecrypt.model.objects import NodeState
 from wirecrypt.model.xfrm import NO_LIMIT, SaEntry
 from wirecrypt.rotation import sessions as rules
@@ -33,14 +33,16 @@ class Reporter:
         self._not_before = float("-inf")
         self._uid = ""
 
+    def forget(self) -> None:
+        """Note that others wrote the status, or that the object may be another next time."""
+        self._pacer.forget()
+
     def report(self, turn: Round, trouble: Sequence[tuple[str, str]], settings: Settings, now: float) -> None:
         """Write the status if it changed; a refusal is logged and tried again later."""
         if turn.own.node_uid != self._uid:
             self._uid = turn.own.node_uid
             self._pacer.forget()
-        status = build(
-            self._node(turn, trouble, settings), [_peer(turn, s, d) for s, d in turn.pairs() if not s.view.peer_gone]
-        )
+        status = build(self._node(turn, trouble, settings), _peers(turn))
         if now < self._not_before or not self._pacer.due(status, now):
             return
         try:
@@ -51,7 +53,7 @@ class Reporter:
             self._parts.cluster.write_node_status(own, status)
         except (Conflict, NotFound):
             self._not_before = now + AGAIN
-        except ClusterError as error:
+        except (ClusterError, ObjectError) as error:
             log.warning("status not written", error=str(error))
             self._not_before = now + AGAIN
         else:
@@ -82,6 +84,23 @@ def headroom(entries: Iterable[SaEntry]) -> int:
             if limit != NO_LIMIT and limit > 0:
                 left = min(left, max(0, 100 - used * 100 // limit))
     return left
+
+
+def _peers(turn: Round) -> list[PeerReport]:
+    """Return every peer that is there, also those that nothing could be decided about."""
+    decided = [_peer(turn, s, d) for s, d in turn.pairs() if not s.view.peer_gone]
+    return decided + [
+        PeerReport(
+            name=peer.name,
+            protected=False,
+            ready=False,
+            failing=turn.failed[uid],
+            joining=False,
+            sending_epoch=0,
+            accepting_epochs=frozenset(),
+        )
+        for uid, peer in turn.undecided.items()
+    ]
 
 
 def _peer(turn: Round, survey: Survey, decision: Decision) -> PeerReport:

@@ -139,7 +139,7 @@ class Service:
         self._sessions, self._written = made, written
         turn = window.picture.turn if window.picture else None
         states = [_state(turn, survey, decision) for survey, decision in turn.pairs()] if turn else []
-        metrics.peers(states)
+        metrics.peers(states + ["failing" for _ in (turn.undecided if turn else ())])
         metrics.sending_epoch.set(min(_epochs(turn), default=0) if turn else 0)
 
 

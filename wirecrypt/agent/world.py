@@ -31,13 +31,16 @@ class Copies(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """The cluster as this node sees it. *own* is None while the node is not enabled; *duplicates*: refused peers' names."""
+    """The cluster as this node sees it. *own* is None while the node is not enabled.
+
+    *duplicates*: those refused for a nodeID that another holds since longer; the own one may be among them.
+    """
 
     own: NodePeer | None
     peers: tuple[NodePeer, ...]
     nodes: tuple[Node, ...]
     rotations: tuple[KeyRotation, ...]
-    duplicates: tuple[str, ...]
+    duplicates: tuple[NodePeer, ...]
 
     @classmethod
     def of(cls, name: str, copies: Copies) -> World:
@@ -46,9 +49,14 @@ class World:
         real = [p for p in copies.peers() if p.name != CANARY]
         kept, refused = _unique(real)
         node = next((n for n in nodes if n.name == name), None)
-        own = next((p for p in kept if p.name == name and (node is None or node.uid == p.node_uid)), None)
+        own = next((p for p in real if p.name == name and (node is None or node.uid == p.node_uid)), None)
         peers = tuple(p for p in kept if p.name != name)
         return cls(own, peers, nodes, tuple(copies.rotations()), refused)
+
+    @property
+    def refused(self) -> bool:
+        """Say whether the own node is the one that is refused."""
+        return self.own is not None and self.own in self.duplicates
 
 
 def pair_of(own: NodePeer, peer: NodePeer) -> Pair:
@@ -68,12 +76,12 @@ def without_new_keys(peer: NodePeer, accepted: NodePeer | None) -> NodePeer:
     return replace(peer, sessions=accepted.sessions, boot_session=accepted.boot_session, boot_id=accepted.boot_id)
 
 
-def _unique(peers: Sequence[NodePeer]) -> tuple[tuple[NodePeer, ...], tuple[str, ...]]:
+def _unique(peers: Sequence[NodePeer]) -> tuple[tuple[NodePeer, ...], tuple[NodePeer, ...]]:
     taken: dict[int, NodePeer] = {}
     refused = []
     for peer in sorted(peers, key=lambda p: (p.created, p.uid)):
         if peer.node_id in taken:
-            refused.append(peer.name)
+            refused.append(peer)
         else:
             taken[peer.node_id] = peer
-    return tuple(sorted(taken.values(), key=lambda p: p.name)), tuple(sorted(refused))
+    return tuple(sorted(taken.values(), key=lambda p: p.name)), tuple(sorted(refused, key=lambda p: p.name))

@@ -74,10 +74,11 @@ LOST_IN_ROW = 3
 
 
 def protected(view: View) -> bool:
-    """Say whether traffic both ways is encrypted and nothing else is accepted."""
+    """Say whether traffic of every flow is encrypted both ways and nothing else is accepted."""
     seen = view.observed
     used = seen.installed.get(seen.in_use) if seen.in_use is not None else None
-    return seen.out is Out.ESP and seen.receive is Receive.REQUIRED and used is not None and bool(used.tx)
+    both = seen.out is Out.ESP and seen.receive is Receive.REQUIRED and seen.whole
+    return both and used is not None and bool(used.tx)
 
 
 def _proofs(view: View, memory: Memory, now: float, timing: Timing) -> list[Due]:

@@ -175,13 +175,14 @@ def test_failing_says_why() -> None:
     [
         (STEADY.observed, True),
         (replace(STEADY.observed, receive=Receive.OPTIONAL), False),
+        (replace(STEADY.observed, whole=False), False),
         (replace(STEADY.observed, out=Out.BLOCK, in_use=None), False),
         (esp(g(1, 1), {g(1, 1): receiving()}), False),
         (esp(g(1, 1), {}), False),
     ],
 )
 def test_protected_means_both_ways(seen: Observed, expected: bool) -> None:  # noqa: FBT001 - a table's column
-    """ESP out over an SA that is there, and nothing else accepted in."""
+    """ESP out over an SA that is there, nothing else accepted in, and no flow without its policies."""
     assert protected(view(seen)) is expected
 
 

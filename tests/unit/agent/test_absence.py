@@ -1,0 +1,194 @@
+"""What is not there any more: only what was really said, and is still true, takes anything away."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.unit.agent.cloud import Cloud, Machine, active
+from wirecrypt.model.objects import NodeState
+
+
+@pytest.fixture
+def cloud(tmp_path: Path) -> Cloud:
+    """Return nodes a and b, Active and encrypted."""
+    return active(tmp_path, "a", "b")
+
+
+def leave(cloud: Cloud, name: str) -> None:
+    """Let a node leave to the end."""
+    cloud.unlabel(name)
+    cloud.run(30)
+    status = cloud.api.encrypted[name].status
+    assert status is not None
+    assert "Cleaned" in [c.type for c in status.conditions]
+    cloud.remove(name)
+    cloud.run(8)
+
+
+def join(cloud: Cloud, name: str) -> None:
+    cloud.label(name)
+    cloud.run(8)
+    cloud.state(NodeState.ACTIVE, name)
+    cloud.run(2)
+
+
+def bare(machine: Machine) -> bool:
+    return not (machine.kernel.sas or machine.kernel.policies or machine.filters.loaded())
+
+
+def roll_back(cloud: Cloud, *names: str) -> None:
+    """Have the API server as before these nodes were labelled."""
+    for name in names:
+        cloud.remove(name)
+        cloud.api.nodes_by_name[name] = replace(cloud.api.nodes_by_name[name], label=None)
+
+
+# ---- a peer's deletion
+
+
+@pytest.mark.L1
+def test_a_confirmed_deletion_counts_for_that_object_alone(cloud: Cloud) -> None:
+    """A peer that left, came back under its UID and then vanishes from view keeps its encryption."""
+    leave(cloud, "b")
+    assert not cloud.machines["a"].kernel.sas
+    join(cloud, "b")
+    assert cloud.machines["a"].kernel.out(cloud.peer("b")) == {"esp"}
+    cloud.api.hidden = {"b"}
+    cloud.run(20)
+    assert cloud.machines["a"].kernel.out(cloud.peer("b")) == {"esp"}
+
+
+@pytest.mark.parametrize("why", ["malformed", "down"])
+def test_a_peer_that_nobody_could_ask_about_is_not_gone(cloud: Cloud, why: str) -> None:
+    """No answer and an object that cannot be read confirm no deletion, and the pass goes on."""
+    if why == "malformed":
+        cloud.api.malformed = {"b"}
+    else:
+        cloud.api.hidden, cloud.api.down = {"b"}, True
+    cloud.api.nodes_by_name.pop("b")
+    cloud.run(20, "a")
+    assert cloud.machines["a"].kernel.sas
+
+
+def test_a_deleted_peer_is_removed(cloud: Cloud) -> None:
+    """When both the NodePeer and the Node are gone, by the API server's own answer, nothing of the pair stays."""
+    gone = cloud.peer("b")
+    del cloud.api.by_name["b"], cloud.api.nodes_by_name["b"]
+    cloud.run(12, "a")
+    a = cloud.machines["a"]
+    assert (a.kernel.sas, a.kernel.policies, a.kernel.out(gone)) == ({}, {}, set())
+
+
+# ---- the own node
+
+
+def test_a_node_that_left_is_bare(cloud: Cloud) -> None:
+    """After leaving in order nothing is in the kernel or on disk, and joining again works as the first time."""
+    leave(cloud, "b")
+    b = cloud.machines["b"]
+    assert (bare(b), b.pairs.exists(), b.store.kept) == (True, False, None)
+    join(cloud, "b")
+    assert b.kernel.out(cloud.peer("a")) == {"esp"}
+
+
+@pytest.mark.L1
+def test_a_rollback_of_the_api_strips_no_node(cloud: Cloud) -> None:
+    """A node whose NodePeer and label are gone without a farewell keeps pairs, guard and state, also over a restart."""
+    roll_back(cloud, "a", "b")
+    a = cloud.machines["a"]
+    before, written = (dict(a.kernel.sas), dict(a.kernel.policies), dict(a.filters.table)), len(a.journal)
+    with capture_logs() as said:
+        cloud.run(70, "a")
+        a.start()
+        cloud.run(10, "a")
+    assert (a.kernel.sas, a.kernel.policies, a.filters.table) == before
+    assert (len(a.journal), a.pairs.exists(), a.store.kept is not None) == (written, True, True)
+    (first, again) = [entry for entry in said if entry["log_level"] == "error"]
+    assert "label the node again" in first["error"]
+    assert first == again  # once by each agent
+
+
+@pytest.mark.L1
+def test_a_rollback_is_reported(cloud: Cloud) -> None:
+    """An EncryptedNode that is still there says RollbackSeen; that is written once."""
+    encrypted = cloud.api.encrypted["a"]
+    roll_back(cloud, "a")
+    cloud.api.encrypted["a"] = encrypted
+    cloud.run(1, "a")
+    written = len(cloud.api.writes)
+    cloud.run(70, "a")
+    assert cloud.api.ready("a") == (False, "RollbackSeen")
+    assert len(cloud.api.writes) == written
+
+
+def test_after_a_rollback_the_label_set_and_taken_off_again_is_a_farewell(cloud: Cloud) -> None:
+    """What the message asks for works: the node comes back, leaves in order, and nothing of it stays at either end."""
+    roll_back(cloud, "b")
+    cloud.run(10)
+    cloud.label("b")
+    cloud.run(8)
+    leave(cloud, "b")
+    assert (bare(cloud.machines["b"]), cloud.machines["a"].kernel.sas) == (True, {})
+
+
+def test_a_farewell_that_was_seen_outlives_the_agent(cloud: Cloud) -> None:
+    """An agent that was killed while the node left cleans up when it starts after its NodePeer is gone."""
+    cloud.unlabel("b")
+    cloud.run(1)
+    b = cloud.machines["b"]
+    assert b.kernel.sas
+    cloud.remove("b")
+    b.start()
+    cloud.run(10, "b")
+    assert (bare(b), b.pairs.exists()) == (True, False)
+
+
+@pytest.mark.L1
+def test_a_new_nodepeer_forgets_the_farewell_of_the_one_before(cloud: Cloud) -> None:
+    """A node that was labelled again while it still had pairs on disk is stripped by no rollback after that."""
+    cloud.unlabel("b")
+    cloud.run(1)
+    cloud.remove("b")
+    cloud.label("b")
+    cloud.run(8)
+    assert cloud.machines["b"].kernel.out(cloud.peer("a")) == {"esp"}
+    roll_back(cloud, "b")
+    cloud.run(70, "b")
+    assert cloud.machines["b"].kernel.out(cloud.peer("a")) == {"esp"}
+
+
+def test_a_node_that_is_another_now_is_cleaned_up(cloud: Cloud) -> None:
+    """When the API server shows a Node of this name with another UID, the identity on disk is over."""
+    roll_back(cloud, "b")
+    cloud.api.nodes_by_name["b"] = replace(cloud.api.nodes_by_name["b"], uid="uid-of-another")
+    cloud.run(10, "b")
+    b = cloud.machines["b"]
+    assert (bare(b), b.pairs.exists()) == (True, False)
+
+
+@pytest.mark.L1
+def test_an_api_server_that_does_not_answer_takes_nothing(cloud: Cloud) -> None:
+    """A node that left by its copies keeps all while the API server cannot be asked."""
+    cloud.unlabel("b")
+    cloud.run(1)
+    cloud.remove("b")
+    cloud.api.down = True
+    cloud.run(20, "b")
+    assert cloud.machines["b"].kernel.sas
+
+
+def test_the_farewell_is_written_beside_the_pairs(cloud: Cloud) -> None:
+    """The file on disk says whether the own NodePeer was seen Leaving; a steady pass does not write it again."""
+    b = cloud.machines["b"]
+    assert json.loads(b.pairs.read_bytes())["leaving"] is False
+    cloud.unlabel("b")
+    cloud.run(0.25, "b")
+    assert json.loads(b.pairs.read_bytes())["leaving"] is True
+    before = b.pairs.stat().st_ino
+    cloud.run(0.5, "b")
+    assert b.pairs.stat().st_ino == before
