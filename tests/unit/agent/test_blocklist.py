@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from tests.unit.agent.cloud import Cloud, active
 from wirecrypt.agent.blocklist import PairsOnDisk, load_blocklist, open_blocklist
+from wirecrypt.errors import StateError
 
 
 @pytest.fixture
@@ -39,6 +40,15 @@ def test_a_list_of_the_version_before_is_read(cloud: Cloud) -> None:
     old = {k: v for k, v in json.loads(path.read_bytes()).items() if k != "leaving"}
     path.write_text(json.dumps({**old, "version": 1}))
     assert load_blocklist(path) == replace(now, leaving=False)
+
+
+@pytest.mark.parametrize("leaving", ["yes", 1, None])
+def test_a_farewell_that_is_none_is_not_read(cloud: Cloud, leaving: object) -> None:
+    """Only true and false say whether the node was seen Leaving."""
+    path = cloud.machines["a"].pairs
+    path.write_text(json.dumps({**json.loads(path.read_bytes()), "leaving": leaving}))
+    with pytest.raises(StateError, match=r"leaving\): neither true nor false"):
+        load_blocklist(path)
 
 
 @pytest.mark.parametrize("how", ["garbage", "version", "mode", "link"])

@@ -44,6 +44,16 @@ def test_nothing_is_done_before_a_configuration_was_read(tmp_path: Path, text: s
     assert cloud.api.ready("a") == (True, "AllPeersProtected")
 
 
+def test_a_reason_that_could_not_be_reported_is_reported_later(tmp_path: Path) -> None:
+    """An API server that did not answer hears it when it answers again."""
+    cloud = labelled(tmp_path)
+    cloud.api.down = True
+    cloud.run(1)
+    cloud.api.down = False
+    cloud.run(6)
+    assert cloud.api.ready("a") == (False, "ConfigMissing")
+
+
 @pytest.mark.L1
 @pytest.mark.parametrize("text", ["", BAD])
 def test_an_agent_that_starts_without_a_configuration_keeps_what_is_there(tmp_path: Path, text: str) -> None:

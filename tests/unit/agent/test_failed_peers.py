@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -11,10 +13,12 @@ from structlog.testing import capture_logs
 
 from tests.unit.agent.cloud import Cloud, Machine, active
 from tests.unit.agent.inmemory import CREATED
+from wirecrypt.agent.inspecting import Eyes, Inspector, Wire
 from wirecrypt.model.objects import NodeState, NodeStatus
-from wirecrypt.model.xfrm import Direction, Policy, PolicyKey
+from wirecrypt.model.xfrm import Address, Direction, Policy, PolicyKey
 from wirecrypt.plan.snapshot import host
 from wirecrypt.ports import GuardAction
+from wirecrypt.settings import Settings
 
 
 @pytest.fixture
@@ -37,6 +41,10 @@ def without_common_family(cloud: Cloud, name: str) -> None:
 def egress(machine: Machine, other: Machine) -> set[GuardAction]:
     """Return what the guard of *machine* does with cleartext to the other's pods."""
     return {machine.filters.table[prefix].egress for prefix in other.pods}
+
+
+def no_wire(links: Sequence[str], settings: Settings, relevant: Callable[[Address, Address], bool]) -> Wire:
+    raise AssertionError(links, settings, relevant)
 
 
 # ---- a peer
@@ -79,6 +87,15 @@ def test_a_peer_that_cannot_be_decided_is_reported(cloud: Cloud) -> None:
     assert (now.peers_desired, now.peers_protected, now.peers_failing) == (1, 0, 1)
     assert "no address family in common" in now.failing[0]
     assert [entry["peer"] for entry in said if entry["log_level"] == "error"] == ["b"]
+
+
+def test_a_plan_for_reading_leaves_such_a_peer_alone_too(cloud: Cloud) -> None:
+    """What `wirecrypt plan` shows is what the agent would do: nothing."""
+    without_common_family(cloud, "b")
+    cloud.run(2, "a")
+    a = cloud.machines["a"]
+    eyes = Eyes(lambda: nullcontext(a.kernel), a.filters, no_wire)
+    assert Inspector("a", a.agent.window, eyes, lambda: None).plan().changes == ()
 
 
 def test_a_peer_that_can_be_decided_again_goes_on(cloud: Cloud) -> None:
