@@ -12,6 +12,7 @@ from wirecrypt.cluster.fields import Fields
 from wirecrypt.model.objects import (
     FINALIZER,
     LABEL,
+    LABEL_CONTROL_PLANE,
     Condition,
     ConfigDocument,
     EncryptedNode,
@@ -46,6 +47,7 @@ def node(raw: Raw) -> Node:
     """Return a Node; its pod prefixes are `podCIDRs`, or `podCIDR` where only that is set."""
     obj = Fields.of("Node", raw)
     meta, spec, status = obj.group("metadata"), obj.group("spec"), obj.group("status")
+    labels = meta.mapping("labels")
     addresses = [a for a in status.groups("addresses") if a.text("type") == "InternalIP"]
     cidrs = spec.each("podCIDRs", ip_network)
     if not cidrs and spec.has("podCIDR"):
@@ -54,11 +56,12 @@ def node(raw: Raw) -> Node:
     return Node(
         name=meta.text("name"),
         uid=meta.text("uid"),
-        label=meta.mapping("labels").get(LABEL),
+        label=labels.get(LABEL),
         endpoints=tuple(a.via("address", ip_address) for a in addresses),
         pod_cidrs=cidrs,
         created=meta.time("creationTimestamp"),
         ready=ready in ([], ["True"]),
+        control_plane=LABEL_CONTROL_PLANE in labels,
     )
 
 
@@ -81,6 +84,7 @@ def node_peer(raw: Raw) -> NodePeer:
         last_session=status.number("lastSession", 0),
         sessions=tuple(_session(s) for s in status.groups("sessions")),
         deleting=meta.has("deletionTimestamp"),
+        confirmed=meta.mapping("annotations").get(CONFIRM) == "true",
     )
 
 

@@ -15,6 +15,7 @@ from wirecrypt.model.xfrm import Address, Network
 
 LABEL = "wirecrypt.io/encryption"
 LABEL_ENABLED = "enabled"
+LABEL_CONTROL_PLANE = "node-role.kubernetes.io/control-plane"  # NodeRestriction keeps a kubelet from setting it
 FINALIZER = "wirecrypt.io/cleanup"
 SYSTEM_NAMESPACE = "wirecrypt-system"
 KEYS_NAMESPACE = "wirecrypt-keys"
@@ -42,7 +43,10 @@ class Phase(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A Kubernetes Node: name, UID, its wish (the label's value, None without label), claims, deletion."""
+    """A Kubernetes Node: name, UID, its wish (the label's value, None without label), claims.
+
+    *control_plane*: an administrator labelled it as a node that API servers run on; a kubelet cannot.
+    """
 
     name: str
     uid: str
@@ -51,6 +55,7 @@ class Node:
     pod_cidrs: tuple[Network, ...]
     created: datetime
     ready: bool = True
+    control_plane: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,8 @@ class NodePeer:
     """What every other node must know of this one (CRD NodePeer, named as the Node).
 
     *boot_session*: the first session number of the boot that published; generations with a lower number of this node
-    are dead. *uid* is the NodePeer object's own; *node_uid* the Node's, which keys are bound to.
+    are dead. *uid* is the NodePeer object's own; *node_uid* the Node's, which keys are bound to. *confirmed*: a person said
+    that the node is really gone (annotation `wirecrypt.io/confirm-removal`), when many vanished at once.
     """
 
     name: str
@@ -75,6 +81,7 @@ class NodePeer:
     last_session: int = 0
     sessions: tuple[Session, ...] = ()
     deleting: bool = False
+    confirmed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +117,8 @@ class NodeStatus:
 class EncryptedNode:
     """What people look at for one node (CRD EncryptedNode, named as the Node).
 
-    *problems*: what the controller refused of the node's claims or label, in words. *confirmed*: a person said that the
-    node is really gone (annotation `wirecrypt.io/confirm-removal`), when many vanished at once.
+    *problems*: what the controller refused of the node's claims or label, in words. *confirmed*: as in a NodePeer, which
+    may outlive it.
     """
 
     name: str

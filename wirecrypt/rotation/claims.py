@@ -2,15 +2,16 @@
 
 Prefixes and addresses of Nodes are claims, for a kubelet can fill its own. A claim that overlaps another node's, the
 Service range, an API server's address or an address that no node can own is refused, and the older holder keeps it:
-first those that a NodePeer of the node holds already, then the older Node. The result does not depend on the order of
-the input.
+first those that a NodePeer of the node holds already, then the older Node. What is held is never taken away because of
+the configuration or of what the Node stopped to mention: agents would let its traffic pass in clear. It is kept and told
+(docs/adr/0011). The result does not depend on the order of the input.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from ipaddress import ip_network
 from typing import Final
@@ -40,16 +41,23 @@ class Reserved:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What a node gets of its claims, sorted as claimed, and the refused ones with the reason in words."""
+    """What a node gets of its claims, sorted as claimed, and in words the refused ones and those that are only *kept*.
+
+    *kept*: the node holds them already, and as new ones they would be refused.
+    """
 
     endpoints: tuple[Address, ...]
     pod_cidrs: tuple[Network, ...]
     refused: tuple[str, ...]
+    kept: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class _Claim:
-    """One claim of one node (its UID tells nodes of one name apart); *held* by its NodePeer already."""
+    """One claim of one node (its UID tells nodes of one name apart); *held* by its NodePeer already.
+
+    *trusted*: the Node carries the label of the control plane, which its kubelet cannot set.
+    """
 
     node: str
     uid: str
@@ -57,6 +65,7 @@ class _Claim:
     held: bool
     network: Network
     endpoint: bool
+    trusted: bool = False
 
     @property
     def rank(self) -> tuple[bool, datetime, str, bool, int, Network]:
@@ -104,28 +113,44 @@ class _Granted:
 
 def settle(nodes: Iterable[Node], peers: Iterable[NodePeer], reserved: Reserved) -> Mapping[str, Settled]:
     """Return by name of each Node what it gets; claims of a NodePeer whose Node is gone are held until it goes, too."""
-    nodes, holders = sorted(nodes, key=lambda n: n.uid), {p.node_uid: p for p in peers}
+    holders = {p.node_uid: p for p in peers}
+    nodes = sorted((_mentioning(node, holders.get(node.uid)) for node in nodes), key=lambda n: n.uid)
     live = {node.uid for node in nodes}
     granted = _Granted()
     for claim in (c for uid, peer in sorted(holders.items()) if uid not in live for c in _held(peer)):
         granted.grant(claim)
     refused: dict[str, list[str]] = {node.uid: [] for node in nodes}
+    kept: dict[str, list[str]] = {node.uid: [] for node in nodes}
     for claim in sorted((c for node in nodes for c in _claims(node, holders.get(node.uid))), key=lambda c: c.rank):
-        why = _refusal(claim, granted, reserved)
-        if why is None:
-            granted.grant(claim)
-        else:
+        unfit = _unfit(claim, reserved)
+        why = unfit if unfit and not claim.held else _rivalry(claim, granted)
+        if why:
             refused[claim.uid].append(f"{claim}: {why}")
+            continue
+        granted.grant(claim)
+        if unfit:
+            kept[claim.uid].append(f"{claim}: {unfit}")
     mine: dict[str, set[tuple[bool, Network]]] = {node.uid: set() for node in nodes}
     for claim in granted.claims:
         mine.setdefault(claim.uid, set()).add((claim.endpoint, claim.network))
-    return {node.name: _settled(node, mine[node.uid], refused[node.uid]) for node in nodes}
+    return {
+        node.name: replace(_settled(node, mine[node.uid], refused[node.uid]), kept=tuple(sorted(kept[node.uid])))
+        for node in nodes
+    }
+
+
+def _mentioning(node: Node, peer: NodePeer | None) -> Node:
+    """Return *node* with what *peer* holds where it mentions nothing at all: absence says nothing ◆."""
+    if peer is None:
+        return node
+    return replace(node, endpoints=node.endpoints or peer.endpoints, pod_cidrs=node.pod_cidrs or peer.pod_cidrs)
 
 
 def _claims(node: Node, peer: NodePeer | None) -> Iterable[_Claim]:
-    held = {*map(ip_network, peer.endpoints), *peer.pod_cidrs} if peer else set()
+    held = set(_networks(peer.endpoints, peer.pod_cidrs)) if peer else set()
     for endpoint, network in _networks(node.endpoints, node.pod_cidrs):
-        yield _Claim(node.name, node.uid, node.created, network in held, network, endpoint)
+        has = (endpoint, network) in held
+        yield _Claim(node.name, node.uid, node.created, has, network, endpoint, trusted=node.control_plane)
 
 
 def _held(peer: NodePeer) -> Iterable[_Claim]:
@@ -138,8 +163,8 @@ def _networks(endpoints: Iterable[Address], prefixes: Iterable[Network]) -> Iter
     yield from ((False, prefix) for prefix in prefixes)
 
 
-def _refusal(claim: _Claim, granted: _Granted, reserved: Reserved) -> str | None:
-    """Return why *claim* is refused, None when it is not."""
+def _unfit(claim: _Claim, reserved: Reserved) -> str:
+    """Return why no node may have *claim* anew, nothing when one may."""
     if not claim.endpoint and claim.network.prefixlen < SHORTEST[claim.network.version]:
         return f"too short for one node, at least /{SHORTEST[claim.network.version]}"
     if any(_overlap(claim.network, other) for other in _NOBODYS):
@@ -147,11 +172,18 @@ def _refusal(claim: _Claim, granted: _Granted, reserved: Reserved) -> str | None
     for service in sorted(reserved.services, key=str):
         if _overlap(claim.network, service):
             return f"overlaps the Service range {service}"
+    if claim.endpoint and claim.trusted:
+        return ""  # an API server listens on the address of its own node
     for address in sorted(reserved.api_servers, key=str):
         if _overlap(claim.network, ip_network(address)):
             return f"contains the API server {address}"
+    return ""
+
+
+def _rivalry(claim: _Claim, granted: _Granted) -> str:
+    """Return whose claim *claim* overlaps, nothing when nobody's."""
     rival = granted.rival(claim)
-    return f"overlaps {rival} of {rival.node}, which had it first" if rival else None
+    return f"overlaps {rival} of {rival.node}, which had it first" if rival else ""
 
 
 def _overlap(one: Network, other: Network) -> bool:

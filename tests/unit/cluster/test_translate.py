@@ -62,6 +62,20 @@ def test_a_node_without_word_of_readiness_counts_as_ready_and_an_unknown_one_doe
     assert not translate.node(without(NODE, "status", "conditions", 0, "status", value="Unknown")).ready
 
 
+def test_a_control_plane_node_is_known_by_its_label() -> None:
+    """The label counts whatever its value, which is empty as a rule."""
+    labels = {"node-role.kubernetes.io/control-plane": ""}
+    assert translate.node({**NODE, "metadata": {**META, "labels": labels}}).control_plane
+    assert not translate.node(NODE).control_plane
+
+
+def test_a_removal_is_confirmed_on_a_peer_by_its_annotation() -> None:
+    """The word is true and nothing else."""
+    for word, confirmed in (("true", True), ("yes", False)):
+        annotated = {**PEER, "metadata": {**META, "annotations": {"wirecrypt.io/confirm-removal": word}}}
+        assert translate.node_peer(annotated).confirmed is confirmed
+
+
 def test_a_session_survives_the_way_there_and_back() -> None:
     """What is published is read as it was written."""
     peer = translate.node_peer(PEER)

@@ -1,5 +1,6 @@
 """Claims on prefixes, addresses and node IDs: who gets what, whatever the order."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address, ip_network
 
@@ -94,6 +95,46 @@ def test_what_no_node_may_have_is_refused(claim: str, why: str) -> None:
     settled = settle([node("a", claim)], [], reserved)["a"]
     assert (settled.endpoints, settled.pod_cidrs) == ((), ())
     assert why in settled.refused[0]
+
+
+def test_a_held_claim_is_kept_whatever_the_configuration_says() -> None:
+    """A Service range or API server that covers what a NodePeer holds takes nothing away; new claims are refused as ever."""
+    reserved = Reserved((ip_network("10.0.0.0/8"),), (ip_address("192.0.2.1"), ip_address("192.0.2.2")))
+    holder, new = node("a", "192.0.2.1", "10.1.0.0/24"), node("b", "192.0.2.2", "10.2.0.0/24", age=1)
+    settled = settle([holder, new], [peer(holder)], reserved)
+    assert (settled["a"].endpoints, settled["a"].pod_cidrs) == (holder.endpoints, holder.pod_cidrs)
+    assert settled["a"].refused == ()
+    assert settled["a"].kept == (
+        "10.1.0.0/24: overlaps the Service range 10.0.0.0/8",
+        "192.0.2.1: contains the API server 192.0.2.1",
+    )
+    assert (settled["b"].endpoints, settled["b"].pod_cidrs) == ((), ())
+
+
+def test_an_endpoint_that_is_held_is_no_held_prefix() -> None:
+    """A node with an API server's address as its own cannot get that address as a pod prefix."""
+    reserved = Reserved(api_servers=(ip_address("192.0.2.1"),))
+    claims = replace(node("a", "192.0.2.1", "192.0.2.1/32"), control_plane=True)
+    holds = replace(peer(claims), pod_cidrs=())
+    assert settle([claims], [holds], reserved)["a"].pod_cidrs == ()
+
+
+def test_only_a_control_plane_node_has_an_api_servers_address() -> None:
+    """An API server listens on its own node's address: such a Node gets it as an endpoint, never as a prefix; no other does."""
+    reserved = Reserved(api_servers=(ip_address("192.0.2.1"),))
+    claims = node("a", "192.0.2.1", "192.0.2.0/24")
+    granted = settle([replace(claims, control_plane=True)], [], reserved)["a"]
+    assert (granted.endpoints, granted.pod_cidrs) == (claims.endpoints, ())
+    assert granted.kept == ()
+    assert settle([claims], [], reserved)["a"].endpoints == ()
+
+
+def test_what_a_node_does_not_mention_any_more_is_still_held() -> None:
+    """A Node whose address or prefix list became empty keeps what its NodePeer holds, and no other node gets it."""
+    before = node("a", "192.0.2.1", "10.1.0.0/24", age=5)
+    settled = settle([node("a", age=5), node("b", "192.0.2.1", "10.1.0.0/24")], [peer(before)], FREE)
+    assert (settled["a"].endpoints, settled["a"].pod_cidrs) == (before.endpoints, before.pod_cidrs)
+    assert (settled["b"].endpoints, settled["b"].pod_cidrs) == ((), ())
 
 
 @given(st.permutations(range(8)), st.permutations(range(8)))
