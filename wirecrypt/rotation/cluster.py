@@ -10,6 +10,8 @@ reports that it accepts traffic under it, all at once, for a report may be older
 
 What a node reports counts only if it is of the boot that published its sessions. `sendingEpoch` must be the epoch of all
 its pairs whose peers can be proved: a pair with a silent peer is in `failing` and holds nobody up.
+
+A Secret that cannot be written or read holds up no other Secret; its node is a laggard, and the condition says why.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from wirecrypt.rotation.cluster_actions import Action, Ask, DropSeed, Give, Hold
 
 WAVE: Final = 64  # node keys written per step, so that one rotation does not flood the API server
 MOST_LAGGARDS: Final = 64
+SECRET_FAILED: Final = "KeySecretFailed"  # noqa: S105 - a reason, no password
 FINISHED: Final = frozenset({Phase.COMPLETE, Phase.ABORTED})
 _WAITING: Final = frozenset({None, Phase.PENDING})
 
@@ -132,16 +135,21 @@ def _distributing(snapshot: Snapshot, turn: KeyRotation, now: datetime) -> Itera
     seed = next((s for s in snapshot.seeds if s.epoch.number == to.number), None)
     if turn.abort or (seed and seed.epoch != to):
         yield from _abort(snapshot, turn, now)
+    elif seed is None and (given := list(_takes(snapshot, to, why := f"the seed of epoch {to.number} is gone; ask again"))):
+        yield from given[:-1]
+        yield from _move(turn, Phase.ABORTED, now, why, base=replace(turn, completed=now))
+        yield given[-1]  # last: it is what shows that a seed made anew under this id would not fit
     elif seed is None:
         older = [s for s in snapshot.seeds if s.epoch.number < to.number]
         yield MakeSeed(to, carried_on(older), why=f"{turn.name} begins epoch {to.number}")
-    elif missing := list(_missing(snapshot, to)):
-        yield from missing[:WAVE]
-        done = len(snapshot.peers) - len(missing)
-        progress = replace(turn, nodes_total=len(snapshot.peers), nodes_done=done)
-        yield from _report(turn, progress, now, "Distributing", f"{len(missing)} node keys to write")
+    elif lacking := _lacking(snapshot, to):
+        yield from list(_missing(snapshot, to))[:WAVE]
+        total, stuck = len(snapshot.peers), _stuck(snapshot, lacking)
+        reason = SECRET_FAILED if len(stuck) == len(lacking) else "Distributing"
+        text = f"{len(lacking)} node keys to write{_why_stuck(snapshot, stuck)}"
+        yield from _report(turn, _progress(turn, total, total - len(lacking), stuck), now, reason, text)
     else:
-        counted = replace(turn, nodes_total=len(snapshot.peers), nodes_done=0)
+        counted = _progress(turn, len(snapshot.peers), 0, [])
         yield from _move(turn, Phase.SWITCHING, now, "every Secret has the new key", base=counted)
 
 
@@ -149,38 +157,48 @@ def _abort(snapshot: Snapshot, turn: KeyRotation, now: datetime) -> Iterable[Act
     """Undo the distribution; no agent has used the new key, for the phase never said so."""
     why = f"{turn.name} is aborted" if turn.abort else f"epoch {turn.to_epoch} belongs to somebody else"
     if turn.abort:
-        yield from _takes(snapshot, turn.to_epoch, why)
-        yield from (DropSeed(s, why) for s in snapshot.seeds if s.epoch == Epoch(turn.to_epoch, turn.to_epoch_id))
+        to = Epoch(turn.to_epoch, turn.to_epoch_id)
+        yield from _takes(snapshot, to.number, why)
+        yield from (DropSeed(s, why) for s in snapshot.seeds if s.epoch == to)
     yield from _move(turn, Phase.ABORTED, now, why, base=replace(turn, completed=now))
 
 
 def _switching(snapshot: Snapshot, turn: KeyRotation, now: datetime) -> Iterable[Action]:
     """Wait until every live node sends with the new epoch; a request to abort comes too late and is ignored ◆."""
-    yield from _missing(snapshot, Epoch(turn.to_epoch, turn.to_epoch_id))
+    to = Epoch(turn.to_epoch, turn.to_epoch_id)
+    yield from _missing(snapshot, to)
+    stuck = _stuck(snapshot, _lacking(snapshot, to))
     counted = [p for p in snapshot.peers if p.sessions and p.state is not NodeState.LEAVING]
     open_ = [p.name for p in counted if not _sends(snapshot, p, turn.to_epoch)]
     laggards = sorted(name for name in open_ if name in snapshot.down)
-    progress = _progress(turn, len(counted), len(counted) - len(open_), laggards)
+    progress = _progress(turn, len(counted), len(counted) - len(open_), sorted({*laggards, *stuck}))
     waiting = sorted(set(open_) - set(laggards))
     if waiting:
-        yield from _report(turn, progress, now, "Switching", f"waits for {_names(waiting)}")
+        text = f"waits for {_names(waiting)}{_why_stuck(snapshot, stuck)}"
+        yield from _report(turn, progress, now, "Switching", text)
     else:
         yield from _move(turn, Phase.RETIRING, now, f"every live node sends with epoch {turn.to_epoch}", base=progress)
 
 
 def _retiring(snapshot: Snapshot, turn: KeyRotation, now: datetime) -> Iterable[Action]:
     """Wait until nobody, laggards included, accepts an older epoch; then remove its keys everywhere, then its seed ◆."""
-    repairs = list(_missing(snapshot, Epoch(turn.to_epoch, turn.to_epoch_id)))
-    yield from repairs
+    to = Epoch(turn.to_epoch, turn.to_epoch_id)
+    lacking = _lacking(snapshot, to)
+    yield from _missing(snapshot, to)
+    stuck = _stuck(snapshot, lacking)
     published = [p for p in snapshot.peers if p.sessions]
     open_ = [p.name for p in published if turn.from_epoch and _accepts_older(snapshot, p, turn.to_epoch)]
     laggards = sorted(name for name in open_ if name in snapshot.down)
-    progress = _progress(turn, len(published), len(published) - len(open_), laggards)
+    progress = _progress(turn, len(published), len(published) - len(open_), sorted({*laggards, *stuck}))
     if open_:
         reason = "WaitingForLaggards" if len(laggards) == len(open_) else "Retiring"
         hint = "; bring it back, or delete its Node" if laggards else ""
-        yield from _report(turn, progress, now, reason, f"waits for {_names(sorted(open_))}{hint}")
-    elif not repairs:
+        text = f"waits for {_names(sorted(open_))}{hint}{_why_stuck(snapshot, stuck)}"
+        yield from _report(turn, progress, now, reason, text)
+    elif stuck:
+        text = f"{len(lacking)} node keys to write{_why_stuck(snapshot, stuck)}"
+        yield from _report(turn, progress, now, SECRET_FAILED, text)
+    elif not lacking:
         why = f"nobody accepts epoch {turn.from_epoch} any more" if turn.from_epoch else "the first epoch is in use"
         older = sorted(n for n in _numbers(snapshot) if n < turn.to_epoch)
         yield from (take for number in older for take in _takes(snapshot, number, why))
@@ -209,20 +227,43 @@ def _unused(name: str, names: set[str]) -> str:
 
 
 def _missing(snapshot: Snapshot, epoch: Epoch) -> Iterable[Give]:
-    """Yield a `Give` for each node whose Secret lacks the key of *epoch*, if its seed is there to make it from."""
+    """Yield a `Give` for each node whose Secret lacks the key of *epoch*, if its seed is there to make it from.
+
+    Secrets whose last write failed come last, so that they fill no wave; one that cannot be read is left alone.
+    """
     if epoch not in {s.epoch for s in snapshot.seeds}:
         return
-    for peer in sorted(snapshot.peers, key=lambda p: p.name):
-        secret = snapshot.keys.get(peer.name)
-        has = secret is not None and secret.node_uid == peer.node_uid and epoch in {k.epoch for k in secret.keys}
-        if not has:
+    for peer in sorted(_lacking(snapshot, epoch), key=lambda p: (p.name in snapshot.refused, p.name)):
+        if peer.name not in snapshot.unusable:
             yield Give(peer.name, peer.node_uid, (epoch,), why=f"has no key of epoch {epoch.number}")
 
 
-def _takes(snapshot: Snapshot, number: int, why: str) -> Iterable[Take]:
+def _lacking(snapshot: Snapshot, epoch: Epoch) -> list[NodePeer]:
+    """Return the nodes whose Secret does not show the key of *epoch*."""
+    return [peer for peer in snapshot.peers if not _has(snapshot, peer, epoch)]
+
+
+def _has(snapshot: Snapshot, peer: NodePeer, epoch: Epoch) -> bool:
+    secret = snapshot.keys.get(peer.name)
+    return secret is not None and secret.node_uid == peer.node_uid and epoch in {k.epoch for k in secret.keys}
+
+
+def _stuck(snapshot: Snapshot, lacking: Iterable[NodePeer]) -> list[str]:
+    """Return those of *lacking* whose Secret cannot be read or written."""
+    return sorted(p.name for p in lacking if p.name in snapshot.unusable or p.name in snapshot.refused)
+
+
+def _why_stuck(snapshot: Snapshot, stuck: Iterable[str]) -> str:
+    reasons = {**snapshot.refused, **snapshot.unusable}
+    return "".join(f"; {name}: {reasons[name]}" for name in stuck)
+
+
+def _takes(snapshot: Snapshot, which: int | Epoch, why: str) -> Iterable[Take]:
+    """Yield a `Take` for each Secret with a key of *which*: an epoch, or any of a number."""
     for _, secret in sorted(snapshot.keys.items()):
-        if number in {k.epoch.number for k in secret.keys}:
-            yield Take(secret, number, why)
+        for key in secret.keys:
+            if which in (key.epoch, key.epoch.number):
+                yield Take(secret, key.epoch.number, why)
 
 
 def _sends(snapshot: Snapshot, peer: NodePeer, number: int) -> bool:

@@ -78,7 +78,8 @@ Action = Hold | MakeSeed | DropSeed | Give | Take | Report | Ask
 class Snapshot:
     """What the API server holds. *statuses*: of EncryptedNodes, by name. *down*: nodes that are gone, not Ready or silent.
 
-    *wanted*: some node is to be encrypted, so there has to be a first epoch.
+    *wanted*: some node is to be encrypted, so there has to be a first epoch. *unusable*: by node, why its Secret, which is
+    there, cannot be read: nothing is written over it. *refused*: by node, why the last write of its Secret failed.
     """
 
     rotations: tuple[KeyRotation, ...] = ()
@@ -88,3 +89,5 @@ class Snapshot:
     statuses: Mapping[str, NodeStatus] = field(default_factory=dict)
     down: frozenset[str] = frozenset()
     wanted: bool = False
+    unusable: Mapping[str, str] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)

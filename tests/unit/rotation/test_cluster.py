@@ -156,6 +156,56 @@ def test_keys_are_given_in_waves() -> None:
     assert sum(isinstance(a, Give) for a in actions) == cluster.WAVE
 
 
+def test_a_secret_that_cannot_be_read_holds_up_no_other() -> None:
+    """The others get their keys, it is not written over, and the rotation names its node and the reason."""
+    turn = rotation(phase=Phase.DISTRIBUTING)
+    snapshot = two_nodes(turn, keys={}, unusable={"a": "Secret wirecrypt-node-a: not base64"})
+    actions = step(snapshot, NOW, fresh=FRESH)
+    assert [a.node for a in actions if isinstance(a, Give)] == ["b"]
+    report = next(a.new for a in actions if isinstance(a, Report))
+    assert (report.phase, report.laggards) == (Phase.DISTRIBUTING, ("a",))
+    assert "a: Secret wirecrypt-node-a: not base64" in report.conditions[0].message
+
+
+def test_the_last_secret_that_cannot_be_read_is_the_reason_of_the_condition() -> None:
+    """When nothing else is to be written, the condition says KeySecretFailed, and the phase stays."""
+    turn = rotation(phase=Phase.DISTRIBUTING)
+    snapshot = two_nodes(turn, keys={"b": keys("b", ONE, TWO)}, unusable={"a": "not base64"})
+    actions = step(snapshot, NOW, fresh=FRESH)
+    assert [(type(a), a.new.conditions[0].reason) for a in actions] == [(Report, "KeySecretFailed")]
+    assert phase_after(snapshot) is None
+
+
+def test_secrets_whose_write_failed_are_tried_again_after_the_others() -> None:
+    """They fill no wave, and they are named until they are written."""
+    peers = tuple(peer(f"n{i:03}", ONE) for i in range(100))
+    failed = {f"n{i:03}": "there is another Secret of this name" for i in range(70)}
+    snapshot = two_nodes(rotation(phase=Phase.DISTRIBUTING), peers=peers, keys={}, refused=failed)
+    gives = [a.node for a in step(snapshot, NOW, fresh=FRESH) if isinstance(a, Give)]
+    assert gives[:30] == [f"n{i:03}" for i in range(70, 100)]
+    assert len(gives) == cluster.WAVE
+
+
+def test_no_old_key_goes_while_a_secret_cannot_be_read() -> None:
+    """Nobody knows whether the new key is in it: the rotation stays in Retiring and says whose Secret it is."""
+    turn = rotation(phase=Phase.RETIRING)
+    snapshot = two_nodes(turn, keys={"a": keys("a", ONE, TWO)}, unusable={"b": "not base64"})
+    actions = step(snapshot, NOW, fresh=FRESH)
+    assert [type(a) for a in actions] == [Report]
+    assert (actions[0].new.phase, actions[0].new.laggards) == (Phase.RETIRING, ("b",))
+
+
+def test_a_seed_that_is_lost_after_keys_were_given_ends_the_rotation() -> None:
+    """A new seed under the same number would not fit the keys that are out: they are taken back, the last one at the end."""
+    snapshot = two_nodes(rotation(phase=Phase.DISTRIBUTING), seeds=(seed(ONE),))
+    actions = step(snapshot, NOW, fresh=FRESH)
+    assert [type(a) for a in actions] == [Take, Report, Take]
+    assert {a.number for a in actions if isinstance(a, Take)} == {2}
+    report = next(a.new for a in actions if isinstance(a, Report))
+    assert (report.phase, report.conditions[0].reason) == (Phase.ABORTED, "Aborted")
+    assert "seed of epoch 2 is gone" in report.conditions[0].message
+
+
 def test_switching_ends_when_every_live_node_sends_with_the_new_epoch() -> None:
     """One live node that does not say so, or says nothing, holds it up."""
     turn = rotation(phase=Phase.SWITCHING)
@@ -333,6 +383,12 @@ class World:
         accepting = tuple(sorted(e.number for e in self.sessions[node]))
         self.words[node] = says(sending.number if sending else 0, *accepting, boot=str(self.boots[node]))
 
+    def lose(self, _what: str) -> None:
+        turn = current(self.rotations.values())
+        given = {k.epoch.number for secret in self.keys.values() for k in secret.keys}
+        if turn and turn.phase is Phase.DISTRIBUTING and turn.to_epoch in given:
+            self.seeds.pop(turn.to_epoch, None)
+
     def reboot(self, node: str) -> None:
         self.boots[node] += 1
         self.sessions[node] = []
@@ -350,6 +406,7 @@ EVENTS = st.one_of(
     st.tuples(st.just("controller"), st.integers(0, 5)),
     st.tuples(st.sampled_from(["agent", "join", "reboot", "down", "up"]), st.sampled_from("abc")),
     st.tuples(st.sampled_from(["rotate", "abort"]), st.sampled_from("xy")),
+    st.tuples(st.just("lose"), st.just("the seed of the epoch that is distributed")),
 )
 
 
@@ -390,5 +447,5 @@ def happen(world: World, event: str, argument: int | str) -> None:
         world.up.discard(str(argument))
     elif event == "up":
         world.up.add(str(argument))
-    elif event in ("agent", "join", "reboot"):
+    elif event in ("agent", "join", "reboot", "lose"):
         getattr(world, event)(str(argument))
