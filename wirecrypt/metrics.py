@@ -137,6 +137,9 @@ class ControllerMetrics(_Common):
         super().__init__()
         self.leader = self._gauge("wirecrypt_leader", "1 while this replica leads.")
         self.laggards = self._gauge("wirecrypt_rotation_laggards", "Nodes that the running rotation waits for.")
+        self.removals_held = self._gauge(
+            "wirecrypt_removals_held", "Nodes that vanished with too many others and wait for a person's word."
+        )
         self._nodes = self._per("wirecrypt_nodes", "Nodes by state.", "state", [state.value for state in NodeState])
         self._phase = self._per(
             "wirecrypt_rotations_active", "Unfinished rotations by phase.", "phase", [phase.value for phase in Phase]

@@ -18,7 +18,7 @@ from wirecrypt.cluster import paths, translate
 from wirecrypt.cluster.control import ControlCluster
 from wirecrypt.cluster.lease import ClusterLease
 from wirecrypt.controller import Controller, Elector, Timings, run
-from wirecrypt.errors import NotFound
+from wirecrypt.errors import Forbidden, NotFound
 from wirecrypt.model.objects import Condition, NodeState, NodeStatus, Phase
 from wirecrypt.model.session import Session
 from wirecrypt.model.xfrm import Algorithm
@@ -35,6 +35,8 @@ FAST = Timings(lease=2, deadline=1.5, retry=0.2)
 
 class Leader:
     """A candidate that always leads: for passes that a test makes itself."""
+
+    term = 1
 
     def leads(self) -> bool:
         return True
@@ -94,6 +96,11 @@ class Cluster:
         """Write the status of node *name* through its agent's token."""
         encrypted = self.encrypted(name)
         self.agent(name).cluster.write_node_status(encrypted, replace(encrypted.status or EMPTY, **words))
+
+    def confirm(self, path: str, name: str) -> None:
+        """Say as a person that the node called *name* is gone, on its object in *path*."""
+        mark = {"metadata": {"annotations": {"wirecrypt.io/confirm-removal": "true"}}}
+        self.admin.patch(f"{path}/{name}", mark)
 
     def rotate(self, name: str, **spec: Any) -> None:
         body = {"apiVersion": paths.VERSION, "kind": "KeyRotation", "metadata": {"name": name}}
@@ -218,8 +225,26 @@ def test_many_vanished_nodes_wait_for_a_person(cluster: Cluster) -> None:
     cluster.until(lambda: "RemovalHeldBack" in cluster.reasons(), "the controller to say so")
     assert cluster.peer("c").state is cluster.peer("d").state is NodeState.ACTIVE
     for name in ("c", "d"):
-        mark = {"metadata": {"annotations": {"wirecrypt.io/confirm-removal": "true"}}}
-        cluster.admin.patch(f"{paths.ENCRYPTED_NODES}/{name}", mark)
+        cluster.confirm(paths.ENCRYPTED_NODES, name)
+    cluster.until(lambda: not (cluster.peer("c") or cluster.peer("d")), "both to go")
+
+
+@pytest.mark.C1
+def test_a_garbage_collector_takes_no_vanished_node_from_a_persons_hands(cluster: Cluster) -> None:
+    """What the vanished Nodes owned is deleted, too: the NodePeers stay, Active and held, until each is confirmed."""
+    cluster.join("a", "b", "c", "d")
+    with cluster_paused(cluster) as resume:
+        for name in ("c", "d"):
+            cluster.admin.delete(f"{paths.NODES}/{name}")
+            for path in (paths.ENCRYPTED_NODES, paths.NODE_PEERS):
+                cluster.admin.delete(f"{path}/{name}")
+        resume()
+    cluster.until(lambda: "RemovalHeldBack" in cluster.reasons(), "the controller to say so")
+    cluster.rotate("after")  # a later change, and longer than the grace period
+    cluster.until(lambda: cluster.rotation("after").phase is Phase.SWITCHING, "a later change to be seen")
+    for name in ("c", "d"):
+        assert (cluster.peer(name).state, cluster.peer(name).deleting) == (NodeState.ACTIVE, True)
+        cluster.confirm(paths.NODE_PEERS, name)
     cluster.until(lambda: not (cluster.peer("c") or cluster.peer("d")), "both to go")
 
 
@@ -283,6 +308,76 @@ def test_an_overlapping_claim_is_refused_and_the_older_keeps_it(cluster: Cluster
     assert [str(p) for p in cluster.peer("a").pod_cidrs] == ["10.1.0.0/24"]
     assert cluster.encrypted("b").problems == ("10.1.0.0/24: overlaps 10.1.0.0/24 of a, which had it first",)
     assert "ClaimRefused" in cluster.reasons()
+
+
+def test_a_wrong_range_takes_nothing_from_an_active_node(clean: Server) -> None:
+    """A Service range that covers the pods of an Active node is told, and its NodePeer keeps what it has."""
+    before = clean.admin.get(paths.CONFIG)["data"]
+    try:
+        with running(clean):
+            cluster = Cluster(clean)
+            cluster.join("a")
+            held = cluster.peer("a")
+            clean.admin.patch(paths.CONFIG, {"data": {"config.yaml": "serviceCIDRs: [10.0.0.0/8]"}})
+            cluster.until(lambda: cluster.encrypted("a").problems, "the problem to be shown")
+            assert (cluster.peer("a").pod_cidrs, cluster.peer("a").endpoints) == (held.pod_cidrs, held.endpoints)
+            assert "kept" in cluster.encrypted("a").problems[0]
+            cluster.until(lambda: "ClaimKept" in cluster.reasons(), "the Event")
+    finally:
+        clean.admin.patch(paths.CONFIG, {"data": before})
+
+
+def test_only_an_administrator_makes_a_node_one_of_the_control_plane(clean: Server) -> None:
+    """A kubelet cannot set the label that gives a Node an API server's address; with it the Node gets the address."""
+    before = clean.admin.get(paths.CONFIG)["data"]
+    label = {"metadata": {"labels": {"node-role.kubernetes.io/control-plane": ""}}}
+    try:
+        clean.admin.patch(paths.CONFIG, {"data": {"config.yaml": "apiServers: [192.0.2.1]"}})
+        clean.node("a", label="enabled")
+        with pytest.raises(Forbidden):
+            clean.api("kubelet-a").patch(f"{paths.NODES}/a", label)
+        with running(clean):
+            cluster = Cluster(clean)
+            cluster.until(lambda: cluster.peer("a"), "the NodePeer")
+            assert cluster.peer("a").endpoints == ()
+            clean.admin.patch(f"{paths.NODES}/a", label)
+            cluster.until(lambda: [str(e) for e in cluster.peer("a").endpoints] == ["192.0.2.1"], "the address")
+    finally:
+        clean.admin.patch(paths.CONFIG, {"data": before})
+
+
+@pytest.mark.parametrize("kind", ["Opaque", "wirecrypt.io/node-key"])
+def test_an_unusable_secret_stops_only_its_own_node(cluster: Cluster, kind: str) -> None:
+    """A Secret that somebody made before, of another type or malformed: the others join and rotate, and people are told."""
+    secret = {"apiVersion": "v1", "kind": "Secret", "type": kind, "metadata": {"name": "wirecrypt-node-a"}}
+    cluster.admin.create(paths.NODE_KEYS, {**secret, "data": {"1": "AAAA"}})
+    cluster.server.node("a", label="enabled")
+    cluster.join("b", "c")
+    cluster.until(lambda: cluster.rotation("initial").phase is Phase.COMPLETE, "the first rotation")
+    cluster.until(lambda: "KeySecretFailed" in cluster.reasons(), "the Event")
+    assert cluster.peer("a") is None
+    cluster.admin.delete(f"{paths.NODE_KEYS}/wirecrypt-node-a")
+    cluster.until(lambda: cluster.peer("a"), "the node to join when the Secret is away")
+
+
+def test_a_new_leader_waits_until_its_copies_show_what_is_there(clean: Server) -> None:
+    """What was created, changed and deleted before its term is in its first view, whatever its watches have shown by then."""
+    for name in ("a", "b"):
+        clean.node(name)
+    control = ControlCluster(clean.controller())
+    control.start(lambda: None)
+    try:
+        clean.wait(control.view, "copies of everything")
+        for _ in range(5):
+            clean.label("a", None)
+            clean.admin.delete(f"{paths.NODES}/b")
+            clean.label("a", "enabled")
+            control.catch_up()
+            view = clean.wait(control.view, "copies that have caught up")
+            assert (view.nodes["a"].label, "b" in view.nodes) == ("enabled", False)
+            clean.node("b")
+    finally:
+        control.stop()
 
 
 def test_a_bad_label_changes_nothing_and_says_so(cluster: Cluster) -> None:

@@ -72,7 +72,28 @@ class ControlCluster:
             rotations=tuple(copies.rotations()),
             config=copies.config(),
             unreadable=frozenset(name for kind, name in copies.malformed() if kind in _GUARDED),
+            unusable_keys={n.removeprefix(KEY_PREFIX): str(e) for (k, n), e in copies.malformed().items() if k == "Secret"},
         )
+
+    def catch_up(self) -> None:
+        """Hold `view` back until the copies show what a quorum read of every kind shows now."""
+        copies = self._informers
+        held: dict[str, dict[str, str]] = {  # by path: the identity of each object of the copy, by name
+            paths.NODES: {n.name: n.uid for n in copies.nodes()},
+            paths.NODE_PEERS: {p.name: p.uid for p in copies.peers()},
+            paths.ENCRYPTED_NODES: {e.name: e.uid for e in copies.encrypted_nodes()},
+            paths.KEY_ROTATIONS: {r.name: r.uid for r in copies.rotations()},
+            paths.KEYS_ONLY: {KEY_PREFIX + s.node: s.resource_version for s in copies.key_secrets()},
+            paths.SEEDS_ONLY: {f"{SEED_PREFIX}{s.epoch.number}": s.resource_version for s in copies.seeds()},
+            paths.CONFIG_ONLY: {},
+        }
+        for query, identities in held.items():
+            path = query.partition("?")[0]
+            items, _ = self.api.items(query)
+            for item in items:
+                self._note(path, item)
+            there = {item["metadata"]["name"] for item in items}
+            self._deleted.update({(path, n): i for n, i in identities.items() if n not in there})
 
     def create_canaries(self) -> None:
         """Create the objects for the agents' forbidden write, if they are missing; nobody acts on them."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
+from wirecrypt import logs
 from wirecrypt.controller.actions import (
     Action,
     Chain,
@@ -18,15 +20,16 @@ from wirecrypt.controller.actions import (
     UpdateEncrypted,
     UpdatePeer,
 )
-from wirecrypt.errors import SecretError
+from wirecrypt.errors import ClusterError, Conflict, SecretError
 from wirecrypt.keys import new_seed, shares
-from wirecrypt.model.objects import KeySecret, NodeKey, SeedSecret
+from wirecrypt.model.objects import KEYS_NAMESPACE, SYSTEM_NAMESPACE, KeySecret, NodeKey, SeedSecret
 from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.session import Epoch
 from wirecrypt.ports import ControllerCluster, ControllerView
 from wirecrypt.rotation.cluster_actions import Ask, DropSeed, Give, Hold, MakeSeed, Report, Take
 
 Shares = Mapping[tuple[Epoch, str], SecretBytes]
+_log = logs.get(__name__)
 
 
 def derive(chains: Iterable[Chain], view: ControllerView) -> Shares:
@@ -67,12 +70,16 @@ def apply(action: Action, cluster: ControllerCluster, view: ControllerView, keys
         case Tell():
             cluster.node_event(action.node, reason=action.reason, message=action.why, warning=action.warning)
         case Give():
-            cluster.write_keys(_given(action, view, keys), view.nodes.get(action.node))
+            secret = _given(action, view, keys)
+            new = f"wirecrypt-node-{action.node} in {KEYS_NAMESPACE}"
+            with nullcontext() if secret.resource_version else _new(new):
+                cluster.write_keys(secret, view.nodes.get(action.node))
         case Take():
             left = tuple(k for k in action.secret.keys if k.epoch.number != action.number)
             cluster.write_keys(replace(action.secret, keys=left), view.nodes.get(action.secret.node))
         case MakeSeed():
-            cluster.write_seed(SeedSecret(action.epoch, new_seed(), (), action.carried))
+            with _new(f"wirecrypt-epoch-{action.epoch.number} in {SYSTEM_NAMESPACE}"):
+                cluster.write_seed(SeedSecret(action.epoch, new_seed(), (), action.carried))
         case DropSeed():
             cluster.delete_seed(action.seed)
         case Hold():
@@ -82,6 +89,17 @@ def apply(action: Action, cluster: ControllerCluster, view: ControllerView, keys
             _tell(action, cluster)
         case Ask():
             cluster.create_rotation(action.name, action.why)
+
+
+@contextmanager
+def _new(secret: str) -> Iterator[None]:
+    """Make an error of what else looks like a lost race: the copies show no such Secret, and yet there is one."""
+    try:
+        yield
+    except Conflict as error:
+        answer = "one of this name is there already, which is not of our type or cannot be read"
+        hint = "see who made it, and delete it if it is nobody's; it is tried again until then"
+        raise SecretError("create a Secret", what=secret, answer=answer, hint=hint) from error
 
 
 def _given(action: Give, view: ControllerView, keys: Shares) -> KeySecret:
@@ -99,6 +117,10 @@ def _given(action: Give, view: ControllerView, keys: Shares) -> KeySecret:
 
 
 def _tell(report: Report, cluster: ControllerCluster) -> None:
-    """Write an Event when the phase changed; progress within a phase is in the status."""
-    if report.new.phase is not report.old.phase and report.new.phase:
+    """Write an Event when the phase changed, or log that it failed; progress within a phase is in the status."""
+    if report.new.phase is report.old.phase or not report.new.phase:
+        return
+    try:
         cluster.rotation_event(report.new, reason=report.new.phase.value, message=report.why)
+    except ClusterError as error:
+        _log.warning("event not written", rotation=report.new.name, error=str(error))

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from wirecrypt.controller.actions import Chain
-from wirecrypt.controller.nodes import GRACE_SECONDS, Watched, reconcile
+from wirecrypt.controller.actions import Chain, Rest
+from wirecrypt.controller.leaving import GRACE_SECONDS, Watched
+from wirecrypt.controller.nodes import reconcile
 from wirecrypt.model.objects import LABEL_ENABLED, KeyRotation, Phase
 from wirecrypt.ports import ControllerView
 from wirecrypt.rotation.claims import Reserved
-from wirecrypt.rotation.cluster import joining_epochs, step
-from wirecrypt.rotation.cluster_actions import Snapshot
+from wirecrypt.rotation.cluster import current, joining_epochs, step
+from wirecrypt.rotation.cluster_actions import Action, MakeSeed, Snapshot
 from wirecrypt.settings import Rotation, Settings
 
 SILENT_SECONDS: Final = 180.0
@@ -22,26 +23,55 @@ ROTATION: Final = "rotation"  # name of the chain that belongs to no node
 
 
 @dataclass(frozen=True, slots=True)
+class Switched:
+    """The rotation that nodes switch by, since when this process saw them do so, and whether it has come to Retiring."""
+
+    uid: str
+    began: float
+    retiring: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """What one process has seen over time, in seconds of its monotonic clock. A new leader begins anew, as with a Lease.
 
     *gone*: since when the Node of a node UID has been missing. *words*: the version of each EncryptedNode and since when
-    it has been that.
+    it has been that. *switched*: agents write only when something changes for them, so their silence says something
+    only from there on. *refused*: by node, why its keys could not be written the last time.
     """
 
     gone: Mapping[str, float] = field(default_factory=dict)
     words: Mapping[str, tuple[str, float]] = field(default_factory=dict)
+    switched: Switched | None = None
+    refused: Mapping[str, str] = field(default_factory=dict)
 
     def seen(self, view: ControllerView, now: float) -> Memory:
         """Return the memory after a look at *view*."""
         live = {node.uid for node in view.nodes.values()}
         owners = {p.node_uid for p in view.peers.values()} | {e.node_uid for e in view.encrypted.values()}
         gone = {uid: self.gone.get(uid, now) for uid in owners - live}
-        return Memory(gone, {name: self._word(name, e.resource_version, now) for name, e in view.encrypted.items()})
+        words = {name: self._word(name, e.resource_version, now) for name, e in view.encrypted.items()}
+        return Memory(gone, words, self._turn(view, now), self.refused)
 
     def silent(self, now: float) -> frozenset[str]:
-        """Return the nodes whose agents have written nothing for long."""
-        return frozenset(name for name, (_, since) in self.words.items() if now - since >= SILENT_SECONDS)
+        """Return the nodes whose agents wrote nothing for long though nodes switch, which makes every agent write.
+
+        While nodes retire, an agent that waits for another's has nothing to write: then only those that have written
+        nothing at all since nodes began to switch.
+        """
+        turn = self.switched
+        if turn is None:
+            return frozenset()
+        words = {name: since for name, (_, since) in self.words.items() if not turn.retiring or since <= turn.began}
+        return frozenset(name for name, since in words.items() if now - max(since, turn.began) >= SILENT_SECONDS)
+
+    def _turn(self, view: ControllerView, now: float) -> Switched | None:
+        """Return what is known of the running rotation; one that this process first saw in Retiring tells nothing."""
+        turn, before = current(view.rotations), self.switched
+        known = before if before and turn and before.uid == turn.uid else None
+        if turn and turn.phase is Phase.SWITCHING:
+            return known or Switched(turn.uid, now, retiring=False)
+        return replace(known, retiring=True) if known and turn and turn.phase is Phase.RETIRING else None
 
     def _word(self, name: str, version: str, now: float) -> tuple[str, float]:
         before = self.words.get(name)
@@ -66,7 +96,15 @@ def decide(
     watched = Watched({uid: now.monotonic - since for uid, since in memory.gone.items()}, grace)
     nodes = reconcile(view, reserved, joining_epochs(snapshot), watched)
     actions = step(snapshot, now.wall, fresh=now.fresh, due=due(view.rotations, settings.rotation, now.wall))
+    if any(isinstance(a, Rest) for chain in nodes for a in chain.actions):
+        actions = _without_seed(actions)
     return (*nodes, Chain(ROTATION, actions)) if actions else nodes
+
+
+def _without_seed(actions: tuple[Action, ...]) -> tuple[Action, ...]:
+    """Return *actions* up to a new seed: what it carries on would lack the IDs that begin to rest in this very pass."""
+    first = next((n for n, action in enumerate(actions) if isinstance(action, MakeSeed)), len(actions))
+    return actions[:first]
 
 
 def due(rotations: tuple[KeyRotation, ...], schedule: Rotation, now: datetime) -> bool:
@@ -92,4 +130,6 @@ def _snapshot(view: ControllerView, memory: Memory, now: Now) -> Snapshot:
         statuses={name: e.status for name, e in view.encrypted.items() if e.status},
         down=frozenset(down),
         wanted=any(node.label == LABEL_ENABLED for node in view.nodes.values()) or bool(peers),
+        unusable=view.unusable_keys,
+        refused=memory.refused,
     )

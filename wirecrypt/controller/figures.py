@@ -6,6 +6,7 @@ import time
 from typing import Final
 
 from wirecrypt import logs
+from wirecrypt.controller.leaving import held_back
 from wirecrypt.errors import ConfigError
 from wirecrypt.metrics import ControllerMetrics, Served, serve
 from wirecrypt.model.objects import Phase
@@ -19,9 +20,10 @@ _log = logs.get(__name__)
 class Figures:
     """The figures of one controller and the port that shows them; the port is the agent's plus one."""
 
-    def __init__(self, address: str = "0.0.0.0") -> None:  # noqa: S104 - figures are fetched from elsewhere
+    def __init__(self, address: str = "0.0.0.0", *, default: Settings | None = None) -> None:  # noqa: S104 - fetched from elsewhere
         self.metrics = ControllerMetrics()
         self._address = address
+        self._default = default or Settings()
         self._port = 0
         self._served: Served | None = None
         self._round = time.monotonic()
@@ -30,8 +32,12 @@ class Figures:
         """Note that the loop lives."""
         self._round = time.monotonic()
 
-    def show(self, settings: Settings) -> None:
-        """Open the port that *settings* name, or none; a port that cannot be opened is logged and tried no more."""
+    def show(self, settings: Settings | None) -> None:
+        """Open the port that *settings* name, or none; a port that cannot be opened is logged and tried no more.
+
+        Without settings it is the default one: a controller that waits for its configuration lives, and probes are to see it.
+        """
+        settings = settings or self._default
         port = settings.metrics.port + 1 if settings.metrics.port else 0
         if port == self._port:
             return
@@ -45,6 +51,7 @@ class Figures:
 
     def look(self, view: ControllerView, *, leads: bool) -> None:
         """Set the figures to what *view* shows; only the leader's speak of the cluster."""
+        self.metrics.removals_held.set(len(held_back(view)) if leads else 0)
         self.metrics.leader.set(leads)
         self.metrics.nodes(p.state for p in view.peers.values() if leads)
         self.metrics.rotations(r.phase or Phase.PENDING for r in view.rotations if leads)

@@ -49,6 +49,12 @@ class Elector:
         self._clock = clock
         self._seen: tuple[str, float] = ("", 0.0)  # version of the Lease, and since when by our clock
         self._until = float("-inf")
+        self._term = 0
+
+    @property
+    def term(self) -> int:
+        """Return how often the Lease came to this candidate: another may have led between two terms."""
+        return self._term
 
     def leads(self) -> bool:
         """Say whether this candidate may act now."""
@@ -61,6 +67,7 @@ class Elector:
             lease = self._store.read()
             if lease is None or self._may_take(lease, began):
                 self._store.write(self._mine(lease))
+                self._term += lease is None or lease.holder != self.identity
                 self._until = began + self._timings.deadline
         except Conflict:
             pass  # another was faster

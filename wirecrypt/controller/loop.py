@@ -1,7 +1,8 @@
 """The controller's loop: look, decide, write the difference; then wait until something changes.
 
 Only the leader writes, and asks itself before every write whether it still leads. A chain that fails is tried again later
-and later, and holds up no other. Killed anywhere, the next pass, of this process or another, goes on from what is there.
+and later, and holds up no other (`work`). Killed anywhere, the next pass, of this process or another, goes on from what is
+there. Without a configuration that was read once, nothing is written at all.
 """
 
 from __future__ import annotations
@@ -9,24 +10,23 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
 from wirecrypt import logs
-from wirecrypt.controller.actions import Action, Chain, Tell
-from wirecrypt.controller.apply import apply, derive
 from wirecrypt.controller.decide import Memory, Now, decide
 from wirecrypt.controller.figures import Figures
-from wirecrypt.controller.nodes import GRACE_SECONDS
-from wirecrypt.errors import ConfigError, Conflict, Unreachable, WirecryptError
+from wirecrypt.controller.leaving import GRACE_SECONDS, HELD, held_back
+from wirecrypt.controller.work import Worker
+from wirecrypt.errors import ConfigError, WirecryptError
 from wirecrypt.model.objects import ConfigDocument
 from wirecrypt.ports import ControllerCluster, ControllerView
-from wirecrypt.retry import Backoff, Delays
 from wirecrypt.settings import Settings
 
 TICK_SECONDS: Final = 5.0  # a look without a reason: grace periods, schedules and back-offs pass in silence
-_DELAYS: Final = Delays(first=0.5, most=60.0)
+REPEAT_SECONDS: Final = 600.0  # between two lines about the same held removals
 _log = logs.get(__name__)
 
 
@@ -43,6 +43,10 @@ class WatchedCluster(ControllerCluster, Protocol):
 class Candidate(Protocol):
     """What the loop needs of leader election."""
 
+    @property
+    def term(self) -> int:
+        """Return a number above 0 that grows whenever this process begins to lead."""
+
     def leads(self) -> bool:
         """Say whether this process may act now."""
 
@@ -51,7 +55,7 @@ class Candidate(Protocol):
 
 
 class Controller:
-    """The loop's state: the settings in force, what was seen over time, back-offs by chain."""
+    """The loop's state: the settings in force, what was seen over time, what was told already."""
 
     def __init__(
         self,
@@ -60,6 +64,7 @@ class Controller:
         *,
         grace: float = GRACE_SECONDS,
         figures: Figures | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._cluster = cluster
         self._candidate = candidate
@@ -68,9 +73,15 @@ class Controller:
         self._wake = threading.Event()
         self._settings: Settings | None = None
         self._config: ConfigDocument | None = None
+        self._clock = clock
+        self._looked = False
         self._memory = Memory()
-        self._backoffs: dict[str, Backoff] = {}
+        self._worker = Worker(cluster, self._may_write, clock=clock)
+        self._term = 0
         self._canaries = False
+        self._unusable: Mapping[str, str] = {}
+        self._held: frozenset[str] = frozenset()
+        self._told = 0.0
 
     def run(self, stop: threading.Event) -> None:
         """Work until *stop* is set; the watches and the election run in threads of their own."""
@@ -102,66 +113,68 @@ class Controller:
 
     def once(self) -> int:
         """Do one pass and return how many actions were done; none while the copies lag behind, or without leadership."""
-        view = self._cluster.view()
+        view = self._current()
         settings = self._read(view) if view else None
         self._show(view, settings)
-        if view is None or settings is None or not self._candidate.leads():
+        if view is None or settings is None or not self._may_write():
             return 0
         if not self._canaries:
             self._cluster.create_canaries()
             self._canaries = True
-        now = Now(datetime.now(UTC).replace(microsecond=0), time.monotonic(), secrets.token_hex(16))
-        self._memory = self._memory.seen(view, now.monotonic)
-        chains = decide(view, settings, self._memory, now, grace=self._grace)
-        due = [c for c in chains if self._backoffs.get(c.name, Backoff(_DELAYS)).due(now.monotonic)]
-        return self._work(due, view)
+        now = Now(datetime.now(UTC).replace(microsecond=0), self._clock(), secrets.token_hex(16))
+        self._memory = replace(self._memory, refused=self._worker.refused).seen(view, now.monotonic)
+        self._tell(view, now.monotonic)
+        return self._worker.do(decide(view, settings, self._memory, now, grace=self._grace), view)
+
+    def _current(self) -> ControllerView | None:
+        """Return the copies; in a new term only when they show what the leader before wrote last."""
+        term = self._candidate.term
+        if self._candidate.leads() and term != self._term:
+            self._cluster.catch_up()
+            self._term = term
+        return self._cluster.view()
+
+    def _may_write(self) -> bool:
+        return self._candidate.leads() and self._candidate.term == self._term
 
     def _show(self, view: ControllerView | None, settings: Settings | None) -> None:
         if self._figures is None:
             return
         self._figures.came_round()
-        if settings is not None:
-            self._figures.show(settings)
         if view is not None:
+            self._figures.show(settings)
             self._figures.look(view, leads=self._candidate.leads())
 
     def _read(self, view: ControllerView) -> Settings | None:
-        """Return the settings in force: those of a document that cannot be read never replace the ones before."""
-        if self._settings is None or view.config != self._config:
-            self._config = view.config
-            try:
-                self._settings = Settings.from_document(view.config)
-            except ConfigError as error:
-                _log.error("configuration refused", error=str(error))
+        """Return the settings in force: none until a document was read, and then the last one that could be ◆.
+
+        A document that is absent or refused never puts defaults in force: they reserve nothing and drop nothing.
+        """
+        if self._looked and view.config == self._config:
+            return self._settings
+        self._looked, self._config = True, view.config
+        try:
+            self._settings = _settings(view.config)
+        except ConfigError as error:
+            state = "the one before stays in force" if self._settings else "nothing is done until there is a valid one"
+            _log.error("configuration refused", error=str(error), state=state)
         return self._settings
 
-    def _work(self, chains: list[Chain], view: ControllerView) -> int:
-        keys = derive(chains, view)
-        done = 0
-        for chain in chains:
-            try:
-                for action in chain.actions:
-                    if not self._candidate.leads():
-                        return done
-                    apply(action, self._cluster, view, keys)
-                    done += 1
-                    _say(chain, action)
-                self._backoffs.pop(chain.name, None)
-            except Conflict as error:
-                _log.debug("somebody else wrote first", object=chain.name, error=str(error))
-            except Unreachable as error:
-                _log.warning("pass broken off", error=str(error))
-                self._failed(chain)
-                return done
-            except WirecryptError as error:
-                _log.error("action failed", object=chain.name, error=str(error))
-                self._failed(chain)
-        return done
-
-    def _failed(self, chain: Chain) -> None:
-        self._backoffs[chain.name] = self._backoffs.get(chain.name, Backoff(_DELAYS)).failed(time.monotonic())
+    def _tell(self, view: ControllerView, now: float) -> None:
+        """Log what waits for a person: whenever it changes, and held removals again and again."""
+        for node, why in sorted(view.unusable_keys.items()):
+            if self._unusable.get(node) != why:
+                _log.error("keys of a node cannot be read", node=node, error=why)
+        self._unusable = view.unusable_keys
+        held = held_back(view)
+        if held != self._held or (held and now - self._told >= REPEAT_SECONDS):
+            self._held, self._told = held, now
+            _log.warning("removals held back", count=len(held), node=sorted(held), reason=HELD if held else "none any more")
 
 
-def _say(chain: Chain, action: Action) -> None:
-    if not isinstance(action, Tell):
-        _log.info("done", action=type(action).__name__, object=chain.name, reason=action.why)
+def _settings(document: ConfigDocument | None) -> Settings:
+    """Return the settings of a document that is there; raises `ConfigError`."""
+    if document is None:
+        hint = "make it from manifests/config.yaml"
+        raise ConfigError("read the ConfigMap wirecrypt-config", answer="there is none", hint=hint)
+    return Settings.from_document(document)

@@ -10,8 +10,8 @@ import threading
 from wirecrypt import logs
 from wirecrypt.controller.figures import Figures
 from wirecrypt.controller.leader import DEFAULT, Elector, Timings
+from wirecrypt.controller.leaving import GRACE_SECONDS
 from wirecrypt.controller.loop import Controller, WatchedCluster
-from wirecrypt.controller.nodes import GRACE_SECONDS
 from wirecrypt.ports import LeaseStore
 
 _log = logs.get(__name__)

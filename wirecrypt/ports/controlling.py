@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -24,6 +24,7 @@ class ControllerView:
     """All that the controller decides from, by name.
 
     *unreadable*: names of Nodes, NodePeers and EncryptedNodes that are there and malformed; nothing about them is changed.
+    *unusable_keys*: by node, why the Secret with its keys, which is there, cannot be read; it is not missing.
     """
 
     nodes: Mapping[str, Node]
@@ -34,6 +35,7 @@ class ControllerView:
     rotations: tuple[KeyRotation, ...]
     config: ConfigDocument | None
     unreadable: frozenset[str] = frozenset()
+    unusable_keys: Mapping[str, str] = field(default_factory=dict)
 
 
 class ControllerCluster(Protocol):
@@ -41,6 +43,12 @@ class ControllerCluster(Protocol):
 
     def view(self) -> ControllerView | None:
         """Return the local copies, None while they do not show all of the own writes yet."""
+
+    def catch_up(self) -> None:
+        """Hold `view` back until the copies have reached what the API server holds now, by a quorum read of every kind.
+
+        The copies of a process that begins to lead may be older than the last writes of the leader before.
+        """
 
     def create_canaries(self) -> None:
         """Create the objects for the agents' forbidden write, if they are missing."""

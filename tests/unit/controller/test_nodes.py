@@ -1,0 +1,130 @@
+"""What is done for each node that is to be encrypted: when it becomes Active, what it keeps, what people are told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from tests.unit.controller.standin import SILENT, START, node
+from wirecrypt.cluster import render
+from wirecrypt.controller.actions import Action, CreatePeer, Tell, UpdateEncrypted, UpdatePeer
+from wirecrypt.controller.leaving import Watched
+from wirecrypt.controller.nodes import reconcile
+from wirecrypt.model.objects import EncryptedNode, NodePeer, NodeState
+from wirecrypt.model.session import Epoch, Session
+from wirecrypt.model.xfrm import Algorithm
+from wirecrypt.ports import ControllerView
+from wirecrypt.rotation.claims import Reserved
+
+ONE = Epoch(1, "1" * 32)
+SESSION = Session(1, ONE, bytes(32), 1, Algorithm.AES_256_GCM)
+
+
+def peer(number: int, **more: object) -> NodePeer:
+    """Return the NodePeer of n*number*, Joining, which has published."""
+    of = node(number)
+    made = NodePeer(of.name, f"np-{number}", number + 16, of.uid, of.endpoints, of.pod_cidrs, NodeState.JOINING, START)
+    return replace(made, **{"sessions": (SESSION,), "last_session": 1, **more})
+
+
+def cluster(ready: Mapping[int, tuple[int, ...]], **more: object) -> ControllerView:
+    """Return a view of joining nodes that report to be *ready* for others, by numbers."""
+    encrypted = {
+        f"n{number}": EncryptedNode(
+            f"n{number}",
+            "en",
+            number + 16,
+            f"uid-{number}",
+            NodeState.JOINING,
+            START,
+            status=replace(SILENT, ready_for=tuple(f"n{other}" for other in others)),
+        )
+        for number, others in ready.items()
+    }
+    view = ControllerView({f"n{n}": node(n) for n in ready}, {f"n{n}": peer(n) for n in ready}, encrypted, {}, (), (), None)
+    return replace(view, **more)
+
+
+def decided(view: ControllerView, name: str, reserved: Reserved = Reserved()) -> list[Action]:  # noqa: B008 - frozen
+    """Return what is done about the node called *name*."""
+    chains = reconcile(view, reserved, (), Watched({}))
+    return [action for chain in chains if chain.name == name for action in chain.actions]
+
+
+def becomes_active(view: ControllerView, name: str) -> bool:
+    """Say whether the node called *name* is made Active."""
+    return any(isinstance(a, UpdatePeer) and a.new.state is NodeState.ACTIVE for a in decided(view, name))
+
+
+def test_a_node_becomes_active_only_when_both_ends_of_every_pair_are_ready() -> None:
+    """◆ One end's word about one pair is missing: the node stays Joining; with all of them it is Active."""
+    complete = {1: (2, 3), 2: (1, 3), 3: (1, 2)}
+    assert all(becomes_active(cluster(complete), f"n{n}") for n in complete)
+    for lacking in (complete | {1: (2,)}, complete | {3: (2,)}):
+        assert not becomes_active(cluster(lacking), "n1")
+        assert not becomes_active(cluster(lacking), "n3")
+        assert becomes_active(cluster(lacking), "n2")
+
+
+@pytest.mark.parametrize("state", [NodeState.JOINING, NodeState.ACTIVE])
+def test_a_partner_without_a_word_holds_up_a_joining_node(state: NodeState) -> None:
+    """◆ A live peer whose agent has reported nothing is not ready, whatever its state."""
+    view = cluster({1: (2,), 2: (1,)})
+    silent = {**view.encrypted, "n2": replace(view.encrypted["n2"], status=None)}
+    assert not becomes_active(replace(view, encrypted=silent, peers={"n1": peer(1), "n2": peer(2, state=state)}), "n1")
+
+
+def test_pairs_that_are_not_live_hold_nobody_up() -> None:
+    """A peer that leaves, is deleted, has no address, or whose Node is gone or not Ready is no partner."""
+    view = cluster({1: (), 2: ()})
+    for changed in ({"state": NodeState.LEAVING}, {"deleting": True}, {"endpoints": ()}, {"node_uid": "another"}):
+        assert becomes_active(replace(view, peers={**view.peers, "n2": peer(2, **changed)}), "n1")
+    assert becomes_active(replace(view, nodes={**view.nodes, "n2": node(2, ready=False)}), "n1")
+
+
+def test_a_node_without_session_address_or_word_stays_joining() -> None:
+    """◆ Also when it has no partner: nothing shows that it could encrypt."""
+    view = cluster({1: ()})
+    assert becomes_active(view, "n1")
+    assert not becomes_active(replace(view, peers={"n1": peer(1, sessions=())}), "n1")
+    bare = replace(view, nodes={"n1": node(1, endpoints=())}, peers={"n1": peer(1, endpoints=())})
+    assert not becomes_active(bare, "n1")
+    assert not becomes_active(replace(view, encrypted={"n1": replace(view.encrypted["n1"], status=None)}), "n1")
+
+
+def test_a_wrong_configuration_takes_nothing_from_an_active_node() -> None:
+    """Ranges that cover what the node has are told to a person, as a problem and an Event, and its NodePeer stays as it is."""
+    reserved = Reserved((ip_network("10.0.0.0/8"),), (ip_address("192.0.2.1"),))
+    view = cluster({1: ()}, peers={"n1": peer(1, state=NodeState.ACTIVE)})
+    actions = decided(view, "n1", reserved)
+    assert not [a for a in actions if isinstance(a, UpdatePeer)]
+    problems = next(a.problems for a in actions if isinstance(a, UpdateEncrypted))
+    assert problems == (
+        "10.1.1.0/24: overlaps the Service range 10.0.0.0/8; kept",
+        "192.0.2.1: contains the API server 192.0.2.1; kept",
+    )
+    assert [a.reason for a in actions if isinstance(a, Tell)] == ["ClaimKept", "ClaimKept"]
+
+
+def test_problems_are_compared_as_they_are_written() -> None:
+    """More or longer problems than the object holds are cut before they are compared, as they are when written."""
+    claims = tuple(ip_network(f"10.96.{n}.0/24") for n in range(30))
+    view = cluster({1: ()}, nodes={"n1": node(1, label="x" * 300, pod_cidrs=claims)})
+    problems = next(
+        a.problems for a in decided(view, "n1", Reserved((ip_network("10.96.0.0/16"),))) if isinstance(a, UpdateEncrypted)
+    )
+    assert render.node_spec(NodeState.JOINING, problems)["problems"] == list(problems)
+    assert len(problems) == 16
+
+
+def test_events_come_after_the_objects() -> None:
+    """What an Event tells was written before it, so that one that fails is in nobody's way."""
+    claims = (ip_network("10.96.0.0/24"), ip_network("10.1.1.0/24"))
+    view = ControllerView({"n1": node(1, pod_cidrs=claims)}, {}, {}, {}, (), (), None)
+    chains = reconcile(view, Reserved((ip_network("10.96.0.0/16"),)), (ONE,), Watched({}))
+    kinds = [isinstance(action, Tell) for action in chains[0].actions]
+    assert kinds == sorted(kinds)
+    assert any(isinstance(action, CreatePeer) for action in chains[0].actions)

@@ -1,0 +1,81 @@
+"""All that belongs to one name: the Node, and the objects that the controller made for it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wirecrypt.model.objects import LABEL_ENABLED, EncryptedNode, KeySecret, Node, NodePeer, NodeState
+from wirecrypt.ports import ControllerView
+
+CLEANED = "Cleaned"  # condition by which an agent says that nothing of its pairs is left in its kernel
+
+
+@dataclass(frozen=True, slots=True)
+class One:
+    """What is there for one name; *unusable*: why its Secret, which is there, cannot be read."""
+
+    name: str
+    node: Node | None
+    encrypted: EncryptedNode | None
+    peer: NodePeer | None
+    secret: KeySecret | None
+    unusable: str = ""
+
+    @property
+    def uid(self) -> str:
+        """Return the UID of the Node that the objects were made for."""
+        return self.peer.node_uid if self.peer else self.encrypted.node_uid if self.encrypted else ""
+
+    @property
+    def vanished(self) -> bool:
+        """Say whether the Node that the objects were made for is gone, or another has its name."""
+        return bool(self.uid) and (self.node is None or self.node.uid != self.uid)
+
+    @property
+    def leaving(self) -> bool:
+        """Say whether the node is on its way out: that is never recanted ◆."""
+        states = {x.state for x in (self.peer, self.encrypted) if x}
+        return NodeState.LEAVING in states or bool(self.peer and self.peer.deleting)
+
+    @property
+    def wanted(self) -> bool:
+        """Say whether the label asks for encryption; a bad value changes nothing."""
+        label = self.node.label if self.node else None
+        return label == LABEL_ENABLED or (label is not None and bool(self.uid))
+
+    @property
+    def lost(self) -> bool:
+        """Say whether the NodePeer is to go and no person said so: its Node vanished, or it is deleted under its label.
+
+        Its state and whether it is deleted already do not matter: a garbage collector deletes what a vanished Node owned.
+        """
+        if self.peer is None:
+            return False
+        return self.vanished or (self.peer.deleting and self.wanted and self.peer.state is not NodeState.LEAVING)
+
+    @property
+    def confirmed(self) -> bool:
+        """Say whether a person confirmed that the node is gone, on either object: the EncryptedNode may be gone itself."""
+        return bool((self.encrypted and self.encrypted.confirmed) or (self.peer and self.peer.confirmed))
+
+    @property
+    def cleaned(self) -> bool:
+        """Say whether the node's agent has said that it is cleaned up."""
+        status = self.encrypted.status if self.encrypted else None
+        return bool(status and any(c.type == CLEANED and c.status for c in status.conditions))
+
+
+def ones(view: ControllerView) -> tuple[One, ...]:
+    """Return what is there, by name; without the names of which something cannot be read."""
+    names = sorted({*view.nodes, *view.encrypted, *view.peers, *view.keys, *view.unusable_keys} - view.unreadable)
+    return tuple(
+        One(
+            name,
+            view.nodes.get(name),
+            view.encrypted.get(name),
+            view.peers.get(name),
+            view.keys.get(name),
+            view.unusable_keys.get(name, ""),
+        )
+        for name in names
+    )
