@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +16,7 @@ from wirecrypt.cluster.control import ControlCluster
 from wirecrypt.cluster.informers import Informers
 from wirecrypt.cluster.reflector import Reflector
 from wirecrypt.errors import ClusterError, Conflict, NotFound, Unreachable
-from wirecrypt.model.objects import EncryptedNode, NodeState, SeedSecret
+from wirecrypt.model.objects import EncryptedNode, NodePeer, NodeState, SeedSecret
 from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.session import Epoch
 
@@ -184,6 +185,21 @@ def test_a_foreign_finalizer_on_an_encrypted_node_stops_nothing(clean: Server, c
         control.delete_encrypted_node(again)
         assert (control.api.writes, control.view() is not None) == (writes, True)
     clean.wait(lambda: (v := control.view()) and not v.encrypted, "the EncryptedNode to go")
+
+
+def test_removing_a_node_peer_leaves_the_finalizers_of_others(clean: Server, control: ControlCluster) -> None:
+    """Our finalizer is taken away, and what somebody else waits for stays until he lets it go."""
+    node = clean.wait(control.view, "copies").nodes["a"]
+    claims = node.endpoints, node.pod_cidrs
+    control.create_node_peer(node, NodePeer("a", "", 16, node.uid, *claims, NodeState.JOINING, node.created))
+    path = f"{paths.NODE_PEERS}/a"
+    ours = clean.admin.get(path)["metadata"]["finalizers"]
+    clean.admin.patch(path, {"metadata": {"finalizers": [*ours, FOREIGN]}})
+    peer = clean.wait(lambda: (v := control.view()) and v.peers.get("a"), "the NodePeer")
+    control.remove_node_peer(replace(peer, resource_version=clean.admin.get(path)["metadata"]["resourceVersion"]))
+    assert clean.admin.get(path)["metadata"]["finalizers"] == [FOREIGN]
+    clean.admin.patch(path, {"metadata": {"finalizers": None}})
+    clean.wait(lambda: (v := control.view()) and not v.peers, "the NodePeer to go")
 
 
 def _shown(control: ControlCluster, *, deleting: bool) -> EncryptedNode | None:

@@ -128,7 +128,7 @@ class ControlCluster:
         if not peer.deleting:
             self.api.delete(path, version=peer.resource_version, uid=peer.uid)
         with suppress(NotFound):  # somebody else took the finalizer away
-            self.api.patch(path, {"metadata": {"uid": peer.uid, "finalizers": None}})
+            self._finalize(path, peer.uid, held=False)
         self._deleted[paths.NODE_PEERS, peer.name] = peer.uid
 
     def write_keys(self, secret: KeySecret, owner: Node | None) -> None:
@@ -155,9 +155,8 @@ class ControlCluster:
         self._create(paths.KEY_ROTATIONS, body)
 
     def hold_rotation(self, rotation: KeyRotation, *, held: bool) -> None:
-        """Put our finalizer on a KeyRotation or take it away; there are no others' on it."""
-        body: Json = {"metadata": {"finalizers": [FINALIZER] if held else None}}
-        self._patch(paths.KEY_ROTATIONS, rotation.name, rotation.resource_version, body)
+        """Put our finalizer on a KeyRotation or take it away."""
+        self._note(paths.KEY_ROTATIONS, self._finalize(f"{paths.KEY_ROTATIONS}/{rotation.name}", rotation.uid, held=held))
 
     def write_rotation(self, old: KeyRotation, new: KeyRotation) -> None:
         """Write the status of a KeyRotation."""
@@ -181,6 +180,16 @@ class ControlCluster:
     def _patch(self, path: str, name: str, version: str, body: Json, *, part: str = "") -> None:
         body = {**body, "metadata": {**body.get("metadata", {}), "resourceVersion": version}}
         self._note(path, self.api.patch(f"{path}/{name}{part}", body))
+
+    def _finalize(self, path: str, uid: str, *, held: bool) -> Json:
+        """Put our finalizer on an object of this *uid* or take it away; those of others, which a patch replaces, stay."""
+        meta = self.api.get(path)["metadata"]
+        before = meta.get("finalizers", [])
+        wanted = [f for f in before if f != FINALIZER] + [FINALIZER] * held
+        if sorted(wanted) == sorted(before):
+            return {"metadata": meta}
+        guard = {"uid": uid, "resourceVersion": meta["resourceVersion"]}
+        return self.api.patch(path, {"metadata": {**guard, "finalizers": wanted or None}})
 
     def _delete(self, path: str, name: str, *, version: str = "", uid: str = "") -> None:
         identity = version or uid
