@@ -114,6 +114,6 @@ def _remove(one: One, view: ControllerView, why: str) -> Iterable[Action]:
         yield RemovePeer(one.peer, why=why)
     if one.secret:
         yield DropKeys(one.secret, why=why)
-    if one.encrypted:
+    if one.encrypted and not one.encrypted.deleting:  # others may hold it still
         yield DeleteEncrypted(one.encrypted, why=why)
     yield Tell(one.name, "Removed", f"not encrypted any more: {why}", warning=False)
