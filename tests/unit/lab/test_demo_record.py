@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -254,3 +255,32 @@ def test_pins_are_kernel_objects_too() -> None:
         kubelet=SimpleNamespace(pods=lambda *_: [agent]),
     )
     assert cluster.kernel_objects(place, "node-1") == ["state 0x101", "policy", "tcx upl egress", "pin wirecrypt"]
+
+
+INTERRUPTED = """
+import os, signal, sys
+from pathlib import Path
+from wirecrypt.lab.demo.ending import conclude, interrupt_once
+from wirecrypt.lab.demo.record import Record
+
+def story():
+    try:
+        os.kill(os.getpid(), int(sys.argv[2]))
+        signal.pause()
+    finally:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        print("the lab is ended", flush=True)
+
+interrupt_once()
+sys.exit(conclude(Record(Path(sys.argv[1])), story).status)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_impatient_second_interrupt_does_not_leave_the_lab_behind(tmp_path: Path, number: int) -> None:
+    """The first one ends the story; those that follow do not reach the way down."""
+    argv = [sys.executable, "-c", INTERRUPTED, str(tmp_path), str(int(number))]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.returncode) == ("the lab is ended\n", 130), done.stderr
+    assert "interrupted" in result(tmp_path)["error"]
