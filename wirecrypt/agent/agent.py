@@ -219,7 +219,7 @@ class Agent:
 
     def _troubles(self, turn: Round) -> list[tuple[str, str]]:
         disk = self._parts.pairs_on_disk
-        found = list(turn.trouble)
+        found = [*turn.trouble, *(("ControlChannel", str(e)) for e in self._parts.channel.failed().values())]
         if self._config.trouble is not None:
             found.append(self._config.trouble)
         if disk.refused:

@@ -173,7 +173,8 @@ class Conversation:
         message = keys.ControlMessage(kind=kind, lane=lane, generation=generation, nonce=nonce, word=said)
         own, peer = survey.pair.outer()
         mark = self._marks.control(installed.slot, lane).value
-        return self._channel.send(own, peer, mark, keys.seal(message, entry.control_own))
+        sent = self._channel.send(own, peer, mark, keys.seal(message, entry.control_own))
+        return sent or self._refuse("not sent: the kernel refused it")
 
     def _over(self, arrived: Arrived, survey: Survey) -> tuple[Generation, int] | None:
         slot = self._marks.slot_of(arrived.mark)

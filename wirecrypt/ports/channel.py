@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from wirecrypt.errors import KernelError
 from wirecrypt.model.xfrm import Address
 
 
@@ -21,14 +22,20 @@ class Arrived:
 class ControlChannel(Protocol):
     """UDP between node addresses on the control port; which SA a datagram takes is chosen by its mark."""
 
-    def listen(self, addresses: Iterable[Address], port: int) -> None:
-        """Have one socket for each of the node's own *addresses* on UDP *port*, and no other; raises `KernelError`."""
+    def listen(self, addresses: Iterable[Address], port: int) -> Mapping[Address, KernelError]:
+        """Have one socket for each of the node's own *addresses* on UDP *port*, and no other.
+
+        Return those that could not be had, with the error; the next call tries them again.
+        """
+
+    def failed(self) -> Mapping[Address, KernelError]:
+        """Return what the last `listen` returned."""
 
     def files(self) -> Sequence[int]:
         """Return the descriptors to wait on."""
 
     def send(self, src: Address, dst: Address, mark: int, data: bytes) -> bool:
-        """Send one datagram; False when the kernel refused it (a block policy, no SA), which is an answer, not an error."""
+        """Send one datagram; False when the kernel refused it (a block policy, no SA, no route): an answer, not an error."""
 
     def receive(self) -> Sequence[Arrived]:
         """Return all datagrams that have arrived, without waiting."""
