@@ -11,6 +11,7 @@ from itertools import groupby
 from typing import Any
 
 from wirecrypt.errors import BpfError, KernelError
+from wirecrypt.model.xfrm import SaEntry
 from wirecrypt.plan.diff import Action, Step
 from wirecrypt.plan.snapshot import KernelSnapshot
 from wirecrypt.ports import Failure, Guard, GuardEntry, Xfrm
@@ -28,7 +29,8 @@ class Datapath:
         entries = self._guard.entries() if self._guard.loaded() else ()
         listed = self._xfrm.list_sas()
         silent = [e.sa.name for e in listed if not e.usage.packets]
-        return KernelSnapshot.of([e.sa for e in listed], self._xfrm.list_policies(), entries, silent)
+        used_up = [e.sa.name for e in listed if _used_up(e)]
+        return KernelSnapshot.of([e.sa for e in listed], self._xfrm.list_policies(), entries, silent, used_up)
 
     def apply(self, actions: Sequence[Action]) -> dict[str, KernelError]:
         """Do *actions* in their order; return the first error of each peer that had one ("" for the guard)."""
@@ -66,6 +68,12 @@ class Datapath:
         if step in (Step.DELETE_SENDING_POLICY, Step.DELETE_RECEIVING_POLICY):
             return self._xfrm.delete_policies
         return self._xfrm.delete_sas
+
+
+def _used_up(entry: SaEntry) -> bool:
+    """Say whether an SA reached a soft limit, as net/xfrm/xfrm_state.c, xfrm_state_check_expire, does."""
+    limits, use = entry.sa.limits, entry.usage
+    return use.bytes >= limits.soft_bytes or use.packets >= limits.soft_packets
 
 
 def _name(thing: Any) -> Any:  # noqa: ANN401 - an Sa, a Policy, or the key of one

@@ -1,7 +1,8 @@
 """What the kernel tells by itself: expired states, changed links, and (only when asked for) missing states.
 
 Each source is a socket to `select` on and read in the thread that made it; reading never waits. Messages are a reason to
-look again, never the truth: *lost* counts overflows, after which everything is to be looked at again.
+look again, never the truth: *lost* counts overflows, after which everything is to be looked at again. A soft limit is told of
+once in the life of a state, and may be told to nobody: which states reached one is seen from their counters in each pass.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _RTMGRP: Final = 0x1 | 0x10 | 0x40 | 0x100 | 0x400  # links, and addresses and r
 
 @dataclass(frozen=True, slots=True)
 class Expired:
-    """A limit of a state was reached: soft asks for a new session, after a hard one the state is gone."""
+    """A limit of a state was reached: soft is a reason to look at its counters, after a hard one the state is gone."""
 
     key: SaKey
     hard: bool

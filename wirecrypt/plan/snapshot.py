@@ -21,13 +21,15 @@ from wirecrypt.ports import GuardEntry
 class KernelSnapshot:
     """States, policies and guard entries of one node, by name.
 
-    *untouched*: SAs that never carried a packet, by the kernel's counters; one that is not listed may have.
+    *untouched*: SAs that never carried a packet, by the kernel's counters; one that is not listed may have. *used_up*: SAs
+    at or above a soft limit, by the same counters.
     """
 
     sas: Mapping[SaKey, Sa] = field(default_factory=dict)
     policies: Mapping[PolicyKey, Policy] = field(default_factory=dict)
     guard: Mapping[Network, GuardEntry] = field(default_factory=dict)
     untouched: frozenset[SaKey] = frozenset()
+    used_up: frozenset[SaKey] = frozenset()
 
     @classmethod
     def of(
@@ -36,6 +38,7 @@ class KernelSnapshot:
         policies: Iterable[Policy],
         guard: Iterable[GuardEntry],
         untouched: Iterable[SaKey] = (),
+        used_up: Iterable[SaKey] = (),
     ) -> KernelSnapshot:
         """Index what the adapters listed."""
         return cls(
@@ -43,6 +46,7 @@ class KernelSnapshot:
             policies={policy.name: policy for policy in policies},
             guard={entry.prefix: entry for entry in guard},
             untouched=frozenset(untouched),
+            used_up=frozenset(used_up),
         )
 
 
