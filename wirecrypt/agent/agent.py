@@ -22,6 +22,7 @@ from wirecrypt.agent.parts import Parts, offer
 from wirecrypt.agent.publishing import Publisher
 from wirecrypt.agent.reporting import Reporter
 from wirecrypt.agent.rounds import Round, Undecided
+from wirecrypt.agent.state import newest_seen
 from wirecrypt.agent.survey import Flags, survey
 from wirecrypt.agent.trust import Trust
 from wirecrypt.agent.window import Picture, Window
@@ -202,8 +203,7 @@ class Agent:
 
     def _is_gone(self, turn: Round, peer: NodePeer, *, plain: bool, now: float) -> bool:
         """Ask the API server about a vanished peer; an API that went back confirms nothing."""
-        published = max((o.session.number for o in turn.state.sessions if o.published), default=0)
-        if rosters.rolled_back(turn.own, published):
+        if rosters.rolled_back(turn.own, newest_seen(turn.state)):
             return False
         return self._deletions.confirmed(peer, turn.world.nodes, plain=plain, now=now)
 

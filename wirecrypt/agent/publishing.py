@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final
 
 from wirecrypt import logs
 from wirecrypt.agent.limits import Renewals
 from wirecrypt.agent.parts import Parts, offer
+from wirecrypt.agent.refusals import Refusals
 from wirecrypt.agent.rounds import Round
 from wirecrypt.errors import ClusterError, Conflict
 from wirecrypt.rotation import sessions as rules
-from wirecrypt.rotation.pair import Decision, View
 from wirecrypt.settings import Settings
 
 log = logs.get(__name__)
@@ -25,6 +25,7 @@ class Publisher:
     def __init__(self, parts: Parts, renewals: Renewals) -> None:
         self._parts = parts
         self._renewals = renewals
+        self._refusals = Refusals()
         self._wait = FIRST_WAIT
         self._not_before = float("-inf")
         self.made = 0  # sessions since the start
@@ -33,27 +34,37 @@ class Publisher:
         """Make the sessions that are needed; say whether one was made."""
         keeper = self._parts.keeper
         wanted = rules.wanted_epochs(turn.world.rotations)
-        if now >= self._not_before and set(wanted) - {k.epoch.number for k in turn.state.node_keys}:
+        if now >= self._not_before and rules.missing(wanted, [k.epoch for k in turn.state.node_keys]):
             self._try(turn, now, lambda: keeper.fetch_keys(self._parts.node))
-        reasons = self._renewals.reasons(turn.state, turn.pairs(), turn.kernel, now, settings.limits.max_age)
+        pairs = self._refusals.without_renewals(turn, now)
+        reasons = self._renewals.reasons(turn.state, pairs, turn.kernel, now, settings.limits.max_age)
         renew = reasons if self._renewals.allowed(now) else {}
-        state = keeper.open(turn.own)
-        needs = rules.needs(keeper.seen(), wanted, {k.epoch.number: k.epoch for k in state.node_keys}, renew)
+        held = [k.epoch for k in keeper.open(turn.own).node_keys]
+        needs = rules.needs(keeper.seen(), wanted, held, renew)
         for need in needs:
             keeper.make(need, offer(settings), turn.own_residues(), turn.own)
             self.made += 1
-            if need.epoch in renew:
-                self._renewals.made(now)
+        if any(need.epoch in renew for need in needs):
+            self._renewals.made(now)
+            self._refusals.renewed(pairs, now)
         return bool(needs)
 
     def publish(self, turn: Round, now: float) -> bool:
-        """Publish if every published peer has its generation installed; say whether the API was written."""
-        if now < self._not_before or not rules.publishable(self._parts.keeper.seen(), _views(turn)):
+        """Publish if every published peer has its generation installed, or refused; say whether the API was written."""
+        self._refusals.note(turn)
+        keeper = self._parts.keeper
+        if now < self._not_before:
             return False
-        return self._try(turn, now, lambda: self._parts.keeper.publish(turn.own))
+        if keeper.outdated(turn.own):
+            return self._try(turn, now, lambda: keeper.look_again(turn.own))
+        installable = [(s.view, d) for s, d in turn.pairs() if not self._refusals.stands(s)]
+        if not rules.publishable(keeper.seen(), installable):
+            return False
+        return self._try(turn, now, lambda: keeper.publish(turn.own))
 
     def tidy(self, turn: Round) -> None:
-        """Destroy what is over: private keys, node keys, ledger entries."""
+        """Destroy what is over: private keys, node keys, ledger entries; name the peers that nothing was installed with."""
+        self._refusals.tell(turn)
         keeper = self._parts.keeper
         keeper.destroy(rules.wanted_epochs(turn.world.rotations), turn.epochs())
         keeper.forget_sessions(turn.own_numbers())
@@ -77,7 +88,3 @@ class Publisher:
         if done is None:
             self._not_before = now + FIRST_WAIT
         return bool(done)
-
-
-def _views(turn: Round) -> Iterator[tuple[View, Decision]]:
-    return ((survey.view, decision) for survey, decision in turn.pairs())

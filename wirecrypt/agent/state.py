@@ -23,11 +23,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class OwnSession:
-    """An own session: *key* is None when it was destroyed; *published*: the API server has it."""
+    """An own session: *key* is None when it was destroyed; *published*: the API server has it.
+
+    *offered*: it was sent to the API server, whatever came back; written down before it is sent.
+    """
 
     session: Session
     key: SessionKey | None
     published: bool = False
+    offered: bool = False
 
     def __post_init__(self) -> None:
         if self.key is not None and self.key.public != self.session.public:
@@ -61,6 +65,8 @@ class State:
     """The state of one node in one boot. *ledger* maps a peer's node UID to its entries; sessions are in order of number.
 
     *boot_session*: the first session number of this boot; *last_session*: the highest ever made, also of destroyed ones.
+    *peer_uid*: the NodePeer object that the sessions were published in. *rolled_back*: the highest session that the API
+    server had and lost (a restore), 0 for none.
     """
 
     node_uid: str
@@ -70,6 +76,8 @@ class State:
     sessions: tuple[OwnSession, ...] = ()
     node_keys: tuple[NodeKey, ...] = ()
     ledger: Mapping[str, frozenset[LedgerEntry]] = field(default_factory=dict)
+    peer_uid: str = ""
+    rolled_back: int = 0
 
     def session(self, number: int) -> OwnSession | None:
         """Return the own session of this number."""
@@ -107,9 +115,36 @@ def with_session(state: State, own: OwnSession) -> State:
 
 
 def published(state: State, numbers: Collection[int]) -> State:
-    """Return the state with these sessions marked as published."""
-    sessions = tuple(replace(o, published=True) if o.session.number in numbers else o for o in state.sessions)
+    """Return the state with these sessions marked as published, and so as offered."""
+    sessions = tuple(replace(o, published=True, offered=True) if o.session.number in numbers else o for o in state.sessions)
     return replace(state, sessions=sessions)
+
+
+def offered(state: State, numbers: Collection[int]) -> State:
+    """Return the state with these sessions marked as offered: from now on a peer may know them."""
+    sessions = tuple(replace(o, offered=True) if o.session.number in numbers else o for o in state.sessions)
+    return replace(state, sessions=sessions)
+
+
+def lost_by_api(state: State, last: int) -> State:
+    """Return the state after the API server went back to session *last*: what lives above it is to be published again."""
+    lost = {o.session.number for o in state.sessions if o.published and o.session.number > last}
+    sessions = tuple(replace(o, published=o.published and o.session.number <= last) for o in state.sessions)
+    return replace(state, sessions=sessions, rolled_back=max(lost, default=state.rolled_back))
+
+
+def newest_seen(state: State) -> int:
+    """Return the session below which an API view is older than what was seen before.
+
+    After a restore that is one that is still to be made: what the restored API does not show proves nothing until then.
+    """
+    known = max((o.session.number for o in state.sessions if o.published), default=0)
+    return max(known, state.rolled_back + 1) if state.rolled_back else known
+
+
+def of_new_object(state: State, peer_uid: str) -> State:
+    """Return what stays when the node got a new NodePeer: numbers and ledger, so that none comes twice; no session, no x."""
+    return replace(state, peer_uid=peer_uid, boot_session=0, sessions=(), rolled_back=0)
 
 
 def without_keys(state: State, numbers: Collection[int]) -> State:

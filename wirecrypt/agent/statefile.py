@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 STATE_PATH: Final = Path("/run/wirecrypt/state.json")
-VERSION: Final = 1
+STATE_VERSION: Final = 2
 
 
 class StateFile:
@@ -75,11 +75,13 @@ def encode_state(state: State) -> SecretBytes:
     """Return the file's content, which holds private keys."""
     ledger = {uid: [_entry(each) for each in sorted(entries, key=_order)] for uid, entries in state.ledger.items()}
     content = {
-        "version": VERSION,
+        "version": STATE_VERSION,
         "node_uid": state.node_uid,
+        "peer_uid": state.peer_uid,
         "boot_id": state.boot_id,
         "boot_session": state.boot_session,
         "last_session": state.last_session,
+        "rolled_back": state.rolled_back,
         "sessions": [_own(own) for own in state.sessions],
         "node_keys": [{**_epoch(key.epoch), "share": key.share.reveal().hex()} for key in state.node_keys],
         "ledger": ledger,
@@ -93,7 +95,7 @@ def decode_state(content: bytes, *, place: str) -> State:
     return by_version(top, _STATE_READERS)(top)
 
 
-# ---- version 1, written
+# ---- written
 
 
 def _order(entry: LedgerEntry) -> Generation:
@@ -114,6 +116,7 @@ def _own(own: OwnSession) -> dict[str, object]:
         "algorithm": session.algorithm.value,
         "private": own.key.store().reveal().hex() if own.key else "",
         "published": own.published,
+        "offered": own.offered,
     }
 
 
@@ -134,7 +137,7 @@ def _entry(entry: LedgerEntry) -> dict[str, object]:
     }
 
 
-# ---- version 1, read
+# ---- read; version 1 of the state knows neither the NodePeer's UID nor what was offered
 
 _ENTRY: Final = (
     *("epoch", "epoch_id", "lo", "hi", "lanes", "algorithm"),
@@ -142,15 +145,31 @@ _ENTRY: Final = (
 )
 
 
+_STATE_1: Final = ("version", "node_uid", "boot_id", "boot_session", "last_session", "sessions", "node_keys", "ledger")
+_OWN_1: Final = ("epoch", "epoch_id", "number", "public", "lanes", "algorithm", "private", "published")
+
+
 def _read_state_1(top: Fields) -> State:
-    top.only("version", "node_uid", "boot_id", "boot_session", "last_session", "sessions", "node_keys", "ledger")
+    sessions = [_read_own(each.only(*_OWN_1)) for each in top.only(*_STATE_1).objects("sessions")]
+    # what was not published may have been offered: it is taken as known to peers
+    return _read_state(top, tuple(replace(own, offered=True) for own in sessions))
+
+
+def _read_state_2(top: Fields) -> State:
+    each = top.only(*_STATE_1, "peer_uid", "rolled_back").objects("sessions")
+    sessions = tuple(replace(_read_own(own.only(*_OWN_1, "offered")), offered=own.flag("offered")) for own in each)
+    state = _read_state(top, sessions)
+    return replace(state, peer_uid=top.text("peer_uid"), rolled_back=top.number("rolled_back"))
+
+
+def _read_state(top: Fields, sessions: tuple[OwnSession, ...]) -> State:
     ledger = top.inner("ledger")
     state = State(
         node_uid=top.text("node_uid"),
         boot_id=top.text("boot_id"),
         boot_session=top.number("boot_session"),
         last_session=top.number("last_session"),
-        sessions=tuple(_read_own(each) for each in top.objects("sessions")),
+        sessions=sessions,
         node_keys=tuple(_read_node_key(each) for each in top.objects("node_keys")),
         ledger={uid: _read_entries(ledger, uid) for uid in ledger.values},
     )
@@ -165,7 +184,6 @@ def _read_epoch(fields: Fields) -> Epoch:
 
 
 def _read_own(fields: Fields) -> OwnSession:
-    fields.only("epoch", "epoch_id", "number", "public", "lanes", "algorithm", "private", "published")
     session = Session(
         number=fields.number("number"),
         epoch=_read_epoch(fields),
@@ -210,4 +228,4 @@ def _read_entry(fields: Fields) -> LedgerEntry:
     )
 
 
-_STATE_READERS: Final = {1: _read_state_1}
+_STATE_READERS: Final = {1: _read_state_1, 2: _read_state_2}

@@ -78,11 +78,20 @@ class Observed:
 
 @dataclass(frozen=True, slots=True)
 class OwnSession:
-    """An own session as the pair sees it: published or not yet, and whether its private key still exists."""
+    """An own session as the pair sees it: published or not yet, and whether its private key still exists.
+
+    *offered*: its publication was tried, so that it may be known to peers even if no answer said so.
+    """
 
     session: Session
     published: bool
     alive: bool = True
+    offered: bool = False
+
+    @property
+    def perhaps_known(self) -> bool:
+        """Say whether a peer may know the session."""
+        return self.published or self.offered
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,8 +290,9 @@ def _newest(sessions: list[Session]) -> dict[int, Session]:
 def _dead(generation: Generation, view: View) -> bool:
     """Say whether the generation belongs to an earlier boot of the peer, or to an own session nobody can know ◆.
 
-    That is one below the newest *of its epoch* that was never published, or, when the state file was lost, a number of
-    which nothing is known between the newest published one and the newest.
+    That is one below the newest *of its epoch* that was never offered to the API server (one that was may have arrived
+    though the answer was lost, and the peer sends on it), or, when the state file was lost, a number of which nothing is
+    known between the newest offered one and the newest.
     """
     if view.peer_number(generation) < view.peer_boot_session:
         return True
@@ -290,8 +300,8 @@ def _dead(generation: Generation, view: View) -> bool:
     own = {o.session.number: o for o in view.own_sessions}
     if number in own:
         epoch = own[number].session.epoch
-        return not own[number].published and any(n > number and o.session.epoch == epoch for n, o in own.items())
-    last = max((n for n, o in own.items() if o.published), default=None)
+        return not own[number].perhaps_known and any(n > number and o.session.epoch == epoch for n, o in own.items())
+    last = max((n for n, o in own.items() if o.perhaps_known), default=None)
     return last is not None and last < number < max(own)
 
 

@@ -71,6 +71,8 @@ STATE = State(
     sessions=(own(4, OLD_KEY, alive=False), own(5, KEY, published=False)),
     node_keys=(NodeKey(EPOCH, SHARE),),
     ledger={PEER: frozenset({entry(4, OLD_KEY), entry(5)}), "uid-3": frozenset({entry(5)})},
+    peer_uid="peer-uid-1",
+    rolled_back=3,
 )
 SECRETS = [KEY.store(), OLD_KEY.store(), SHARE, *CONTROL]
 BLOCKLIST = Blocklist(
@@ -246,6 +248,22 @@ def session_with(**values: object) -> bytes:
     return altered(sessions=sessions)
 
 
+def version_1() -> bytes:
+    """Return the file of STATE as the version before wrote it."""
+    raw = json.loads(encode_state(STATE).reveal())
+    del raw["peer_uid"], raw["rolled_back"]
+    for each in raw["sessions"]:
+        del each["offered"]
+    return json.dumps(raw | {"version": 1}).encode()
+
+
+def test_a_file_of_the_version_before_is_read() -> None:
+    """It names no NodePeer and does not say what was offered: all of it is taken as offered, so perhaps known to peers."""
+    read = decode_state(version_1(), place="file")
+    sessions = tuple(replace(each, offered=True) for each in STATE.sessions)
+    assert read == replace(STATE, sessions=sessions, peer_uid="", rolled_back=0)
+
+
 def ledger_twice() -> bytes:
     """Return the file of STATE with a generation listed twice."""
     ledger = json.loads(encode_state(STATE).reveal())["ledger"]
@@ -260,7 +278,7 @@ MALFORMED: dict[str, tuple[bytes, str]] = {
     "a list": (b"[]", "no JSON object"),
     "deep": (b"[" * 100_000, "no JSON object"),
     "no version": (altered(version=None), "version.*missing"),
-    "version of the future": (altered(version=2), "version 2 is not known"),
+    "version of the future": (altered(version=3), "version 3 is not known"),
     "version as text": (altered(version="1"), "version.*no natural number"),
     "a field too many": (altered(more=1), "the fields are not"),
     "a field too few": (altered(ledger=None), "the fields are not"),
@@ -273,6 +291,7 @@ MALFORMED: dict[str, tuple[bytes, str]] = {
     "private key of another X": (session_with(private="11" * 32), r"sessions\[1\].private.*not the key of this X"),
     "unknown algorithm": (session_with(algorithm="rot13"), r"sessions\[1\].algorithm.*possible values"),
     "published as text": (session_with(published="yes"), r"published.*neither true nor false"),
+    "offered as text": (session_with(offered="yes"), r"offered.*neither true nor false"),
     "number as text": (session_with(number="5"), "number.*no natural number"),
     "two sessions of one number": (session_with(number=4), "contradict"),
     "uid as a number": (altered(node_uid=1), "node_uid.*no text"),

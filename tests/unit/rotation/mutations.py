@@ -179,7 +179,7 @@ def secret_decides(patch: Patch) -> None:
     true = Agent._make_sessions
 
     def make(agent: Agent, mine: NodePeer) -> bool:
-        patch.setattr(sessions, "wanted_epochs", lambda _rotations: (max(agent.world.keys_of(agent.name)),))
+        patch.setattr(sessions, "wanted_epochs", lambda _rotations: (agent.world.epochs[max(agent.world.keys_of(agent.name))],))
         return true(agent, mine)
 
     patch.setattr(Agent, "_make_sessions", make)

@@ -260,16 +260,16 @@ class Agent:
     def _make_sessions(self, own: NodePeer) -> bool:
         wanted = sessions.wanted_epochs(self.view.rotations)
         decisions = [t.decision for t in self.turns.values()]
-        reasons = {d.target.epoch: d.renew for d in decisions if d.renew and d.target}
+        reasons = {self.world.epochs[d.target.epoch]: d.renew for d in decisions if d.renew and d.target}
         if self.wanted_renewal:
             self.wanted_renewal = False
             reasons |= dict.fromkeys(wanted[-1:], "asked for")
-        keys = {number: self.world.epochs[number] for number in self.world.keys_of(self.name)}
-        needs = sessions.needs(self.own_sessions(own), wanted, keys, reasons)
+        held = [self.world.epochs[number] for number in self.world.keys_of(self.name)]
+        needs = sessions.needs(self.own_sessions(own), wanted, held, reasons)
         for need in needs:
             number = sessions.next_number(self.tmpfs.last, self._residues())
             public = self.world.public(self.name)
-            session = Session(number, keys[need.epoch], public, self.lanes, Algorithm.AES_256_GCM)
+            session = Session(number, need.epoch, public, self.lanes, Algorithm.AES_256_GCM)
             self.tmpfs.made[number] = session
             self.tmpfs.alive.add(number)
             self.tmpfs.last = number

@@ -121,7 +121,16 @@ class World(Traffic):
         """Put a rotation to epoch *to* into a phase."""
         self.secrets.add(to)
         made = datetime(2024, 1, 1, tzinfo=UTC)
-        fresh = KeyRotation(f"r{to}", f"r{to}", "test", made, phase=phase, from_epoch=to - 1, to_epoch=to)
+        fresh = KeyRotation(
+            name=f"r{to}",
+            uid=f"r{to}",
+            reason="test",
+            created=made,
+            phase=phase,
+            from_epoch=to - 1,
+            to_epoch=to,
+            to_epoch_id=self.epochs[to].id,
+        )
         self.rotations = (*[r for r in self.rotations if r.to_epoch != to], fresh)
         self.remember()
 

@@ -16,14 +16,28 @@ from wirecrypt.model.session import Epoch
 from wirecrypt.model.spi import RESIDUES
 from wirecrypt.rotation import sessions
 from wirecrypt.rotation.pair import Observed, OwnSession
-from wirecrypt.rotation.sessions import Need, needs, next_number, over, publishable, to_publish, wanted_epochs
+from wirecrypt.rotation.sessions import (
+    Need,
+    fits,
+    missing,
+    needs,
+    next_number,
+    over,
+    publishable,
+    to_publish,
+    wanted_epochs,
+)
 
-KEYS = {1: Epoch(1, f"{1:032x}"), 2: Epoch(2, f"{2:032x}")}
+ONE, TWO = Epoch(1, f"{1:032x}"), Epoch(2, f"{2:032x}")
+OTHER_TWO = Epoch(2, "ff" * 16)
+EPOCHS = {1: ONE, 2: TWO}
 
 
-def rotation(to: int, phase: Phase | None, start: int | None = None) -> KeyRotation:
+def rotation(to: int, phase: Phase | None, start: int | None = None, *, epoch_id: str = "") -> KeyRotation:
     begin = to - 1 if start is None else start
-    return KeyRotation(f"r{to}", f"r{to}", "", datetime(2024, 1, 1, tzinfo=UTC), phase=phase, from_epoch=begin, to_epoch=to)
+    at = datetime(2024, 1, 1, tzinfo=UTC)
+    id_ = epoch_id or f"{to:032x}"
+    return KeyRotation(f"r{to}", f"r{to}", "", at, phase=phase, from_epoch=begin, to_epoch=to, to_epoch_id=id_)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +57,16 @@ def rotation(to: int, phase: Phase | None, start: int | None = None) -> KeyRotat
 )
 def test_phase_decides_the_epochs(rotations: list[KeyRotation], expected: tuple[int, ...]) -> None:
     """`from` until Retiring, `to` from Switching on, whatever keys are at hand ◆."""
-    assert wanted_epochs(rotations) == expected
+    assert wanted_epochs(rotations) == tuple(Epoch(number, f"{number:032x}") for number in expected)
+
+
+def test_an_epoch_is_wanted_by_number_and_id() -> None:
+    """The ids stand in the rotations: that of `from` in the one that led to it; without that one any id fits."""
+    switching = rotation(2, Phase.SWITCHING, epoch_id="ff" * 16)
+    assert wanted_epochs([rotation(1, Phase.COMPLETE), switching]) == (ONE, OTHER_TWO)
+    assert wanted_epochs([switching]) == (Epoch(1, ""), OTHER_TWO)
+    assert fits(Epoch(1, ""), ONE)
+    assert not fits(OTHER_TWO, TWO)
 
 
 @given(last=st.integers(0, 10_000), carried=st.sets(st.integers(0, RESIDUES - 1), max_size=RESIDUES - 1))
@@ -71,14 +94,20 @@ def test_next_number_is_above_what_a_lost_state_file_named() -> None:
 def test_needs_first_session_and_renewal() -> None:
     """A wanted epoch without a living session needs one; one that is there is renewed only for a reason."""
     mine = (own(1), own(2, 2, alive=False))
-    assert needs(mine, (1, 2), KEYS, {}) == [Need(2, "first session of the epoch")]
-    assert needs(mine, (1,), KEYS, {1: "old", 2: "not wanted"}) == [Need(1, "old")]
-    assert needs(mine, (1, 2), {}, {1: "old"}) == []
+    assert needs(mine, (ONE, TWO), (ONE, TWO), {}) == [Need(TWO, "first session of the epoch")]
+    assert needs(mine, (ONE,), (ONE, TWO), {ONE: "old", TWO: "not wanted"}) == [Need(ONE, "old")]
+    assert needs(mine, (ONE, TWO), (), {ONE: "old"}) == []
 
 
 def test_epoch_number_with_another_id_is_another_epoch() -> None:
-    """After an etcd restore the same number is another epoch: a session of the old one does not serve."""
-    assert needs((own(1),), (1,), {1: Epoch(1, "ff" * 16)}, {}) == [Need(1, "first session of the epoch")]
+    """After an etcd restore the same number is another epoch: neither a session nor a key of the old one serves."""
+    mine = (own(1, 2),)
+    assert missing((OTHER_TWO,), (ONE, TWO)) == (OTHER_TWO,)
+    assert needs(mine, (OTHER_TWO,), (TWO,), {}) == []
+    assert needs(mine, (OTHER_TWO,), (TWO, OTHER_TWO), {}) == [Need(OTHER_TWO, "first session of the epoch")]
+    newer = replace(own(2, 2), session=session(2, 2, epoch_id=OTHER_TWO.id))
+    assert needs((*mine, newer), (OTHER_TWO,), (TWO, OTHER_TWO), {TWO: "old"}) == []
+    assert over((*mine, newer), (OTHER_TWO,), (2,)) == {1}
 
 
 def test_published_when_installed_towards_every_published_peer() -> None:
@@ -123,7 +152,7 @@ def test_private_keys_are_destroyed_when_over(
     mine: tuple[OwnSession, ...], wanted: tuple[int, ...], in_kernel: tuple[int, ...], expected: set[int]
 ) -> None:
     """Overtaken by a published one of its epoch ◆, or of an epoch neither wanted nor in the kernel."""
-    assert over(mine, wanted, in_kernel) == expected
+    assert over(mine, [EPOCHS[number] for number in wanted], in_kernel) == expected
 
 
 @pytest.mark.C1
