@@ -204,6 +204,7 @@ class Node:
         self.rotations: tuple[KeyRotation, ...] = (rotation(ONE),)
         self.view: NodePeer | None = None  # an older one than the API's
         self.now = 1000.0
+        self.lanes = LANES
         kernel: Any = self.kernel
         self.keeper = Keeper(self.store, cast("Cluster", self.api), BOOT)
         self.datapath = Datapath(cast("Xfrm", kernel), cast("Guard", kernel))
@@ -246,9 +247,9 @@ class Node:
 
     def run(self) -> Round:
         """Do a pass as the agent does: sessions and kernel until nothing changes, publication, tidying."""
-        turn = self.look()
+        turn, settings = self.look(), replace(SETTINGS, lanes=self.lanes)
         for _ in range(8):
-            if not self.publisher.sessions(turn, SETTINGS, self.now) and not self.installer.apply(turn, SETTINGS):
+            if not self.publisher.sessions(turn, settings, self.now) and not self.installer.apply(turn, settings):
                 break
             turn = self.look()
         if self.publisher.publish(turn, self.now):
