@@ -50,13 +50,14 @@ class Publisher:
         return bool(needs)
 
     def publish(self, turn: Round, now: float) -> bool:
-        """Publish if every published peer has its generation installed, or refused; say whether the API was written."""
+        """Publish if every published peer has its generation installed, or refused; say whether a new look is due."""
         self._refusals.note(turn)
         keeper = self._parts.keeper
+        old = now >= self._not_before and keeper.outdated(turn.own)
+        if old and self._try(turn, now, lambda: keeper.look_again(turn.own)):
+            return True  # what was lost is published when it is installed everywhere again: the next round says so
         if now < self._not_before:
             return False
-        if keeper.outdated(turn.own):
-            return self._try(turn, now, lambda: keeper.look_again(turn.own))
         installable = [(s.view, d) for s, d in turn.pairs() if not self._refusals.stands(s)]
         if not rules.publishable(keeper.seen(), installable):
             return False
