@@ -2,7 +2,8 @@
 
 Packets are not sent one by one: after every change, whatever each flow takes *now* counts as in flight for as long as a
 drain, and every packet in flight must be receivable at every moment. That is the strongest adversary a network can be.
-The exemptions are those of the models: what a reboot or a flush destroyed, and nothing else.
+The exemptions are those of the models: what a reboot or a flush destroyed, and nothing else. A flow between two nodes is
+exempt from one of these faults until it takes an SA that both ends have since then; from then on it must work again.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from wirecrypt.model.objects import NodePeer, NodeState
 from wirecrypt.model.spi import RESIDUES, Spi
 from wirecrypt.model.xfrm import Sa, SaKey
 
+FLUSH = "flush"
+
 
 class Violation(AssertionError):
     """Something that must hold does not."""
@@ -24,11 +27,15 @@ class Violation(AssertionError):
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """A data packet: its flow, and the SA (with the key's fingerprint) that it travels in; PLAIN without."""
+    """A data packet: its flow, and the SA (with the key's fingerprint) that it travels in; PLAIN without.
+
+    *disturbed*: what its flow, in cleartext, had not recovered from when it was sent.
+    """
 
     flow: Flow
     over: SaKey | str
     key: str = ""
+    disturbed: frozenset[str] = frozenset()
 
 
 class Traffic:
@@ -44,8 +51,7 @@ class Traffic:
         self.unreceived = 0  # datagrams that found no receiving SA
         self._keys: dict[tuple[str, SaKey, str], int] = {}  # node, SA, key → boot in which it was added
         self._wiped: set[tuple[str, SaKey]] = set()
-        self._lost: set[str] = set()  # nodes that rebooted
-        self._flushed: set[frozenset[str]] = set()  # pairs whose policies were flushed
+        self._disturbed: dict[tuple[str, str, Flow], frozenset[str]] = {}  # by what: names of rebooted nodes, FLUSH
         self._secured: set[tuple[str, int, str, Flow]] = set()
         self._flying: dict[tuple[str, str], dict[Packet, float]] = {}
         self._versions: dict[str, int] = {}
@@ -73,6 +79,15 @@ class Traffic:
         """Note that an SA was lost by no fault of the core."""
         self._wiped.add((name, key))
         self.kernels[name].version += 1
+
+    def disturb(self, name: str, peers: Iterable[str], by: str) -> None:
+        """Note that *by* inevitably disturbs what *name* and each of *peers* send each other, until it works again."""
+        for pair in [pair for peer in peers for pair in ((name, peer), (peer, name)) if set(pair) <= self.ids.keys()]:
+            for flow in self._flows(*pair):
+                self._disturbed[*pair, flow] = self._disturbance(*pair, flow) | {by}
+
+    def _disturbance(self, sender: str, receiver: str, flow: Flow) -> frozenset[str]:
+        return self._disturbed.get((sender, receiver, flow), frozenset())
 
     def check(self) -> None:
         """Raise Violation when anything that must hold does not."""
@@ -110,15 +125,15 @@ class Traffic:
 
     def _packet(self, sender: str, receiver: str, flow: Flow) -> Packet | None:
         route = self.kernels[sender].route(flow)
-        me, other = self.ids[sender], self.ids[receiver]
+        other = self.ids[receiver]
+        disturbed = self._disturbance(sender, receiver, flow)
         if route == BLOCKED:
-            excused = frozenset((sender, receiver)) in self._flushed
-            if not excused and not {sender, receiver} & self._lost:
+            if not disturbed:
                 raise Violation(f"{sender} blocks traffic to {receiver}")
             return None
         if route == PLAIN:
             self._check_plain(sender, receiver, flow)
-            return Packet(flow, PLAIN)
+            return Packet(flow, PLAIN, disturbed=disturbed)
         assert isinstance(route, SaKey)
         self._secured.add((sender, self.agents[sender].boot, other.node_uid, flow))
         sa = self.kernels[sender].sas.get(route)
@@ -126,14 +141,17 @@ class Traffic:
             if (sender, route) not in self._wiped:
                 raise Violation(f"{sender} sends to {receiver} over {route}, which it has not")
             return None
-        assert me.node_uid != other.node_uid
+        assert self.ids[sender].node_uid != other.node_uid
+        there = self.kernels[receiver].sas.get(route)
+        if there is not None and there.key.fingerprint == sa.key.fingerprint:
+            self._disturbed.pop((sender, receiver, flow), None)
         return Packet(flow, route, sa.key.fingerprint)
 
     def _check_plain(self, sender: str, receiver: str, flow: Flow) -> None:
         a, b = self.api.get(sender), self.api.get(receiver)
         if a is None or b is None or NodeState.LEAVING in (a.state, b.state):
             return
-        if frozenset((sender, receiver)) in self._flushed:
+        if FLUSH in self._disturbance(sender, receiver, flow):
             return
         if a.state is b.state is NodeState.ACTIVE:
             raise Violation(f"{sender} sends plaintext to {receiver}, both are Active")
@@ -145,9 +163,10 @@ class Traffic:
     def _check_arrival(self, sender: str, receiver: str, packet: Packet) -> None:
         kernel = self.kernels[receiver]
         if isinstance(packet.over, str):
+            by = packet.disturbed | self._disturbance(sender, receiver, packet.flow)
             leaving = any(n in self.api and self.api[n].state is NodeState.LEAVING for n in (sender, receiver))
-            excused = sender in self._lost or (receiver in self._lost and (leaving or receiver not in self.api))
-            if not kernel.takes_plain(packet.flow) and not excused and not self._flushed:
+            excused = bool(by & {FLUSH, sender}) or (receiver in by and (leaving or receiver not in self.api))
+            if not kernel.takes_plain(packet.flow) and not excused:
                 raise Violation(f"{receiver} drops plaintext of {sender}")
             return
         sa = kernel.sas.get(packet.over)

@@ -11,7 +11,7 @@ from tests.unit.rotation.simulated_agent import Agent
 from tests.unit.rotation.simulated_end import unfinished
 from tests.unit.rotation.simulated_kernel import Flow
 from tests.unit.rotation.simulated_state import PORT, TIMING, Datagram, Snapshot, Tmpfs
-from tests.unit.rotation.simulated_traffic import Traffic, Violation
+from tests.unit.rotation.simulated_traffic import FLUSH, Traffic, Violation
 from wirecrypt.model.objects import KeyRotation, NodePeer, NodeState, Phase
 from wirecrypt.model.pair import Pair
 from wirecrypt.model.session import Epoch, Session
@@ -207,7 +207,7 @@ class World(Traffic):
     def reboot(self, name: str) -> None:
         """Reboot a node: kernel and tmpfs are empty, pairs on disk are blocked before the agent starts."""
         agent = self.agents[name]
-        self._lost.add(name)
+        self.disturb(name, [n for n in self.names if n != name], name)
         self.kernels[name].clear()
         for pair in self._flying:
             if pair[0] == name:
@@ -225,7 +225,7 @@ class World(Traffic):
             self._wiped.add((name, key))
             del kernel.sas[key]
         if policies:
-            self._flushed.add(frozenset((name, peer)))
+            self.disturb(name, [peer], FLUSH)
             ours = [k for k, p in kernel.policies.items() if k not in kernel.foreign and _towards(p, other)]
             for policy in ours:
                 del kernel.policies[policy]
