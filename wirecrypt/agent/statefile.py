@@ -7,6 +7,7 @@ but memory where private session keys are written; it belongs to one agent at a 
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
