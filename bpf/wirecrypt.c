@@ -4,7 +4,9 @@
  *
  * The guard reads bytes, never what others noted about a packet (protocol, offsets, marks): all of it can be chosen by
  * a process with a packet socket. The one exception is the DECRYPTED mark at ingress, which only a receiving SA of
- * this network namespace can have set: marks do not cross a wire or a namespace.
+ * this network namespace can have set: marks do not cross a wire or a namespace. Which SA that was says who sent the
+ * packet, and its source must be the sender's: the kernel's own check of that compares by the family of the inner
+ * packet, four bytes of an IPv6 tunnel's addresses when it is IPv4 (__xfrm_policy_check, xfrm_state_addr_cmp).
  *
  * A packet is read header by header, at most DEPTH network headers deep, and each level is judged by both its
  * addresses; the first level that must not be seen in clear decides. ESP passes only where node addresses (or foreign
@@ -20,6 +22,7 @@
 #include "packet.h"
 
 #define DEPTH 3 /* network headers of one packet */
+#define SAS 6 /* that one packet can have come out of: XFRM_MAX_DEPTH */
 #define SECOND 1000000000ULL
 
 #define MAP(number) ((void *)bpf_pseudo_fd(BPF_PSEUDO_MAP_FD, number))
@@ -65,21 +68,25 @@ static __always_inline void report_drop(struct __sk_buff *skb, const struct walk
 		count_reason(WC_REASON_EVENTS_LOST);
 }
 
-static __always_inline __u32 action_of(const struct walk *w, const __u8 *address, int egress)
+static __always_inline struct wc_entry *entry_of(const struct walk *w, const __u8 *address)
 {
-	struct wc_entry *entry;
-
 	if (w->family == 4) {
 		struct wc_key4 key = {.length = 32};
 
 		__builtin_memcpy(key.address, address, sizeof(key.address));
-		entry = bpf_map_lookup_elem(MAP(WC_MAP_GUARD4), &key);
+		return bpf_map_lookup_elem(MAP(WC_MAP_GUARD4), &key);
 	} else {
 		struct wc_key6 key = {.length = 128};
 
 		__builtin_memcpy(key.address, address, sizeof(key.address));
-		entry = bpf_map_lookup_elem(MAP(WC_MAP_GUARD6), &key);
+		return bpf_map_lookup_elem(MAP(WC_MAP_GUARD6), &key);
 	}
+}
+
+static __always_inline __u32 action_of(const struct walk *w, const __u8 *address, int egress)
+{
+	struct wc_entry *entry = entry_of(w, address);
+
 	if (!entry)
 		return 0;
 	return egress ? entry->egress : entry->ingress;
@@ -154,13 +161,20 @@ static __always_inline __u32 read_packet(struct __sk_buff *skb, struct walk *w, 
 	return w->reason == WC_REASON_NODE_TO_NODE ? WC_REASON_EGRESS_UNREADABLE : WC_REASON_PASSED_UNREADABLE;
 }
 
+static __always_inline int begins_with_ether(struct __sk_buff *skb)
+{
+	__u32 index = skb->ifindex;
+	struct wc_link *link = bpf_map_lookup_elem(MAP(WC_MAP_LINKS), &index);
+
+	return !link || link->header;
+}
+
 static __always_inline int guard_uplink(struct __sk_buff *skb, const struct wc_settings *set, int egress)
 {
 	struct walk w = {};
-	__u32 index = skb->ifindex, reason;
-	struct wc_link *link = bpf_map_lookup_elem(MAP(WC_MAP_LINKS), &index);
+	__u32 reason;
 
-	w.ether = !link || link->header;
+	w.ether = begins_with_ether(skb);
 	reason = read_packet(skb, &w, set, egress);
 	if (reason < WC_REASON_EGRESS_PEER_CLEARTEXT) {
 		count_reason(reason);
@@ -170,6 +184,49 @@ static __always_inline int guard_uplink(struct __sk_buff *skb, const struct wc_s
 		reason += WC_INGRESS;
 	count_reason(reason);
 	report_drop(skb, &w, reason, egress);
+	return set->permissive ? TC_ACT_UNSPEC : TC_ACT_SHOT;
+}
+
+/* The nodeID of the sender by the SA that the packet came out of last; 0 when that cannot be read or is none of ours. */
+static __always_inline __u32 sender_of(struct __sk_buff *skb)
+{
+	struct bpf_xfrm_state state = {};
+	__u32 spi = 0, i;
+
+#pragma unroll
+	for (i = 0; i < SAS; i++) {
+		if (bpf_skb_get_xfrm_state(skb, i, &state, sizeof(state), 0))
+			break;
+		spi = bpf_ntohl(state.spi) == state.reqid ? state.reqid : 0;
+	}
+	return spi >> WC_SPI_SENDER_SHIFT & WC_SPI_SENDER;
+}
+
+/* Say whether the SA's sender may speak for the source; *w* is read as far as an event tells. What cannot be read is
+ * nobody's. A source that no peer owns is anyone's: a router's error message comes from an address that nobody listed. */
+static __always_inline int sender_owns_source(struct __sk_buff *skb, struct walk *w)
+{
+	struct wc_entry *entry;
+
+	w->ether = begins_with_ether(skb);
+	if ((w->ether && read_ethernet(skb, w) != STEP_INNER) || read_network(skb, w))
+		return 0;
+	if (!skip_extensions(skb, w))
+		read_ports(skb, w);
+	entry = entry_of(w, w->src);
+	return !entry || !entry->node || entry->node == sender_of(skb);
+}
+
+static __always_inline int guard_decrypted(struct __sk_buff *skb, const struct wc_settings *set)
+{
+	struct walk w = {};
+
+	if (sender_owns_source(skb, &w)) {
+		count_reason(WC_REASON_PASSED_DECRYPTED);
+		return TC_ACT_UNSPEC;
+	}
+	count_reason(WC_REASON_INGRESS_WRONG_SENDER);
+	report_drop(skb, &w, WC_REASON_INGRESS_WRONG_SENDER, 0);
 	return set->permissive ? TC_ACT_UNSPEC : TC_ACT_SHOT;
 }
 
@@ -204,9 +261,7 @@ int wirecrypt_guard_ingress(struct __sk_buff *skb)
 	if (!set)
 		return TC_ACT_SHOT;
 	kind = skb->mark >> (set->mark_shift & 31) >> 4 & 0xf;
-	if (kind >= WC_KIND_DECRYPTED && kind < WC_KIND_DECRYPTED + WC_SLOTS) {
-		count_reason(WC_REASON_PASSED_DECRYPTED);
-		return TC_ACT_UNSPEC;
-	}
+	if (kind >= WC_KIND_DECRYPTED && kind < WC_KIND_DECRYPTED + WC_SLOTS)
+		return guard_decrypted(skb, set);
 	return guard_uplink(skb, set, 0);
 }

@@ -16,6 +16,10 @@
 #define WC_KIND_DECRYPTED 8
 #define WC_SLOTS 3
 
+/* The nodeID of an SPI's sender: 16 bits above the lane. An SA of ours has its SPI as its reqid. */
+#define WC_SPI_SENDER_SHIFT 4
+#define WC_SPI_SENDER 0xffff
+
 /* Limits. */
 #define WC_PORTS 4
 #define WC_ENTRIES_MAX 65536
@@ -45,9 +49,9 @@ enum wc_action {
 };
 
 /* Each packet counts exactly one reason. From WC_REASON_EGRESS_PEER_CLEARTEXT on they drop (permissive: would drop);
- * an ingress reason is its egress twin plus WC_INGRESS. EVENTS_LOST counts events, not packets. */
+ * an ingress reason is its egress twin plus WC_INGRESS, where it has one. EVENTS_LOST counts events, not packets. */
 #define WC_INGRESS 6
-#define WC_REASONS 22
+#define WC_REASONS 23
 enum wc_reason {
 	WC_REASON_PASSED = 0,
 	WC_REASON_PASSED_PLAIN = 1,
@@ -70,7 +74,8 @@ enum wc_reason {
 	WC_REASON_INGRESS_OWN_PREFIX = 18,
 	WC_REASON_INGRESS_CONTROL = 19,
 	WC_REASON_INGRESS_UNREADABLE = 20,
-	WC_REASON_EVENTS_LOST = 21,
+	WC_REASON_INGRESS_WRONG_SENDER = 21,
+	WC_REASON_EVENTS_LOST = 22,
 };
 
 /* One, at index 0. All zero is strict. Ports in host order, 0: unused. */
@@ -95,10 +100,12 @@ struct wc_key6 {
 	__u8 address[16];
 };
 
-/* Actions by direction: *egress* judges packets to the prefix, *ingress* packets that claim to come from it. */
+/* Actions by direction: *egress* judges packets to the prefix, *ingress* packets that claim to come from it. *node* is the
+ * nodeID of the peer that owns the prefix, the only one whose SAs may carry packets from it; 0: anyone's. */
 struct wc_entry {
 	__u8 egress;
 	__u8 ingress;
+	__u16 node;
 };
 
 /* By link index: bytes before the network header, and whether its clsact qdisc was made by us. */

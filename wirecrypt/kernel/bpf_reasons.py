@@ -26,6 +26,7 @@ _CLAIM: Final = "find the node that holds the address: its claim is missing, or 
 _POD_NODE: Final = "run `wirecrypt verify`: the policies between pods and node addresses are missing or bypassed"
 _CONTROL: Final = "run `wirecrypt doctor`: the block policies of the control port are missing"
 _READ: Final = "list the tunnel's UDP port in the configuration, or move the traffic off the addresses of enabled nodes"
+_SENDER: Final = "drain the node whose SA it came by, for it claims what another owns (the drop event has the five-tuple)"
 _OWN: Final = "look at the routes of this node's pod prefix: its pods are reached without an uplink"
 
 REASONS: Final[Mapping[str, Reason]] = MappingProxyType(
@@ -63,6 +64,9 @@ REASONS: Final[Mapping[str, Reason]] = MappingProxyType(
         "ingress_control": Reason("A control datagram that came without ESP.", _SPOOF),
         "ingress_unreadable": Reason(
             "A packet from an enabled node that cannot be read: malformed, an unknown tunnel, a fragment of one.", _READ
+        ),
+        "ingress_wrong_sender": Reason(
+            "A packet that an SA of one node carried under an address that another encrypted node owns.", _SENDER
         ),
         "events_lost": Reason(
             "Drop events that were not recorded because there were too many in one second; every packet is counted.",

@@ -71,14 +71,14 @@ def pack_prefix(prefix: Network) -> bytes:
 
 def pack_actions(entry: GuardEntry) -> bytes:
     """Return struct wc_entry."""
-    return pack("wc_entry", egress=entry.egress.value, ingress=entry.ingress.value)
+    return pack("wc_entry", egress=entry.egress.value, ingress=entry.ingress.value, node=entry.node_id)
 
 
 def unpack_entry(version: int, key: bytes, value: bytes) -> GuardEntry:
     """Return one element of the trie of IP *version* as an entry."""
     prefix, actions = unpack(f"wc_key{version}", key), unpack("wc_entry", value)
     network = ip_network((bytes(prefix.address), prefix.length))
-    return GuardEntry(network, GuardAction(actions.egress), GuardAction(actions.ingress))
+    return GuardEntry(network, GuardAction(actions.egress), GuardAction(actions.ingress), actions.node)
 
 
 def unpack_event(data: bytes) -> Drop:

@@ -1,7 +1,8 @@
 """The guard's entries that a node should have: what cleartext to and from which prefix means.
 
 Deepest knowledge wins, as the maps match the longest prefix: peers and own pods by their claims, plain nodes by theirs,
-and what is left of the cluster's ranges is unknown.
+and what is left of the cluster's ranges is unknown. What is said of an encrypted peer names its nodeID: only SAs by which
+that node sends may carry packets from there.
 """
 
 from __future__ import annotations
@@ -54,13 +55,15 @@ def _overlaps(node: Node, claims: Iterable[Network]) -> bool:
 def _peer(pair: Pair, decision: Decision) -> Mapping[Network, GuardEntry]:
     sends = decision.out is not Out.PLAIN
     requires = decision.receive is Receive.REQUIRED
+    owner = pair.peer.node_id
     found: dict[Network, GuardEntry] = {}
     for prefix in pair.peer.pod_cidrs:
-        found[prefix] = _entry(prefix, GuardAction.DROP, sends=sends, requires=requires)
+        found[prefix] = _entry(prefix, GuardAction.DROP, owner, sends=sends, requires=requires)
     for address in pair.peer.endpoints:
-        found[host(address)] = _entry(host(address), GuardAction.NODE, sends=sends, requires=requires)
+        found[host(address)] = _entry(host(address), GuardAction.NODE, owner, sends=sends, requires=requires)
     return found
 
 
-def _entry(prefix: Network, action: GuardAction, *, sends: bool, requires: bool) -> GuardEntry:
-    return GuardEntry(prefix, action if sends else GuardAction.PASS, action if requires else GuardAction.PASS)
+def _entry(prefix: Network, action: GuardAction, owner: int, *, sends: bool, requires: bool) -> GuardEntry:
+    egress, ingress = action if sends else GuardAction.PASS, action if requires else GuardAction.PASS
+    return GuardEntry(prefix, egress, ingress, owner if sends or requires else 0)

@@ -57,11 +57,15 @@ class GuardAction(Enum):
 
 @dataclass(frozen=True, slots=True)
 class GuardEntry:
-    """One prefix of a guard map: *egress* judges packets to it, *ingress* packets that claim to come from it."""
+    """One prefix of a guard map: *egress* judges packets to it, *ingress* packets that claim to come from it.
+
+    *node_id*: the peer that owns the prefix, whose SAs alone may carry packets from it; 0: anyone's.
+    """
 
     prefix: Network
     egress: GuardAction
     ingress: GuardAction
+    node_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,7 +84,7 @@ def test_the_guard_drops_without_any_process_of_ours(guard: KernelGuard, wire: W
 
 def test_entries_are_listed_as_they_were_written(guard: KernelGuard) -> None:
     """Entries come back equal, those written last win, and deleted ones are gone."""
-    both = GuardEntry(ip_network("10.9.0.0/16"), GuardAction.PASS, GuardAction.DROP)
+    both = GuardEntry(ip_network("10.9.0.0/16"), GuardAction.PASS, GuardAction.DROP, 65535)
     guard.set_entries([replace(both, egress=GuardAction.UNKNOWN), both])
     guard.delete_entries([ip_network("10.244.0.0/16"), ip_network("10.244.0.0/16")])
     wanted = {e.prefix: e for e in [*entries(), both]}
@@ -176,6 +176,26 @@ def test_an_older_guard_is_not_replaced_by_an_empty_one(guard: KernelGuard, bpff
         guard.set_entries(entries())
         guard.attach_guard("uplink")
     assert not wire.leaves(CLEARTEXT)
+
+
+@pytest.mark.L1
+def test_another_layout_of_entries_begins_empty_behind_the_older_guard(guard: KernelGuard, bpffs: Path, wire: Wire) -> None:
+    """Where an upgrade changed what entries are made of, the older guard drops by its own maps until there are new entries."""
+    pins = Pins(bpffs)
+    older = [*(pins.map(name) for name in ("guard4", "guard6")), pins.program("wirecrypt_guard_egress")]
+    for path in older:
+        path.rename(pins.folder / f"{path.name.split('-')[0]}-00000000")
+    with inside(wire.node):
+        guard.load(SETTINGS)
+        assert guard.entries() == []
+        guard.attach_guard("uplink")
+        assert not all(a.current for a in guard.attachments())
+        assert not wire.leaves(CLEARTEXT)
+        guard.set_entries(entries())
+        guard.attach_guard("uplink")
+        assert all(a.current for a in guard.attachments())
+    assert not wire.leaves(CLEARTEXT)
+    assert pins.present() == pins.wanted()
 
 
 def test_unload_leaves_nothing(guard: KernelGuard, bpffs: Path, wire: Wire, spare: str) -> None:

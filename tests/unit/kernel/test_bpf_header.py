@@ -11,6 +11,7 @@ from wirecrypt.kernel.bpf_header import header, parse
 from wirecrypt.kernel.bpf_reasons import REASONS
 from wirecrypt.kernel.bpf_records import reason_names
 from wirecrypt.model.mark import SLOTS, Kind
+from wirecrypt.model.spi import MAX_NODE_ID, MIN_NODE_ID, Spi
 from wirecrypt.ports import GuardAction
 
 BODY = """
@@ -34,6 +35,15 @@ def test_marks_are_those_of_the_model() -> None:
 def test_actions_are_those_of_the_port() -> None:
     """Actions are the same in C and in the port."""
     assert {f"WC_ACTION_{action.name}": action.value for action in GuardAction} == header().enums["wc_action"]
+
+
+@pytest.mark.parametrize("sender", [MIN_NODE_ID, MAX_NODE_ID])
+def test_the_sender_is_read_out_of_an_spi_as_in_the_model(sender: int) -> None:
+    """The bits of the sender's nodeID are the same in C and in the model, and an entry has room for them."""
+    h = header()
+    spi = int(Spi(63, 63, sender, 15))
+    assert spi >> h.numbers["WC_SPI_SENDER_SHIFT"] & h.numbers["WC_SPI_SENDER"] == sender
+    assert h.structs["wc_entry"](node=sender).node == sender
 
 
 def test_every_reason_has_a_sentence_and_a_next_step() -> None:
