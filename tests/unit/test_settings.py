@@ -54,6 +54,8 @@ def test_every_field_of_a_document_arrives() -> None:
         ("clusterCIDRs: [10.0.0.1/8]", "clusterCIDRs", "host bits zero"),
         ("clusterCIDRs: 10.0.0.0/8", "clusterCIDRs", "a list"),
         ("vxlanPorts: [4789, 4789]", "vxlanPorts", "twice"),
+        ("vxlanPorts: [1, 2, 3, 4, 5]", "vxlanPorts", "at most 4"),
+        ("genevePorts: [1, 2, 3, 4, 5]", "genevePorts", "at most 4"),
         ("mark: {shift: 25}", "mark.shift = 25", "0 to 24"),
         ("mark: 20", "mark = 20", "a mapping"),
         ("mark: {shfit: 1}", "mark.shfit", "shift"),

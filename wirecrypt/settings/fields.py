@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 DOCUMENT: Final = "config.yaml"  # the key in the ConfigMap
 _MOST: Final = 2**62
+TUNNEL_PORTS: Final = 4  # of each kind that the eBPF programs have room for: WC_PORTS in bpf/wirecrypt.h
 
 
 class Mode(Enum):
@@ -255,11 +256,11 @@ class Settings:
     )
     vxlan_ports: tuple[int, ...] = option(
         (4789, 8472),
-        listing(PORT, 8),
+        listing(PORT, TUNNEL_PORTS),
         "UDP ports on which the guard looks for cleartext inside VXLAN: the registered one, and Linux' and flannel's.",
     )
     geneve_ports: tuple[int, ...] = option(
-        (6081,), listing(PORT, 8), "UDP ports on which the guard looks for cleartext inside Geneve."
+        (6081,), listing(PORT, TUNNEL_PORTS), "UDP ports on which the guard looks for cleartext inside Geneve."
     )
     rotation: Rotation = section(Rotation, "When the controller asks for a rotation by itself.")
     limits: Limits = section(Limits, "How much one SA may carry before its session is renewed.")

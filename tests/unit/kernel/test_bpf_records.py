@@ -16,6 +16,7 @@ from wirecrypt.kernel import bpf_pins, bpf_records, bpf_source
 from wirecrypt.kernel.bpf_header import header
 from wirecrypt.model.xfrm import Network
 from wirecrypt.ports import Drop, GuardAction, GuardEntry, GuardSettings
+from wirecrypt.settings.fields import TUNNEL_PORTS
 
 SETTINGS = GuardSettings(mark_shift=20, strict=True, lanes=4, vxlan_ports=(4789, 8472), geneve_ports=(6081,), control_port=7700)
 PREFIXES = st.ip_addresses().flatmap(
@@ -23,10 +24,10 @@ PREFIXES = st.ip_addresses().flatmap(
 )
 
 
-@given(PREFIXES, st.sampled_from(GuardAction), st.sampled_from(GuardAction))
-def test_an_entry_comes_back_equal(prefix: Network, egress: GuardAction, ingress: GuardAction) -> None:
-    """Any prefix with any two actions is the same after a way through the map's bytes."""
-    entry = GuardEntry(prefix, egress, ingress)
+@given(PREFIXES, st.sampled_from(GuardAction), st.sampled_from(GuardAction), st.integers(0, 65535))
+def test_an_entry_comes_back_equal(prefix: Network, egress: GuardAction, ingress: GuardAction, owner: int) -> None:
+    """Any prefix with any two actions and any owner is the same after a way through the map's bytes."""
+    entry = GuardEntry(prefix, egress, ingress, owner)
     version = entry.prefix.version
     key, value = bpf_records.pack_prefix(entry.prefix), bpf_records.pack_actions(entry)
     assert bpf_records.unpack_entry(version, key, value) == entry
@@ -49,6 +50,11 @@ def test_ports_fill_their_arrays_from_the_left() -> None:
     """Ports that are not given are zero, which means unused."""
     record = bpf_records.unpack("wc_settings", bpf_records.pack_settings(SETTINGS))
     assert (list(record.vxlan_ports), list(record.geneve_ports)) == ([4789, 8472, 0, 0], [6081, 0, 0, 0])
+
+
+def test_as_many_ports_as_the_configuration_takes_fit() -> None:
+    """The limit of the lists in the configuration is the room in the eBPF programs' settings."""
+    assert header().numbers["WC_PORTS"] == TUNNEL_PORTS
 
 
 @pytest.mark.parametrize("wrong", [
