@@ -5,13 +5,20 @@ import socket
 import struct
 from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 
 import pytest
 
 from tests.kernel.conftest import Netns
+from tests.unit.plan.made import B, decision, wish
+from wirecrypt.agent.datapath import Datapath
+from wirecrypt.kernel.guard import KernelGuard
 from wirecrypt.kernel.xfrm import KernelXfrm
+from wirecrypt.model.mark import MarkLayout
 from wirecrypt.model.secret import SecretBytes
-from wirecrypt.model.xfrm import Algorithm, Direction, Policy, Sa, Selector, Template
+from wirecrypt.model.xfrm import Algorithm, Direction, Policy, Sa, Selector, Template, Verdict
+from wirecrypt.plan.diff import plan
+from wirecrypt.rotation.pair import Out
 
 KEY = "0x" + bytes(range(36)).hex()
 ENDS = "src 192.0.2.1 dst 192.0.2.2"
@@ -29,6 +36,15 @@ POLICIES = (
     f"dir out src 10.1.0.0/24 dst 10.2.0.0/24 if_id 7 tmpl {ENDS} proto esp mode tunnel",
     f"dir in src 10.9.0.0/24 dst 10.1.0.0/24 dev lo tmpl {ENDS} proto ah mode tunnel",
 )
+# by kind: what is added to the selector, the rest, and whether the kernel takes it for the same policy as ours
+SAME_SELECTOR = {
+    "transport": ("", f"tmpl {ENDS} proto esp mode transport", True),
+    "ah": ("", f"tmpl {ENDS} proto ah mode tunnel", True),
+    "time limit": ("", f"limit time-hard 3600 tmpl {ENDS} proto esp mode tunnel", True),
+    "flag icmp": ("", f"flag icmp tmpl {ENDS} proto esp mode tunnel", True),
+    "interface id": ("", f"if_id 7 tmpl {ENDS} proto esp mode tunnel", False),
+    "link": ("dev lo", f"tmpl {ENDS} proto esp mode tunnel", False),
+}
 EXPRESSIBLE = f"{ENDS} proto esp spi 0x10 reqid 9 {GCM}"
 SOCKET_POLICY = struct.Struct("=56s8Q4QII4B4x")
 IP_XFRM_POLICY = 17
@@ -93,3 +109,35 @@ def test_state_at_a_foreign_spi_is_refused(foreign: Netns, xfrm: KernelXfrm) -> 
     (failure,) = xfrm.add_sas([theirs])
     assert failure.error.errno == 17
     assert shown(foreign) == before
+
+
+@pytest.mark.C3
+@pytest.mark.parametrize(("link", "rest", "same"), SAME_SELECTOR.values(), ids=SAME_SELECTOR)
+def test_foreign_policies_that_ours_would_replace_are_named(
+    netns: Netns, xfrm: KernelXfrm, link: str, rest: str, *, same: bool
+) -> None:
+    """Of what no `Policy` expresses, exactly that is named which the kernel drops when a policy of ours is written."""
+    selector, mark = Selector(ip_network("10.1.0.0/24"), ip_network("10.2.0.0/24")), MarkLayout().encrypt(1)
+    ours = Policy(Direction.OUT, selector, 0x5710, verdict=Verdict.BLOCK, mark=mark)
+    words = f"src {selector.src} dst {selector.dst} {link} dir out mark {mark.value} mask {mark.mask} priority 99 {rest}"
+    netns.run("ip", "xfrm", "policy", "add", *words.split())
+    policies, foreign = xfrm.survey_policies()
+    assert (policies, list(foreign)) == ([], [ours.name] if same else [])
+    assert xfrm.set_policies([ours]) == []
+    assert len(xfrm.foreign_policies()) == (0 if same else 1)
+
+
+@pytest.mark.C3
+def test_a_plan_leaves_what_it_would_replace(netns: Netns, xfrm: KernelXfrm, tmp_path: Path) -> None:
+    """A foreign policy in transport mode with a selector of ours is what it was after a plan; our other policies are set."""
+    words = f"dir out src 0.0.0.0/0 dst {B.pod_cidrs[0]} tmpl {ENDS} proto esp mode transport"
+    netns.run("ip", "xfrm", "policy", "add", *words.split())
+    before = netns.run("ip", "-d", "xfrm", "policy")
+    datapath = Datapath(xfrm, KernelGuard(tmp_path))
+    wishes = [wish(decision(Out.BLOCK))]
+    assert datapath.apply(plan(wishes, {}, datapath.snapshot())) == {}
+    wanted = {p.name for p in wishes[0].policies}
+    present = {p.name for p in xfrm.list_policies()}
+    assert len(wanted - present) == 1
+    assert before in netns.run("ip", "-d", "xfrm", "policy")
+    assert plan(wishes, {}, datapath.snapshot()) == []

@@ -30,7 +30,9 @@ class Datapath:
         listed = self._xfrm.list_sas()
         silent = [e.sa.name for e in listed if not e.usage.packets]
         used_up = [e.sa.name for e in listed if _used_up(e)]
-        return KernelSnapshot.of([e.sa for e in listed], self._xfrm.list_policies(), entries, silent, used_up)
+        policies, foreign = self._xfrm.survey_policies()
+        sas = [e.sa for e in listed]
+        return KernelSnapshot.of(sas, policies, entries, silent, used_up=used_up, foreign=foreign)
 
     def apply(self, actions: Sequence[Action]) -> dict[str, KernelError]:
         """Do *actions* in their order; return the first error of each peer that had one ("" for the guard)."""

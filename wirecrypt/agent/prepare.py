@@ -49,12 +49,13 @@ def _block_lost(
     blocklist: Blocklist, xfrm: Xfrm, datapath: Datapath, layout: Layout
 ) -> tuple[list[Pair], Collection[KernelError]]:
     """Set the block policies of each pair that has nothing; return these pairs and what the kernel refused."""
-    kernel = KernelSnapshot.of([e.sa for e in xfrm.list_sas()], xfrm.list_policies(), ())
+    policies, others = xfrm.survey_policies()
+    kernel = KernelSnapshot.of([e.sa for e in xfrm.list_sas()], policies, (), foreign=others)
     lost = [p for p in blocklist.pairs() if _lost(p, kernel)]
     wishes = [Wish(p, BLOCK, Known({}, 0, 0, {}), (), tuple(wanted(p, BLOCK, Senders({}, {}), layout))) for p in lost]
     for wish in wishes:
         for foreign in filter(None, (in_the_way(policy, kernel) for policy in wish.policies)):
-            log.error("a foreign policy stands where ours must be", peer=wish.pair.peer.name, object=str(foreign.name))
+            log.error("a foreign policy stands where ours must be", peer=wish.pair.peer.name, object=foreign)
     failed = datapath.apply(plan(wishes, {}, kernel))
     for pair in lost:
         if pair.peer.name in failed:

@@ -76,6 +76,12 @@ class KernelXfrm:
         """Return the policies that `Policy` cannot express: surely not ours."""
         return [p for p in self._policies() if isinstance(p, Foreign)]
 
+    def survey_policies(self) -> tuple[Sequence[Policy], Mapping[PolicyKey, str]]:
+        """Return what `list_policies` does, and by name the foreign policies that a policy of ours would replace, in words."""
+        listed = self._policies()
+        foreign = {p.name: str(p) for p in listed if isinstance(p, Foreign) and p.name is not None}
+        return [p for p in listed if isinstance(p, Policy)], foreign
+
     def sa(self, key: SaKey) -> SaEntry | None:
         """Return one state and its use; None when there is none, or none that `Sa` can express."""
         payload = self._one("look at an IPsec state", key, xfrm_state.get(key))
@@ -95,7 +101,7 @@ class KernelXfrm:
     def set_policies(self, policies: Sequence[Policy]) -> Sequence[Failure]:
         """Install or replace policies, each in one step (net/xfrm/xfrm_policy.c, xfrm_policy_insert).
 
-        A foreign policy of the same direction, selector and mark would be replaced too: list first.
+        A foreign policy of the same direction, selector and mark would be replaced too: see `survey_policies` first.
         """
         return self._write("install an IPsec policy", policies, xfrm_policy.update)
 

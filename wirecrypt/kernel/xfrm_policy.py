@@ -52,6 +52,7 @@ _IPV4_THRESHOLD: Final = 3  # XFRMA_SPD_IPV4_HTHRESH
 _IPV6_THRESHOLD: Final = 4  # XFRMA_SPD_IPV6_HTHRESH
 _NO_LIMITS: Final = Limits()
 _KNOWN: Final = frozenset({Attribute.TMPL, Attribute.MARK, Attribute.POLICY_TYPE, Attribute.LASTUSED, Attribute.PAD})
+_APART: Final = (Attribute.POLICY_TYPE, Attribute.SEC_CTX, Attribute.IF_ID)
 _DIRECTIONS: Final = {Direction.IN: 0, Direction.OUT: 1, Direction.FWD: 2}
 _NAMED: Final = {number: direction for direction, number in _DIRECTIONS.items()}
 _VERDICTS: Final = {Verdict.ALLOW: 0, Verdict.BLOCK: 1}
@@ -107,7 +108,7 @@ def decode(payload: bytes) -> Policy | Foreign:
     try:
         return _unpack(payload)
     except InexpressibleError as e:
-        return Foreign(_describe(payload), str(e))
+        return Foreign(_describe(payload), str(e), _replaced_by(payload))
 
 
 def decode_acquire(payload: bytes) -> tuple[Selector, tuple[Template, ...]] | None:
@@ -170,6 +171,23 @@ def _unpack(payload: bytes) -> Policy:
         templates=_unpack_templates(found),
         mark=unpack_mark(found),
     )
+
+
+def _replaced_by(payload: bytes) -> PolicyKey | None:
+    """Return the name by which a policy of ours would replace this one, None where ours would stand beside it.
+
+    Two policies are the same to the kernel when direction, type, interface ID, selector, mark and security context are
+    (net/xfrm/xfrm_policy.c, xfrm_policy_insert_list); ours have no interface ID, no context, and are of the main type.
+    """
+    selector, *numbers = _INFO.unpack_from(payload)
+    found = attributes(payload, _INFO.size)
+    direction = _NAMED.get(numbers[14])
+    if direction is None or any(any(found.get(kind, b"")) for kind in _APART):
+        return None
+    try:
+        return PolicyKey(direction, unpack_selector(selector), unpack_mark(found))
+    except InexpressibleError:
+        return None
 
 
 def _unpack_templates(found: dict[int, bytes]) -> tuple[Template, ...]:

@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Final
 
 from wirecrypt.model.mark import Mark
-from wirecrypt.model.xfrm import Address, Limits, Network, Selector
+from wirecrypt.model.xfrm import Address, Limits, Network, PolicyKey, Selector
 
 NLM_F_REQUEST: Final = 0x1
 NLM_F_ACK: Final = 0x4
@@ -57,9 +57,13 @@ class Message(IntEnum):
 
 
 class Attribute(IntEnum):
-    """XFRMA_*: those that an `Sa` or a `Policy` can express, or that say nothing about them (LASTUSED, PAD)."""
+    """XFRMA_*: those that an `Sa` or a `Policy` can express, or that say nothing about them (LASTUSED, PAD).
+
+    SEC_CTX and IF_ID are read only: they are part of what tells two policies apart.
+    """
 
     TMPL = 5
+    SEC_CTX = 8
     SRCADDR = 13
     LASTUSED = 15
     POLICY_TYPE = 16
@@ -70,6 +74,7 @@ class Attribute(IntEnum):
     PAD = 27
     SET_MARK = 29
     SET_MARK_MASK = 30
+    IF_ID = 31
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +88,14 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """An object of the kernel that `Sa` or `Policy` cannot express: *what* it is and *why* it cannot."""
+    """An object of the kernel that `Sa` or `Policy` cannot express: *what* it is and *why* it cannot.
+
+    *name*: what a policy of ours would be called that replaced it; None where none of ours could.
+    """
 
     what: str
     why: str
+    name: PolicyKey | None = None
 
     def __str__(self) -> str:
         return f"{self.what}: {self.why}"

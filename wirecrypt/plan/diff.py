@@ -107,10 +107,12 @@ def _policy_actions(wish: Wish, kernel: KernelSnapshot, wanted: AbstractSet[Poli
     return found
 
 
-def in_the_way(policy: Policy, kernel: KernelSnapshot) -> Policy | None:
-    """Return the foreign policy that stands where *policy* is to be: setting ours would replace it, so it is left."""
+def in_the_way(policy: Policy, kernel: KernelSnapshot) -> str | None:
+    """Return, in words, the foreign policy that stands where *policy* is to be: ours would replace it, so it is left."""
+    if policy.name in kernel.foreign:
+        return kernel.foreign[policy.name]
     present = kernel.policies.get(policy.name)
-    return present if present is not None and not present.ours else None
+    return f"policy {present.name} priority {present.priority}" if present is not None and not present.ours else None
 
 
 def _removals(wish: Wish, kernel: KernelSnapshot) -> list[Action]:

@@ -22,7 +22,8 @@ class KernelSnapshot:
     """States, policies and guard entries of one node, by name.
 
     *untouched*: SAs that never carried a packet, by the kernel's counters; one that is not listed may have. *used_up*: SAs
-    at or above a soft limit, by the same counters.
+    at or above a soft limit, by the same counters. *foreign*: policies of others that `Policy` cannot express, in words, by
+    the name of the policy that would replace them.
     """
 
     sas: Mapping[SaKey, Sa] = field(default_factory=dict)
@@ -30,15 +31,18 @@ class KernelSnapshot:
     guard: Mapping[Network, GuardEntry] = field(default_factory=dict)
     untouched: frozenset[SaKey] = frozenset()
     used_up: frozenset[SaKey] = frozenset()
+    foreign: Mapping[PolicyKey, str] = field(default_factory=dict)
 
     @classmethod
-    def of(
+    def of(  # noqa: PLR0913 - each is a list of its own
         cls,
         sas: Iterable[Sa],
         policies: Iterable[Policy],
         guard: Iterable[GuardEntry],
         untouched: Iterable[SaKey] = (),
+        *,
         used_up: Iterable[SaKey] = (),
+        foreign: Mapping[PolicyKey, str] | None = None,
     ) -> KernelSnapshot:
         """Index what the adapters listed."""
         return cls(
@@ -47,6 +51,7 @@ class KernelSnapshot:
             guard={entry.prefix: entry for entry in guard},
             untouched=frozenset(untouched),
             used_up=frozenset(used_up),
+            foreign=dict(foreign or {}),
         )
 
 

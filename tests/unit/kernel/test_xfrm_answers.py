@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from wirecrypt.kernel import xfrm_policy, xfrm_state
-from wirecrypt.kernel.xfrm_wire import Foreign
+from wirecrypt.kernel.xfrm_wire import Foreign, attribute
 from wirecrypt.model.mark import Mark
 from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.xfrm import (
@@ -15,6 +15,7 @@ from wirecrypt.model.xfrm import (
     Direction,
     Limits,
     Policy,
+    PolicyKey,
     Sa,
     SaEntry,
     SaKey,
@@ -111,6 +112,36 @@ def test_foreign_object_is_named() -> None:
     policy = xfrm_policy.decode(listed["policy-foreign-if-id"])
     assert str(state).startswith("state to 192.0.2.12 proto ah spi 0x04100010: ")
     assert str(policy).startswith("policy out 0.0.0.0/0 → 10.2.0.0/24 priority 0: ")
+
+
+NAME = PolicyKey(Direction.OUT, FROM)
+REPLACED = {
+    "policy-foreign-transport": NAME,
+    "policy-foreign-ah": NAME,
+    "policy-foreign-if-id": None,
+    "policy-foreign-link": None,
+    "policy-foreign-limit": NAME,
+    "policy-foreign-flag": NAME,
+}
+
+
+@pytest.mark.C3
+@pytest.mark.parametrize(("name", "listed"), [p for p in VECTORS if p.values[0].startswith("policy-foreign")])
+def test_foreign_policy_has_the_name_of_the_one_that_would_replace_it(name: str, listed: bytes) -> None:
+    """Direction, selector and mark are read also where the rest is foreign; with an interface ID ours would stand beside it."""
+    found = xfrm_policy.decode(listed)
+    assert isinstance(found, Foreign)
+    assert found.name == REPLACED[name]
+
+
+@pytest.mark.C3
+@pytest.mark.parametrize(("kind", "value"), [(16, b"\x01\0\0\0\0\0"), (8, b"\x0c\0\0\0\x01\x01\x04\0wide")])
+def test_a_sub_policy_and_one_with_a_security_context_stand_beside_ours(kind: int, value: bytes) -> None:
+    """The kernel tells them from ours, so they are in nobody's way."""
+    ours = Policy(Direction.OUT, FROM, 22300, Verdict.BLOCK)
+    found = xfrm_policy.decode(xfrm_policy.update(ours).payload + attribute(kind, value))
+    assert isinstance(found, Foreign)
+    assert found.name is None
 
 
 @pytest.mark.parametrize("hard", [False, True])

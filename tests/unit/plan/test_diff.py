@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -11,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.plan.made import AB, AC, A, B, C, after, decision, g, kernel, sas, wish
+from wirecrypt.model.mark import Mark
+from wirecrypt.model.objects import Node
 from wirecrypt.model.pair import Pair
 from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.session import Generation
@@ -28,9 +31,9 @@ from wirecrypt.model.xfrm import (
     Verdict,
 )
 from wirecrypt.plan import guard
-from wirecrypt.plan.diff import Step, Wish, plan
+from wirecrypt.plan.diff import Step, Wish, in_the_way, plan
 from wirecrypt.plan.policies import PRIORITY_DATA
-from wirecrypt.plan.snapshot import KernelSnapshot
+from wirecrypt.plan.snapshot import KernelSnapshot, host
 from wirecrypt.ports import GuardEntry
 from wirecrypt.rotation.pair import Decision, Out, Receive
 
@@ -224,10 +227,20 @@ def test_foreign_objects_are_in_no_action(which: Decision) -> None:
 @pytest.mark.C3
 def test_foreign_policy_in_the_way_is_not_replaced() -> None:
     """A foreign policy with a selector of ours stays: setting ours would overwrite it. Our other policies are set."""
-    in_the_way = FOREIGN_POLICIES[0]
-    actions = plan([wish(decision(in_use=OLD))], {}, kernel(sas(OLD), [in_the_way]))
-    assert in_the_way.name not in {getattr(a.object, "name", None) for a in actions}
+    stranger = FOREIGN_POLICIES[0]
+    actions = plan([wish(decision(in_use=OLD))], {}, kernel(sas(OLD), [stranger]))
+    assert stranger.name not in {getattr(a.object, "name", None) for a in actions}
     assert len([a for a in actions if a.step is Step.SET_SENDING_POLICY]) > 2
+
+
+@pytest.mark.C3
+def test_foreign_policy_that_no_policy_expresses_is_in_the_way_too() -> None:
+    """What is known by name alone is not replaced, and is named in words; a foreign policy beside ours does not matter."""
+    wanted = wish(decision(in_use=OLD))
+    name = PolicyKey(Direction.OUT, SELECTOR)
+    there = replace(kernel(sas(OLD)), foreign={name: "policy out in transport mode", replace(name, mark=Mark(1, 1)): "other"})
+    assert name not in {getattr(a.object, "name", None) for a in plan([wanted], {}, there)}
+    assert {in_the_way(p, there) for p in wanted.policies} == {None, "policy out in transport mode"}
 
 
 def test_deletions_name_exact_keys() -> None:
@@ -246,3 +259,17 @@ def test_guard_entries_change_with_the_decision() -> None:
     assert {a.object for a in actions if a.step is Step.DELETE_GUARD} == set(entries(first))
     assert steps == sorted(steps)
     assert steps[0] is Step.DELETE_GUARD
+
+
+@pytest.mark.L7
+def test_guard_entries_name_the_owner_of_what_is_encrypted() -> None:
+    """Pods and addresses of a peer carry its nodeID as soon as cleartext of either direction is not fine; others carry none."""
+    plain = [
+        Node("p", "uid-p", None, (ip_address("192.0.2.9"),), (ip_network("10.9.0.0/16"),), datetime.min.replace(tzinfo=UTC))
+    ]
+    joining = decision(Out.PLAIN, receive=Receive.OPTIONAL)
+    found = guard.wanted(A, [(AB, decision(Out.BLOCK)), (AC, joining)], plain, [ip_network("10.0.0.0/8")])
+    of_b = {*B.pod_cidrs, *map(host, B.endpoints)}
+    assert {prefix: entry.node_id for prefix, entry in found.items() if entry.node_id} == dict.fromkeys(of_b, B.node_id)
+    one_way = guard.wanted(A, [(AB, decision(Out.ESP, OLD, receive=Receive.OPTIONAL))], [], [])
+    assert {one_way[prefix].node_id for prefix in of_b} == {B.node_id}
