@@ -1,0 +1,45 @@
+"""Where the mark field stands while SAs carry it: a place that changes under them would make the guard drop all they decrypt.
+
+An SA is never re-created with its key, so its mark never changes; and the programs know one place alone. So the field stays
+where this node's SAs have it until the last of them has gone. Other nodes see no marks and do not matter.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final
+
+from wirecrypt.errors import ConfigError
+from wirecrypt.model.mark import MarkLayout
+from wirecrypt.model.spi import Spi
+from wirecrypt.model.xfrm import Sa
+
+_LAYOUTS: Final = {layout.mask: layout for layout in map(MarkLayout, range(25))}
+
+
+def kept(wanted: MarkLayout, sas: Iterable[Sa]) -> tuple[MarkLayout, ConfigError | None]:
+    """Return the layout to work with: what receiving SAs of ours carry, *wanted* when there is none.
+
+    Where these differ the error says so, with the next step.
+    """
+    carried = Counter(layout for sa in sas if (layout := _layout(sa)) is not None)
+    if not carried:
+        return wanted, None
+    found = max(carried, key=lambda layout: (carried[layout], layout == wanted, -layout.shift))
+    if found == wanted:
+        return wanted, None
+    return found, ConfigError(
+        "move the field of packet marks",
+        what=f"mark.shift = {wanted.shift}",
+        answer=f"{carried[found]} SAs of this node carry it at {found.shift}, where it stays",
+        hint="set mark.shift back, or take the label off all nodes, change it then, and label them again",
+    )
+
+
+def _layout(sa: Sa) -> MarkLayout | None:
+    """Return where an SA of ours puts the mark of decryption, None when it is no such SA."""
+    if sa.set_mark is None or sa.reqid != sa.spi or Spi.decode(sa.spi) is None:
+        return None
+    layout = _LAYOUTS.get(sa.set_mark.mask)
+    return layout if layout is not None and layout.slot_of(sa.set_mark.value) is not None else None
