@@ -4,6 +4,7 @@ import errno
 import itertools
 import socket
 import threading
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -193,6 +194,41 @@ def test_thresholds_are_set_once(xfrm: KernelXfrm) -> None:
     assert xfrm.set_thresholds(0, 24, 0, 64) is True
     assert xfrm.set_thresholds(0, 24, 0, 64) is False
     assert xfrm.thresholds() == (0, 24, 0, 64)
+
+
+def test_our_policies_are_found_by_hash(xfrm: KernelXfrm) -> None:
+    """Thresholds follow the prefixes of our policies, both ways, and are the kernel's own again when the last has gone."""
+    wide = replace(policy(1), selector=Selector(ip_network("0.0.0.0/0"), ip_network("10.2.0.0/16")))
+    seen = []
+    for written in ([policy(1), policy(2)], [policy(1, verdict=Verdict.BLOCK)], [policy(3, 6)], [wide]):
+        xfrm.set_policies(written)
+        seen.append(xfrm.thresholds())
+    for gone in ([wide.name], [policy(3, 6).name, policy(1).name], [policy(2).name]):
+        xfrm.delete_policies(gone)
+        seen.append(xfrm.thresholds())
+    remote = policy(3, 6).selector.dst.prefixlen
+    expected = [(0, 24, 128, 128)] * 2 + [(0, 24, 0, remote), (0, 16, 0, remote)]
+    assert seen == [*expected, (0, 24, 0, remote), (0, 24, 128, 128), (32, 32, 128, 128)]
+
+
+@pytest.mark.C3
+def test_thresholds_of_somebody_else_stay(xfrm: KernelXfrm) -> None:
+    """A value that our policies do not explain is left as it is; policies of others never change any."""
+    xfrm.set_policies([replace(policy(1), priority=7)])
+    assert xfrm.thresholds() == (32, 32, 128, 128)
+    xfrm.set_thresholds(8, 28, 128, 128)
+    xfrm.set_policies([policy(2), policy(3, 6)])
+    xfrm.delete_policies([policy(2).name])
+    assert xfrm.thresholds() == (8, 28, 0, policy(3, 6).selector.dst.prefixlen)
+
+
+@pytest.mark.C2
+def test_thresholds_that_fit_are_not_written(xfrm: KernelXfrm) -> None:
+    """Replacing a policy counts one write: that of the policy."""
+    xfrm.set_policies([policy(1)])
+    before = xfrm.writes
+    xfrm.set_policies([policy(1, verdict=Verdict.BLOCK)])
+    assert xfrm.writes - before == 1
 
 
 def test_stats_have_the_kernels_names(xfrm: KernelXfrm) -> None:

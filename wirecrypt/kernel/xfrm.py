@@ -2,6 +2,7 @@
 
 Writes are exact: a state is only ever added, a policy replaced in one step, and both are deleted by full name. There is no
 flush. What `Sa` and `Policy` cannot express is never returned as one; `foreign_sas` and `foreign_policies` name it.
+Writing and deleting policies keeps the hash thresholds at what ours ask for (`wirecrypt.plan.thresholds`).
 A batch returns what the kernel refused, each with its object; a request that could not be sent at all raises `XfrmError`.
 Kernel side: net/xfrm/xfrm_user.c.
 """
@@ -15,13 +16,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
+from wirecrypt import logs
 from wirecrypt.errors import XfrmError
 from wirecrypt.kernel import xfrm_policy, xfrm_state
 from wirecrypt.kernel.netlink import Answer, Channel
-from wirecrypt.kernel.xfrm_policy import Thresholds
 from wirecrypt.kernel.xfrm_wire import Foreign, Request
 from wirecrypt.model.xfrm import Policy, PolicyKey, Sa, SaEntry, SaKey
+from wirecrypt.plan.thresholds import Thresholds, fitting, hashed
 from wirecrypt.ports import Failure
+
+log = logs.get(__name__)
 
 NETLINK_XFRM: Final = 6
 _STATS: Final = Path("/proc/thread-self/net/xfrm_stat")  # of the calling thread's network namespace
@@ -103,6 +107,7 @@ class KernelXfrm:
 
         A foreign policy of the same direction, selector and mark would be replaced too: see `survey_policies` first.
         """
+        self._hash(added=[p.name for p in policies if p.ours])
         return self._write("install an IPsec policy", policies, xfrm_policy.update)
 
     def delete_sas(self, keys: Sequence[SaKey]) -> Sequence[Failure]:
@@ -111,7 +116,9 @@ class KernelXfrm:
 
     def delete_policies(self, keys: Sequence[PolicyKey]) -> Sequence[Failure]:
         """Delete exactly these policies; one that is gone already is no failure."""
-        return self._write("delete an IPsec policy", keys, xfrm_policy.delete, quiet=_GONE)
+        failures = self._write("delete an IPsec policy", keys, xfrm_policy.delete, quiet=_GONE)
+        self._hash(removed=keys)
+        return failures
 
     def stats(self) -> Mapping[str, int]:
         """Return the counters of /proc/net/xfrm_stat by name."""
@@ -134,6 +141,17 @@ class KernelXfrm:
         self.writes += 1
         self._one("set the hash thresholds", None, xfrm_policy.set_thresholds(wanted))
         return True
+
+    def _hash(self, *, added: Sequence[PolicyKey] = (), removed: Sequence[PolicyKey] = ()) -> None:
+        """Have our policies found by hash: a matter of speed alone, so a refusal is told, and nothing else depends on it."""
+        try:
+            present = self.thresholds()
+            if not removed and hashed(present, added):
+                return
+            own = [p.name for p in self.list_policies() if p.ours]
+            self.set_thresholds(*fitting(present, before=[*own, *removed], after=[*own, *added]))
+        except XfrmError as error:
+            log.warning("hash thresholds not set", error=str(error))
 
     def _states(self) -> list[SaEntry | Foreign]:
         with _translated("list IPsec states"):

@@ -38,8 +38,7 @@ from wirecrypt.kernel.xfrm_wire import (
     unpack_selector,
 )
 from wirecrypt.model.xfrm import Direction, Limits, Policy, PolicyKey, Selector, Template, Verdict
-
-Thresholds = tuple[int, int, int, int]  # prefix lengths: IPv4 local, IPv4 remote, IPv6 local, IPv6 remote
+from wirecrypt.plan.thresholds import Thresholds
 
 _INFO: Final = struct.Struct("=56s8Q4QII4B4x")
 _TAIL: Final = struct.Struct("=4QII4B4x")
