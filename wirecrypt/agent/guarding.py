@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Address, IPv6Address
 
 from wirecrypt import logs
 from wirecrypt.agent.uplinks import pod_links, uplinks
 from wirecrypt.errors import KernelError
 from wirecrypt.model.objects import NodePeer
-from wirecrypt.model.xfrm import Address
-from wirecrypt.ports import Guard, GuardSettings, Links
+from wirecrypt.model.xfrm import Address, Network
+from wirecrypt.ports import Guard, GuardAction, GuardSettings, Links
 from wirecrypt.settings import Mode, Settings
 
 log = logs.get(__name__)
@@ -23,15 +24,26 @@ class GuardKeeper:
         self._links = links
         self.uplinks: tuple[str, ...] = ()  # as of the last pass
 
-    def ensure(self, own: NodePeer, peers: Iterable[Address], settings: Settings, lanes: int) -> None:
-        """Load, configure and attach; raises `BpfError` or `LinkError` when the kernel refuses."""
-        uplinks_now = self.attach(own.endpoints, peers, settings, lanes)
+    def ensure(self, own: NodePeer, peers: Iterable[Address | Network], settings: Settings, lanes: int) -> None:
+        """Load, configure and attach; *peers*: their addresses, and prefixes that are not in the guard's maps yet.
+
+        Raises `BpfError` or `LinkError` when the kernel refuses.
+        """
+        uplinks_now = self.attach(own.endpoints, peers, settings, lanes, pod_cidrs=own.pod_cidrs)
         current = self._current()
         for name in pod_links(self._links.links(), own.pod_cidrs, besides=uplinks_now):
             if (name, "wirecrypt_mark") not in current:
                 self._attach_mark(name)
 
-    def attach(self, own: Iterable[Address], peers: Iterable[Address], settings: Settings, lanes: int) -> list[str]:
+    def attach(
+        self,
+        own: Iterable[Address],
+        peers: Iterable[Address | Network],
+        settings: Settings,
+        lanes: int,
+        *,
+        pod_cidrs: Sequence[Network] = (),
+    ) -> list[str]:
         """Load and configure the programs and put the guard on the uplinks; return the uplinks' names."""
         wanted = guard_settings(settings, lanes)
         if not self._guard.loaded():
@@ -40,8 +52,8 @@ class GuardKeeper:
         out = uplinks(
             self._links.links(),
             own=own,
-            routes=self._links.route_link,
-            peers=peers,
+            pod_cidrs=pod_cidrs,
+            routed=() if settings.uplinks else self._routed(peers),
             chosen=settings.uplinks,
         )
         self.uplinks = tuple(out)
@@ -61,9 +73,14 @@ class GuardKeeper:
             log.warning("packet dropped", reason=drop.reason, kind="egress" if drop.egress else "ingress", flow=flow)
 
     def remove(self) -> None:
-        """Take everything off: the node has left and no pair has an object any more."""
-        if self._guard.loaded():
-            self._guard.unload()
+        """Take everything off, of whichever version: the node has left and no pair has an object any more."""
+        self._guard.unload()
+
+    def _routed(self, peers: Iterable[Address | Network]) -> set[str]:
+        """Return names of links by which packets leave for peers, for pods of theirs, and for whom nobody knows."""
+        pods = {e.prefix for e in self._guard.entries() if GuardAction.DROP in (e.egress, e.ingress)}
+        destinations = sorted({_some_address(one) for one in {*peers, *pods}}, key=lambda a: (a.version, a))
+        return {*self._links.route_links(destinations), *self._links.default_links()}
 
     def _current(self) -> set[tuple[str, str]]:
         return {(a.link, a.program) for a in self._guard.attachments() if a.current}
@@ -74,6 +91,13 @@ class GuardKeeper:
         except KernelError as error:
             # Marks choose a lane, never whether; pods' links come and go, and one may be gone between list and attach.
             log.warning("mark not attached", link=link, error=str(error))
+
+
+def _some_address(destination: Address | Network) -> Address:
+    """Return the address itself, or the first of a prefix that a node or pod can have."""
+    if isinstance(destination, IPv4Address | IPv6Address):
+        return destination
+    return destination[min(1, destination.num_addresses - 1)]
 
 
 def guard_settings(settings: Settings, lanes: int) -> GuardSettings:

@@ -10,7 +10,7 @@ import errno
 import os
 import socket
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from ipaddress import ip_address
 from typing import Any, Final
@@ -26,6 +26,7 @@ from wirecrypt.ports import Link
 _IFF_UP: Final = 1
 _MAIN_TABLE: Final = 254
 _UNICAST: Final = 1  # RTN_UNICAST
+_FIB_MATCH: Final = 0x2000  # RTM_F_FIB_MATCH
 _FAMILIES: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
 # what the kernel answers where there is no route, or one that leads nowhere (blackhole, prohibit, unreachable)
 _NO_ROUTE: Final = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EINVAL, errno.EACCES, errno.EAFNOSUPPORT})
@@ -42,19 +43,17 @@ class KernelLinks:
         names = {m["index"]: m.get("IFLA_IFNAME") for m in messages}
         return sorted((_link(m, names, addresses) for m in messages), key=lambda link: link.index)
 
-    def route_link(self, dst: Address) -> str | None:
-        """Return the name of the link that packets to *dst* leave by; None without a route and for own addresses.
+    def route_links(self, destinations: Iterable[Address]) -> Sequence[str]:
+        """Return names of the links that packets to any of *destinations* may leave by, sorted; own addresses have none.
 
-        It is the kernel's own lookup, rules included, for a packet without mark or source.
+        It is the kernel's own lookup, rules included, for a packet without mark or source, but asks for the route that fits
+        instead of the next hop that was chosen (RTM_F_FIB_MATCH, net/ipv4/route.c, inet_rtm_getroute).
         """
-        try:
-            with _route(f"look up the route to {dst}") as ip:
-                found = ip.route("get", dst=str(dst), family=_FAMILIES[dst.version])
-        except LinkError as e:
-            if e.errno in _NO_ROUTE:
-                return None
-            raise
-        return next(_out_links(m for m in found if m["type"] == _UNICAST), None)
+        found: set[str] = set()
+        with _route("look up routes") as ip:
+            for dst in destinations:
+                found.update(_out_links(m for m in _matches(ip, dst) if m["type"] == _UNICAST))
+        return sorted(found)
 
     def default_links(self) -> Sequence[str]:
         """Return names of links with a default route of the main table, sorted."""
@@ -68,6 +67,16 @@ class KernelLinks:
             return xfrm.thresholds()
 
 
+def _matches(ip: Any, dst: Address) -> Sequence[Any]:  # noqa: ANN401 - IPRoute is untyped
+    """Return the route that fits *dst*, nothing where there is none."""
+    try:
+        return list(ip.route("get", dst=str(dst), family=_FAMILIES[dst.version], flags=_FIB_MATCH))
+    except NetlinkError as e:
+        if e.code in _NO_ROUTE:
+            return ()
+        raise
+
+
 def _link(message: Any, names: Mapping[int, str], addresses: Mapping[int, list[Address]]) -> Link:  # noqa: ANN401
     index, kind = message["index"], _kind(message)
     return Link(
@@ -79,7 +88,17 @@ def _link(message: Any, names: Mapping[int, str], addresses: Mapping[int, list[A
         master=names.get(message.get("IFLA_MASTER") or 0),
         foreign_peer=kind == "veth" and message.get("IFLA_LINK_NETNSID") is not None,
         addresses=tuple(sorted(addresses.get(index, ()), key=lambda a: (a.version, int(a)))),
+        lower=names.get(_lower(message)),
     )
+
+
+def _lower(message: Any) -> int:  # noqa: ANN401 - a message of pyroute2, untyped
+    """Return the index of the link below in the same namespace, 0 without one; VXLAN tells it among its own options."""
+    if message.get("IFLA_LINK_NETNSID") is not None:
+        return 0
+    info = message.get("IFLA_LINKINFO")
+    data = info.get("IFLA_INFO_DATA") if info and info.get("IFLA_INFO_KIND") == "vxlan" else None
+    return int((data.get("IFLA_VXLAN_LINK") if data else message.get("IFLA_LINK")) or 0)
 
 
 def _kind(message: Any) -> str:  # noqa: ANN401 - a message of pyroute2, untyped

@@ -155,7 +155,10 @@ class Guard(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A network link: index, name, kind, MTU, master's name, whether its peer is in another network namespace, addresses."""
+    """A network link: index, name, kind, MTU, master's name, whether its peer is in another network namespace, addresses.
+
+    *lower*: the link of this namespace that carries its packets, where the kernel tells one.
+    """
 
     index: int
     name: str
@@ -165,6 +168,7 @@ class Link:
     master: str | None
     foreign_peer: bool
     addresses: tuple[Address, ...]
+    lower: str | None = None
 
 
 class Links(Protocol):
@@ -173,8 +177,8 @@ class Links(Protocol):
     def links(self) -> Sequence[Link]:
         """Return all links."""
 
-    def route_link(self, dst: Address) -> str | None:
-        """Return the name of the link that the main table routes *dst* through, None without a route."""
+    def route_links(self, destinations: Iterable[Address]) -> Sequence[str]:
+        """Return names of all links by which packets to any of these may leave, every next hop of a route included."""
 
     def default_links(self) -> Sequence[str]:
         """Return names of links with a default route."""

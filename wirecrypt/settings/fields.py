@@ -244,8 +244,9 @@ class Settings:
     uplinks: tuple[str, ...] = option(
         (),
         optional("auto", (), listing(LINK, 32)),
-        "Links that lead to other nodes; the guard sits there. Auto takes those with a default route or with a route "
-        "to a peer.",
+        "Links that lead to other nodes; the guard sits there. Auto takes those with an address of the node, with a "
+        "default route, or with a route to a peer or its pods (all next hops), and the links below them; never links to "
+        "pods of this node. A list is taken as it stands.",
     )
     mark: MarkField = section(MarkField, "Where wirecrypt's eight bits stand in packet marks.")
     control_port: int = option(

@@ -14,10 +14,12 @@ import pytest
 from tests.kernel.guard import frames as f
 from tests.kernel.guard.conftest import SETTINGS, entries
 from tests.kernel.guard.wire import Wire, inside, run
+from wirecrypt.agent.guarding import GuardKeeper
 from wirecrypt.errors import BpfError, LinkError
 from wirecrypt.kernel import bpf_sys, tc
 from wirecrypt.kernel.bpf_pins import Pins
 from wirecrypt.kernel.guard import KernelGuard
+from wirecrypt.kernel.links import KernelLinks
 from wirecrypt.kernel.tcx import Tcx, TcxHook, tcx_supported
 from wirecrypt.ports import Attachment, GuardAction, GuardEntry
 
@@ -220,6 +222,29 @@ def test_unload_leaves_nothing(guard: KernelGuard, bpffs: Path, wire: Wire, spar
     elsewhere.rmdir()
     assert listing(wire, spare) == before
     assert not wire.leaves(CLEARTEXT)
+
+
+def test_unload_takes_another_versions_pins_off(guard: KernelGuard, bpffs: Path, wire: Wire, spare: str) -> None:
+    """What an older version loaded and attached goes too, half of its pins missing; a second time there is nothing to do."""
+    before = listing(wire, spare)
+    elsewhere = bpffs / "older"
+    elsewhere.mkdir()
+    older = KernelGuard(elsewhere)
+    older.load(SETTINGS)
+    with inside(wire.node):
+        older.attach_guard(spare)
+        pins = Pins(elsewhere)
+        for path in (*(pins.map(name) for name in ("guard4", "guard6")), pins.program("wirecrypt_guard_egress")):
+            path.rename(pins.folder / f"{path.name.split('-')[0]}-00000000")
+        pins.map("settings").unlink()
+        later = KernelGuard(elsewhere)
+        assert not later.loaded()
+        GuardKeeper(later, KernelLinks()).remove()
+        gone = KernelGuard(elsewhere)
+        gone.unload()
+        assert (later.attachments(), gone.writes) == ([], 0)
+    elsewhere.rmdir()
+    assert listing(wire, spare) == before
 
 
 def test_a_folder_outside_a_bpf_file_system_is_refused(tmp_path: Path) -> None:
