@@ -172,7 +172,9 @@ class Inspector:
                 return None
             entries, guard = xfrm.list_sas(), self._eyes.guard
             loaded = guard.loaded()
-            kernel = KernelSnapshot.of([e.sa for e in entries], xfrm.list_policies(), guard.entries() if loaded else ())
+            policies, foreign = xfrm.survey_policies()
+            known = guard.entries() if loaded else ()
+            kernel = KernelSnapshot.of([e.sa for e in entries], policies, known, foreign=foreign)
             attachments = guard.attachments() if loaded else ()
             return Snapshot(picture, kernel, _usages(entries), attachments, settled, self._pass_age())
 

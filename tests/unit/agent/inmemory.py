@@ -55,6 +55,9 @@ class Kernel:
     def list_policies(self) -> Sequence[Policy]:
         return list(self.policies.values())
 
+    def survey_policies(self) -> tuple[Sequence[Policy], Mapping[PolicyKey, str]]:
+        return self.list_policies(), {}
+
     def add_sas(self, sas: Sequence[Sa]) -> Sequence[Failure]:
         self.journal += [f"add {sa.name}" for sa in sas]
         assert not self.sas.keys() & {sa.name for sa in sas}
@@ -158,8 +161,8 @@ class Uplink:
     def links(self) -> Sequence[Link]:
         return [Link(2, "upl", "", 1500, up=True, master=None, foreign_peer=False, addresses=self.addresses)]
 
-    def route_link(self, dst: Address) -> str | None:  # noqa: ARG002 - the port's
-        return "upl"
+    def route_links(self, destinations: Iterable[Address]) -> Sequence[str]:
+        return ["upl"] if list(destinations) else []
 
     def default_links(self) -> Sequence[str]:
         return ["upl"]
