@@ -206,10 +206,15 @@ static __always_inline __u32 sender_of(struct __sk_buff *skb)
  * nobody's. A source that no peer owns is anyone's: a router's error message comes from an address that nobody listed. */
 static __always_inline int sender_owns_source(struct __sk_buff *skb, struct walk *w)
 {
+	enum step step = STEP_INNER;
 	struct wc_entry *entry;
 
 	w->ether = begins_with_ether(skb);
-	if ((w->ether && read_ethernet(skb, w) != STEP_INNER) || read_network(skb, w))
+	if (w->ether)
+		step = read_ethernet(skb, w);
+	if (step == STEP_NOT_IP)
+		return 1; /* no source at all, so nobody's */
+	if (step != STEP_INNER || read_network(skb, w))
 		return 0;
 	if (!skip_extensions(skb, w))
 		read_ports(skb, w);
