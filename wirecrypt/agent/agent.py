@@ -27,9 +27,10 @@ from wirecrypt.agent.survey import Flags, survey
 from wirecrypt.agent.trust import Trust
 from wirecrypt.agent.window import Picture, Window
 from wirecrypt.agent.world import World, end_of, without_new_keys
-from wirecrypt.errors import ObjectError
+from wirecrypt.errors import BpfError, LinkError, ObjectError
 from wirecrypt.model.objects import NodePeer, NodeState
 from wirecrypt.model.xfrm import SaKey
+from wirecrypt.plan.marks import kept
 from wirecrypt.rotation import probing
 from wirecrypt.rotation.memory import Timing
 from wirecrypt.rotation.pair import Out, decide
@@ -66,6 +67,9 @@ class Agent:
         self._told: dict[str, str] = {}
         self._links_due = float("-inf")
         self._guarded: object = None
+        self._unguarded = ""  # why the guard is not in place
+        self._wanted = self._in_place = Settings()
+        self._moved = "-"  # why the mark field is not where it should be; before the first look nothing is known
         self.window = Window()
 
     def expired(self, keys: list[SaKey]) -> None:
@@ -90,6 +94,7 @@ class Agent:
             return self._active(world, world.own, settings, now)
         self._talks.clear()
         self._reporter.forget()
+        self._moved = "-"
         self.window.show(settings or Settings(), None)  # the port is open all the same, and says that nothing is decided
         if world.own is None:
             return self._farewell.idle(world, now)
@@ -106,7 +111,7 @@ class Agent:
         return now + RESYNC
 
     def _active(self, world: World, own: NodePeer, settings: Settings, now: float) -> float:
-        parts = self._parts
+        parts, settings = self._parts, self._placed(settings)
         self._farewell.active(own)
         self._holding.over()
         parts.keeper.open(own)
@@ -136,12 +141,33 @@ class Agent:
         return min([now + RESYNC, *(talking.send_due(t, now) for t in self._talks.values())])
 
     def _ensure_guard(self, world: World, own: NodePeer, settings: Settings, now: float) -> None:
-        """Look at links and filters when a link, a peer's address or the configuration changed, and every resync."""
-        peers = tuple(a for p in world.peers for a in p.endpoints)
+        """Look at links and filters when a link, a peer's claims or the configuration changed, and every resync.
+
+        A guard that the kernel refuses keeps no pair from its policies, and no node becomes Active behind it.
+        """
+        peers = tuple(claim for p in world.peers for claim in (*p.endpoints, *p.pod_cidrs))
         if now < self._links_due and (own, peers, settings) == self._guarded:
             return
-        self._parts.guarding.ensure(own, peers, settings, offer(settings).lanes)
+        try:
+            self._parts.guarding.ensure(own, peers, settings, offer(settings).lanes)
+        except (BpfError, LinkError) as error:
+            if str(error) != self._unguarded:
+                log.error("guard not in place", error=str(error))  # noqa: TRY400 - the message says all
+            self._unguarded = str(error)
+            return
+        self._unguarded = ""
         self._links_due, self._guarded = now + RESYNC, (own, peers, settings)
+
+    def _placed(self, settings: Settings) -> Settings:
+        """Return *settings* with the mark field where this node's SAs carry it: it does not move under them."""
+        if settings != self._wanted or self._moved:
+            sas = self._parts.datapath.snapshot().sas.values()
+            layout, error = kept(settings.mark.layout, sas)
+            if str(error or "") != self._moved and error is not None:
+                log.error("configuration refused", reason="ConfigInvalid", error=str(error))
+            self._wanted, self._moved = settings, str(error or "")
+            self._in_place = replace(settings, mark=replace(settings.mark, shift=layout.shift))
+        return self._in_place
 
     def _conversation(self, own: NodePeer, settings: Settings) -> Conversation:
         state, window = self._parts.keeper.open(own), self.window
@@ -154,7 +180,7 @@ class Agent:
         state = parts.keeper.open(own)
         kernel = parts.datapath.snapshot()
         seen = rosters.roster(world, self._known, parts.pairs_on_disk.list)
-        turn = Round(own=own, world=world, state=state, kernel=kernel, trusted=self._trust.holds)
+        turn = Round(own, world, state, kernel, trusted=self._trust.holds, guarded=not self._unguarded)
         for uid, peer in sorted(seen.peers.items(), key=lambda item: item[1].name):
             accepted = self._known.get(uid)
             vanished = uid in seen.vanished
@@ -222,6 +248,10 @@ class Agent:
         found = [*turn.trouble, *(("ControlChannel", str(e)) for e in self._parts.channel.failed().values())]
         if self._config.trouble is not None:
             found.append(self._config.trouble)
+        if self._moved:
+            found.append(("ConfigInvalid", self._moved))
+        if self._unguarded:
+            found.append(("GuardRefused", self._unguarded))
         if disk.refused:
             found.append(("PairsNotWritten", disk.refused))
         if disk.trouble:

@@ -34,6 +34,10 @@ class Datapath:
         sas = [e.sa for e in listed]
         return KernelSnapshot.of(sas, policies, entries, silent, used_up=used_up, foreign=foreign)
 
+    def has_guard(self) -> bool:
+        """Say whether the guard's maps are there."""
+        return self._guard.loaded()
+
     def apply(self, actions: Sequence[Action]) -> dict[str, KernelError]:
         """Do *actions* in their order; return the first error of each peer that had one ("" for the guard)."""
         failed: dict[str, KernelError] = {}

@@ -57,7 +57,8 @@ class Installer:
         """Return the plan of this round; generations to install are in the ledger when this returns."""
         wanted_now = wishes(turn, settings, self._states)
         self.foreign = _foreign(wanted_now, turn.kernel)
-        return plan(wanted_now, guard_wanted(turn, settings), turn.kernel)
+        entries = guard_wanted(turn, settings) if self._parts.datapath.has_guard() else {}  # no map, no entry
+        return plan(wanted_now, entries, turn.kernel)
 
     def _states(self, turn: Round, survey: Survey, generation: Generation, slot: int, settings: Settings) -> tuple[Sa, ...]:
         """Return the SAs of a new generation; its ledger entry is written first ◆."""
@@ -85,7 +86,9 @@ class Installer:
         )
 
     def _mark(self, turn: Round) -> None:
-        """Put pairs on disk that a boot must block; only then are they reported as ready ◆."""
+        """Put pairs on disk that a boot must block; only then are they reported as ready ◆. Behind no guard none is."""
+        if not turn.guarded:
+            return
         for survey, decision in turn.pairs():
             if decision.mark and not decision.remove_all:
                 self._parts.pairs_on_disk.add(end_of(turn.own), end_of(survey.peer))
@@ -159,9 +162,9 @@ def _foreign(wished: Iterable[Wish], kernel: KernelSnapshot) -> dict[str, str]:
     """Return, by peer node UID, which foreign policy stands where one of ours must be."""
     found = {}
     for wish in wished:
-        names = [str(policy.name) for policy in wish.policies if in_the_way(policy, kernel)]
-        if names:
-            text = f"a foreign policy stands where ours must be ({names[0]}); remove it or move it to another selector"
+        others = [words for policy in wish.policies if (words := in_the_way(policy, kernel))]
+        if others:
+            text = f"a foreign policy stands where ours must be ({others[0]}); remove it or move it to another selector"
             found[wish.pair.peer.node_uid] = text
     return found
 

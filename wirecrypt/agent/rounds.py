@@ -31,7 +31,7 @@ class Undecided:
 class Round:
     """One look at everything, by peer node UID: surveys, decisions, why a pair fails, what went wrong with it.
 
-    *undecided*: peers about which nothing could be decided; *failed* says why.
+    *undecided*: peers about which nothing could be decided; *failed* says why. *guarded*: the guard is in place.
     """
 
     own: NodePeer
@@ -39,6 +39,7 @@ class Round:
     state: State
     kernel: KernelSnapshot
     trusted: bool
+    guarded: bool = True
     surveys: dict[str, Survey] = field(default_factory=dict)
     decisions: dict[str, Decision] = field(default_factory=dict)
     failing: dict[str, str] = field(default_factory=dict)

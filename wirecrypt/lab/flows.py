@@ -49,13 +49,13 @@ class _Flow:
 
     kind: ClassVar[str]
 
-    def __init__(self, lab: Lab, source: str, target: str, document: dict[str, Any]) -> None:
+    def __init__(self, lab: Lab, source: str, target: str, document: dict[str, Any], receiver: Process) -> None:
         self.source = source
         self.target = target
         self.marker: str = document["marker"]
         self._lab = lab
         self._document = document
-        self._receiver = _program(lab, target, {**document, "do": f"{self.kind}-receive"})
+        self._receiver = receiver
         self._sender: Process | None = None
 
     @classmethod
@@ -80,7 +80,7 @@ class _Flow:
             "address": address(lab, target, family), "port": next(_ports), "rate": rate, "size": size, "seconds": seconds,
             "marker": marker,
         }  # fmt: skip
-        return cls(lab, source, target, document)
+        return cls(lab, source, target, document, _program(lab, target, {**document, "do": f"{cls.kind}-receive"}))
 
     def send(self) -> None:
         """Start the sender as soon as the receiver is ready."""

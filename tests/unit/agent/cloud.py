@@ -7,7 +7,7 @@ Only the ports stand in. Time is a number that `Cloud.run` moves. What a control
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from ipaddress import ip_address, ip_network
@@ -20,6 +20,7 @@ from wirecrypt.agent.datapath import Datapath
 from wirecrypt.agent.guarding import GuardKeeper
 from wirecrypt.agent.keeper import Keeper
 from wirecrypt.agent.parts import Parts
+from wirecrypt.errors import KernelError
 from wirecrypt.model.objects import LABEL_ENABLED, EncryptedNode, Node, NodePeer, NodeState
 from wirecrypt.model.xfrm import Address, Network, SaKey
 from wirecrypt.plan.snapshot import host
@@ -37,9 +38,13 @@ class Channel:
     inbox: list[Arrived] = field(default_factory=list)
     open: bool = False
 
-    def listen(self, addresses: Iterable[Address], port: int) -> None:
+    def listen(self, addresses: Iterable[Address], port: int) -> Mapping[Address, KernelError]:
         assert (tuple(addresses), port > 0) == (self.machine.addresses, True)
         self.open = True
+        return {}
+
+    def failed(self) -> Mapping[Address, KernelError]:
+        return {}
 
     def files(self) -> Sequence[int]:
         return ()

@@ -134,7 +134,8 @@ class Filters:
         self.attached.discard(link)
 
     def unload(self) -> None:
-        self.journal.append("unload")
+        if self.loaded():
+            self.journal.append("unload")
         self.settings, self.table, self.attached = None, {}, set()
 
     def loaded(self) -> bool:

@@ -18,7 +18,7 @@ from wirecrypt.errors import XfrmError
 from wirecrypt.model.objects import Node, NodePeer, NodeState
 from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.session import Epoch, Generation, Session, Word
-from wirecrypt.model.xfrm import Algorithm, Limits, Policy, Sa, SaEntry, SaUsage
+from wirecrypt.model.xfrm import Algorithm, Limits, Policy, PolicyKey, Sa, SaEntry, SaUsage
 from wirecrypt.plan.policies import Layout, Senders, wanted
 from wirecrypt.plan.snapshot import KernelSnapshot
 from wirecrypt.plan.states import states
@@ -158,6 +158,10 @@ class Memories:
     def list_policies(self) -> list[Policy]:
         """Return all policies."""
         return list(self.kernel.policies.values())
+
+    def survey_policies(self) -> tuple[list[Policy], dict[PolicyKey, str]]:
+        """Return the policies; nobody else has any."""
+        return self.list_policies(), {}
 
     def stats(self) -> Mapping[str, int]:
         """Return a counter, or refuse."""

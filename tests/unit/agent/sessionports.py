@@ -146,6 +146,10 @@ class Kernel:
         """Return the policies."""
         return list(self.policies.values())
 
+    def survey_policies(self) -> tuple[Sequence[Policy], Mapping[PolicyKey, str]]:
+        """Return the policies; nobody else has any."""
+        return self.list_policies(), {}
+
     def add_sas(self, sas: Sequence[Sa]) -> Sequence[Failure]:
         """Add states; those of a cipher that is not there are refused."""
         self.told("add")

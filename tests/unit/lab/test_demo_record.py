@@ -97,23 +97,23 @@ def test_the_result_and_the_table_have_every_claim(tmp_path: Path) -> None:
 
 
 def flow(kind: type[Udp | Tcp]) -> Udp | Tcp:
-    return kind("pod/node-1/a", "pod/node-2/a", "marker", cast("Any", None), cast("Any", None))
+    return kind(cast("Any", None), "pod/node-1/a", "pod/node-2/a", {"marker": "marker"}, cast("Any", None))
 
 
-def counted(sent: int, received: int, gap: float = 0.0, retransmissions: int = 0) -> Result:
-    return Result(sent, received, 0, 0, retransmissions, gap, {})
+def counted(sent: int, received: int, gap: float = 0.0, retransmissions: int = 0, unneeded: int = 0) -> Result:
+    return Result(sent, received, 0, 0, retransmissions, unneeded, gap, {})
 
 
 def test_totals_add_packets_and_bytes_apart() -> None:
-    """Losses are of packets; a stream has missing bytes and retransmissions; the longest silence is that of any flow."""
+    """Losses are of packets; a stream has missing bytes, and repairs apart from what came late; silence is the longest one."""
     totals = Totals()
     for number in (10, 20):
         totals.add(flow(Udp), counted(number, number, gap=number / 100))
-    totals.add(flow(Tcp), counted(4096, 4096, 0.05, 2))
+    totals.add(flow(Tcp), counted(4096, 4096, 0.05, retransmissions=3, unneeded=2))
     assert totals.whole
     assert totals.figures == {
-        "sent": 30, "received": 30, "lost": 0, "tcp_bytes": 4096, "tcp_missing": 0, "tcp_retransmissions": 2,
-        "longest_gap_seconds": 0.2,
+        "sent": 30, "received": 30, "lost": 0, "tcp_bytes": 4096, "tcp_missing": 0, "tcp_retransmissions": 3,
+        "tcp_retransmissions_needed": 1, "longest_gap_seconds": 0.2,
     }  # fmt: skip
     assert "30 UDP packets sent, 0 lost" in totals.text
 
