@@ -73,6 +73,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(LONG))
 
 
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Start the guests: their tests run while the first ones run here, and are reported when it is their turn."""
+    if not in_guest(session.config) and not session.config.option.collectonly and not session.testsfailed:
+        session.config.stash[RUNS].start(session.items)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
     """Replay what the guest reported, instead of running a test of tests/kernel/ here."""

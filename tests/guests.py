@@ -1,4 +1,4 @@
-"""Run tests inside guests and hear of them: one guest per kernel boots at the first such test, all run at the same time."""
+"""Run tests inside guests and hear of them: one guest per kernel boots when tests are known, all run at the same time."""
 
 from __future__ import annotations
 
@@ -131,8 +131,6 @@ class GuestRuns:
 
     def reports(self, item: pytest.Item) -> list[pytest.TestReport]:
         """Return the reports of one test, once its guest has run it."""
-        if not self._runs and not self._broken:
-            self._start(item.session.items)
         version = _version(item)
         if version in self._broken:
             return [_failure(item.nodeid, item.location, self._broken[version])]
@@ -144,7 +142,8 @@ class GuestRuns:
             run.end()
         self._runs.clear()
 
-    def _start(self, items: Iterable[pytest.Item]) -> None:
+    def start(self, items: Iterable[pytest.Item]) -> None:
+        """Boot a guest for each kernel that *items* want one of; they run beside the tests that come before theirs."""
         names: dict[str, list[str]] = {}
         for item in items:
             if _version(item):

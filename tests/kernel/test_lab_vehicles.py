@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from pathlib import Path
 
 import pytest
 
+from wirecrypt.errors import LabError
 from wirecrypt.lab import hostkernel, kernels
 from wirecrypt.lab.channel import Command
 from wirecrypt.lab.machine import Build, Machine
@@ -21,10 +23,19 @@ def _no_wish(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WIRECRYPT_LAB_KERNEL", raising=False)
 
 
-def test_a_kernel_with_esp_is_taken_without_being_asked() -> None:
-    """`auto` is this kernel when it can carry the product, unless IPsec of someone else is on the machine."""
+def test_a_kernel_with_esp_and_tcx_is_taken_where_nothing_prebuilt_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`auto` is then this kernel, unless it is older or IPsec of someone else is on the machine; else the prebuilt one."""
     assert hostkernel.objections() == []
-    assert kernels.find("auto").vehicle == ("uml" if hostkernel.foreign() else "host")
+    assert kernels.find("auto").vehicle == "uml"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    modern = tuple(int(part) for part in hostkernel.version().split(".")) >= kernels.TCX
+    if modern and not hostkernel.foreign():
+        assert kernels.find("auto").vehicle == "host"
+    else:
+        with pytest.raises(LabError, match="not on this machine"):
+            kernels.find("auto")
 
 
 def test_foreign_ipsec_on_the_machine_keeps_labs_away() -> None:
