@@ -21,7 +21,7 @@ class Timing:
     """Times in seconds. None of them makes a step safe but *drain*, the time that packets may be in flight.
 
     *linger*: how long a sending SA stays after the switch. *blind* and *blind_first*: how long to wait for a sign that the
-    peer has a new generation before probing without one, when another generation works and when none does.
+    peer has a new generation before probing without one, when another generation works, though silent, and when none does.
     *quick* and *slow*: first and longest interval between probes. *steady*: interval on the generation in use.
     *patience*: after this long without an answer the pair is reported as failing.
     """

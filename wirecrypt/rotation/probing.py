@@ -71,6 +71,7 @@ def failing(view: View, memory: Memory, now: float, timing: Timing) -> str:
 
 
 LOST_IN_ROW = 3
+_LONG_WAIT = 4  # times the patience
 
 
 def protected(view: View) -> bool:
@@ -82,7 +83,6 @@ def protected(view: View) -> bool:
 
 
 def _proofs(view: View, memory: Memory, now: float, timing: Timing) -> list[Due]:
-    blind = timing.blind if view.observed.out is Out.ESP else timing.blind_first
     found = []
     for g in pair.candidates(view):
         for lane in range(view.observed.installed[g].lanes):
@@ -92,9 +92,22 @@ def _proofs(view: View, memory: Memory, now: float, timing: Timing) -> list[Due]
             if count:
                 at = last + min(timing.slow, timing.quick * 2 ** min(count, 16))
             else:
-                at = now if g in memory.evidence else memory.first_seen.get(g, now) + blind
+                at = now if g in memory.evidence else _blind(view, memory, memory.first_seen.get(g, now), timing)
             found.append(Due(at, g, lane, Need.PROVE))
     return found
+
+
+def _blind(view: View, memory: Memory, seen: float, timing: Timing) -> float:
+    """Return when to probe a generation, installed here since *seen*, without a sign that the peer has it.
+
+    A peer that has not installed it yet counts the probe as an error (XfrmInNoStates). While the generation in use is
+    answered the sign comes over it, in the peer's word: so only a silence lets us probe blindly, or a very long wait.
+    """
+    if view.observed.out is not Out.ESP:
+        return seen + timing.blind_first
+    if memory.answered is None:
+        return seen + timing.blind
+    return min(max(seen + timing.blind, memory.answered + timing.patience), seen + _LONG_WAIT * timing.patience)
 
 
 def _tellings(view: View, memory: Memory, now: float, timing: Timing) -> list[Due]:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from tests.unit.rotation.schedules import PROFILES, drawn, play
+from tests.unit.rotation.simulated_state import TIMING as SIMULATED
 from tests.unit.rotation.simulated_state import Datagram
 from tests.unit.rotation.simulator import World, steady
 from tests.unit.rotation.views import (
@@ -122,7 +123,7 @@ def candidate_dropped(*, receiving_too: bool = False) -> None:
     world.agents["a"].wanted_renewal = True
     world.run("a", 0.5)
     world.run("b", 0.1)
-    world.advance(0.5)
+    world.advance(2 * SIMULATED.patience)  # a is silent for so long that b probes without a sign
     world.agents["b"].run()
     for probe in [d for d in world.network if d.probe]:
         world.agents["a"].receive(probe)
@@ -365,7 +366,7 @@ def ready_before_it_is_on_disk() -> None:
 
 def withdrawing_schedules() -> None:
     """Renew again and again, with messages lost and late."""
-    for seed in (6, 9):
+    for seed in (55, 78, 100, 103):
         play(PROFILES["renewals"], drawn(PROFILES["renewals"], seed), lanes=(1, 1))
 
 

@@ -46,6 +46,16 @@ def test_first_probe_waits_for_a_sign_of_the_peer() -> None:
     assert {at for _, _, at in proofs(schedule(MOVING, listed, NOW, TIMING))} == {NOW}
 
 
+def test_nothing_is_probed_blindly_while_the_generation_in_use_is_answered() -> None:
+    """The peer's word comes over it and will tell; only a silence, or a very long wait, lets a probe go without a sign."""
+    memory = replace(observe(Memory(), MOVING, NOW), answered=NOW + 1)
+    assert {at for _, _, at in proofs(schedule(MOVING, memory, NOW + 1, TIMING))} == {NOW + 1 + TIMING.patience}
+    silent = replace(memory, answered=NOW - 10 * TIMING.patience)
+    assert {at for _, _, at in proofs(schedule(MOVING, silent, NOW, TIMING))} == {NOW + TIMING.blind}
+    late = replace(memory, answered=NOW + 100 * TIMING.patience)
+    assert {at for _, _, at in proofs(schedule(MOVING, late, NOW, TIMING))} == {NOW + 4 * TIMING.patience}
+
+
 def test_first_contact_waits_less() -> None:
     """When nothing works yet, waiting costs more than a probe."""
     joining = view(Observed({g(1, 1): whole()}, Out.PLAIN, None, Receive.OPTIONAL), own_state=JOINING)
