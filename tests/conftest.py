@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 AREAS = ("unit", "cluster", "kernel", "e2e", "bench", "image")
 HERE = Path(__file__).parent
+STATES = ("exposed", "protected", "all_protected")  # fixtures of the shared lab; tests without one have labs of their own
 LONG = 1200  # seconds for a test with a lab, whose own deadlines, which tell more, end before
 RUNS = pytest.StashKey[GuestRuns]()
 
@@ -59,13 +60,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Quick areas first, and one lab after another: nothing else may take the processors while packets are counted.
 
-    What is marked slow comes last, and there the image, which tells most about a release, first.
+    Tests that want one state of the shared lab follow one another, whatever their file: bringing a cluster from one state to
+    another takes longer than most tests. What is marked slow comes last, and there the image, which tells most about a
+    release, first.
     """
 
-    def order(item: pytest.Item) -> tuple[bool, int, str]:
+    def order(item: pytest.Item) -> tuple[bool, int, str, int]:
         parameters: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
         slow, number = is_slow(item), AREAS.index(area(item.path))
-        return slow, -number if slow else number, str(parameters.get("lab_kernel", ""))
+        states = [rank for rank, name in enumerate(STATES, 1) if name in getattr(item, "fixturenames", ())]
+        return slow, -number if slow else number, str(parameters.get("lab_kernel", "")), max(states, default=0)
 
     items.sort(key=order)
     for item in items:
