@@ -47,13 +47,14 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run each test of tests/kernel/, and each that uses a lab, once per kernel."""
+    """Run each test of tests/kernel/, and each that uses a lab, once per kernel, or as its module says on the newest."""
+    chosen = versions(metafunc.config)
+    if getattr(metafunc.module, "NEWEST_KERNEL", False):
+        chosen = chosen[-1:]
     if area(metafunc.definition.path) == "kernel":
-        metafunc.parametrize("guest_kernel", versions(metafunc.config), indirect=True, scope="session")
+        metafunc.parametrize("guest_kernel", chosen, indirect=True, scope="session")
     elif "lab_kernel" in metafunc.fixturenames:
-        chosen = versions(metafunc.config)
-        newest = getattr(metafunc.module, "NEWEST_KERNEL", False)
-        metafunc.parametrize("lab_kernel", chosen[-1:] if newest else chosen, indirect=True, scope="session")
+        metafunc.parametrize("lab_kernel", chosen, indirect=True, scope="session")
 
 
 @pytest.hookimpl(trylast=True)

@@ -62,6 +62,7 @@ class Three:
         self.outer, self.inner = outer, inner
         self.names = {A: f"{prefix}peer", B: f"{prefix}host", C: f"{prefix}third"}
         self._wire = f"{prefix}between"
+        self._batches: dict[str, list[str]] = {name: [] for name in (*self.names.values(), self._wire)}
         self.stack = ExitStack()
 
     def up(self) -> None:
@@ -69,8 +70,7 @@ class Three:
         for namespace in (self._wire, *self.names.values()):
             run(f"ip netns add {namespace}")
             self.stack.callback(run, f"ip netns del {namespace}")
-        run(f"ip -n {self._wire} link add br0 type bridge forward_delay 0 mcast_snooping 0")
-        run(f"ip -n {self._wire} link set dev br0 up")
+        self._batches[self._wire] += ["link add br0 type bridge forward_delay 0 mcast_snooping 0", "link set dev br0 up"]
         for number, node in enumerate(self.names):
             self._plug(node, f"port{number}")
         for peer in (A, C):
@@ -79,32 +79,36 @@ class Three:
         for stolen in (A.pod[self.inner], A.outer[self.inner]):
             self._own(C, stolen)
             self._send(C, stolen)
+        for name, lines in self._batches.items():
+            run(f"ip -n {name} -batch -", "\n".join(lines) + "\n")
 
     def _plug(self, node: End, port: str) -> None:
-        name = self.names[node]
-        run(f"ip -n {name} link add wire0 type veth peer name {port} netns {self._wire}")
-        run(f"ip -n {self._wire} link set dev {port} master br0 up")
-        run(f"ip -n {name} link set dev lo up")
-        run(f"ip -n {name} link set dev wire0 up")
-        run(
-            f"ip -n {name} addr add {node.outer[self.outer]}/{64 if self.outer == 6 else 24} dev wire0"
-            + self._nodad(self.outer)
-        )
+        self._ip(node, f"link add wire0 type veth peer name {port} netns {self._wire}")
+        self._batches[self._wire].append(f"link set dev {port} master br0 up")
+        self._ip(node, "link set dev lo up")
+        self._ip(node, "link set dev wire0 up")
+        length = 64 if self.outer == 6 else 24
+        self._ip(node, f"addr add {node.outer[self.outer]}/{length} dev wire0" + self._nodad(self.outer))
         self._own(node, node.pod[self.inner])
         for other in (A, B, C):
             if other is not node:
-                run(f"ip -n {name} route add {other.prefix[self.inner]} dev wire0")
+                self._ip(node, f"route add {other.prefix[self.inner]} dev wire0")
+
+    def _ip(self, node: End, line: str) -> None:
+        """Have a line of `ip` run in the namespace of *node*, with all others of it at once."""
+        self._batches[self.names[node]].append(line)
 
     def _own(self, node: End, address: str) -> None:
-        run(f"ip -n {self.names[node]} addr add {full(address)} dev lo" + self._nodad(self.inner))
+        self._ip(node, f"addr add {full(address)} dev lo" + self._nodad(self.inner))
 
     def _nodad(self, family: int) -> str:
         return " nodad" if family == 6 else ""
 
     def _state(self, node: End, sender: End, more: str) -> None:
-        run(
-            f"ip -n {self.names[node]} xfrm state add src {sender.outer[self.outer]} dst {B.outer[self.outer]} proto esp "
-            f"spi {sender.spi:#x} reqid {sender.spi} mode tunnel flag af-unspec aead rfc4106(gcm(aes)) {KEY} 128 {more}"
+        self._ip(
+            node,
+            f"xfrm state add src {sender.outer[self.outer]} dst {B.outer[self.outer]} proto esp "
+            f"spi {sender.spi:#x} reqid {sender.spi} mode tunnel flag af-unspec aead rfc4106(gcm(aes)) {KEY} 128 {more}",
         )
 
     def _receive(self, peer: End) -> None:
@@ -113,13 +117,14 @@ class Three:
         tunnel = f"tmpl src {peer.outer[self.outer]} dst {B.outer[self.outer]} proto esp mode tunnel"
         for source in (peer.prefix[self.inner], full(peer.outer[self.inner])):
             for direction in ("in", "fwd"):
-                run(f"ip -n {self.names[B]} xfrm policy add src {source} dst {B.prefix[self.inner]} dir {direction} {tunnel}")
+                self._ip(B, f"xfrm policy add src {source} dst {B.prefix[self.inner]} dir {direction} {tunnel}")
         self._state(peer, peer, "")
 
     def _send(self, node: End, source: str) -> None:
-        run(
-            f"ip -n {self.names[node]} xfrm policy add src {full(source)} dst {B.prefix[self.inner]} dir out priority 9 tmpl "
-            f"src {node.outer[self.outer]} dst {B.outer[self.outer]} proto esp spi {node.spi:#x} reqid {node.spi} mode tunnel"
+        self._ip(
+            node,
+            f"xfrm policy add src {full(source)} dst {B.prefix[self.inner]} dir out priority 9 tmpl "
+            f"src {node.outer[self.outer]} dst {B.outer[self.outer]} proto esp spi {node.spi:#x} reqid {node.spi} mode tunnel",
         )
 
     def pod(self, node: End, address: str) -> socket.socket:

@@ -29,9 +29,9 @@ _PATIENCE = 20.0
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
-def run(command: str) -> str:
+def run(command: str, stdin: str = "") -> str:
     """Run a command and return its output; its words are in the error if it fails."""
-    done = subprocess.run(command.split(), capture_output=True, text=True, check=False)
+    done = subprocess.run(command.split(), input=stdin, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{command}: {done.stderr}"
     return done.stdout
 
