@@ -64,6 +64,10 @@ class GuardKeeper:
                 log.info("guard attached", link=name)
         return out
 
+    def attached(self) -> bool:
+        """Say whether the programs are there and on any link."""
+        return self._guard.loaded() and bool(self._guard.attachments())
+
     def log_drops(self) -> None:
         """Log waiting drop events; the programs limit their rate."""
         if not self._guard.loaded():

@@ -75,12 +75,17 @@ def _lost(pair: Pair, kernel: KernelSnapshot) -> bool:
 
 
 def _guard(blocklist: Blocklist, lost: Collection[Pair], datapath: Datapath, guarding: GuardKeeper, settings: Settings) -> None:
-    """Have the guard on the uplinks, with an entry for each lost pair and each that has none."""
+    """Have the guard on the uplinks, with an entry for each lost pair and each that has none.
+
+    One that is there already was not lost, and has the settings that the SAs beside it were made with: it keeps them.
+    """
     kernel = datapath.snapshot()
     bare = [p for p in blocklist.pairs() if p in lost or not kernel.guard.keys() & set(p.peer.pod_cidrs)]
     if not bare:
         return
-    guarding.attach(blocklist.own.endpoints, (), settings, lanes=settings.lanes or 1)
+    if not guarding.attached():
+        peers = tuple(address for peer in blocklist.peers for address in peer.endpoints)
+        guarding.attach(blocklist.own.endpoints, peers, settings, lanes=settings.lanes or 1)
     kernel = datapath.snapshot()
     entries = dict(kernel.guard) | guard_entries(blocklist.own, [(p, BLOCK) for p in bare], (), ())
     for error in datapath.apply(plan((), entries, kernel)).values():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
@@ -86,6 +87,20 @@ def test_a_node_that_was_not_rebooted_is_left_as_it_is(tmp_path: Path) -> None:
     before = list(machine.journal)
     assert run(machine) == 0
     assert machine.journal == before
+
+
+@pytest.mark.R1
+def test_a_guard_that_is_there_keeps_its_settings(tmp_path: Path) -> None:
+    """An entry that is gone is put back; marks and mode, which the SAs beside it were made with, are not those of a boot."""
+    machine = active(tmp_path, "a", "b").machines["a"]
+    assert machine.filters.settings is not None
+    machine.filters.settings = settings = replace(machine.filters.settings, mark_shift=16, strict=False)
+    pods = machine.cloud.machines["b"].pods
+    for prefix in pods:
+        del machine.filters.table[prefix]
+    run(machine)
+    assert machine.filters.settings == settings
+    assert {machine.filters.table[p].egress for p in pods} == {GuardAction.DROP}
 
 
 @pytest.mark.C3
