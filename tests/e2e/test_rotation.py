@@ -43,7 +43,7 @@ def test_a_rotation_under_load_loses_nothing_and_uses_no_key_twice(all_protected
     assert {s.spi for states in old.values() for s in states}.isdisjoint({s.spi for states in new.values() for s in states})
 
 
-NOISE = 10  # TCP repairs: with nothing lost and nothing rotated up to 6 were seen on a busy machine (late, and not told by DSACK)
+NOISE = 10  # TCP repairs; up to 6 were seen on a busy machine with nothing lost and nothing rotated
 Moment = dict[str, list[product.State]]  # the states of every node, by its name
 
 
