@@ -103,7 +103,7 @@ def _restarted_says(lab: Lab) -> bool:
     agent = lab.kubelet.pod("wirecrypt-agent", "node-1")
     agent.kill()
     agent.restart()
-    product.wait_clock(lab, 6)
+    product.wait_passes(lab, "node-1", 2)
     return cluster.condition(cluster.encrypted_node(lab, "node-1"), "Ready").get("reason") == "AdmissionPolicyMissing"
 
 
