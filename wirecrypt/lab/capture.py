@@ -2,7 +2,8 @@
 
 tcpdump listens on the bridge in the guest, which sees each forwarded frame once. A marker frame that no program sends
 otherwise opens and closes the recording: tcpdump is ended only after the closing marker is in the file, so everything before it
-is there too.
+is there too. tcpdump writes each frame at once (`-U`). It could be asked to do so by SIGUSR2 instead, but flushes within the
+signal handler then (tcpdump.c, flushpcap): when that falls into a write, the file is damaged from there on.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class Capture:
         channel = lab.channel
         draft = lab.folder / f"capture-{secrets.token_hex(4)}.pcap"
         filters = [f"ether proto {MARKER_TYPE:#x} or ({expression})"] if expression else []
-        argv = ["tcpdump", "-i", "wire", "-n", "-s", "0", "-B", str(BUFFER), "-Z", "root", "-w", str(draft), *filters]
+        argv = ["tcpdump", "-i", "wire", "-n", "-s", "0", "-U", "-B", str(BUFFER), "-Z", "root", "-w", str(draft), *filters]
         capture = cls(channel, channel.spawn("guest", Command(argv)), draft, target)
         try:
             until(capture._listening, what="tcpdump listens on the wire", seconds=DEADLINE)
@@ -92,7 +93,6 @@ class Capture:
         def written() -> bool:
             if not self._process.running:
                 raise LabError("tcpdump ended", answer=self._process.tail())
-            self._process.kill(signal.SIGUSR2)  # write out what is buffered
             return token in self._tail()
 
         until(written, what="the marker is in the capture", seconds=DEADLINE, every=0.1)
@@ -100,7 +100,7 @@ class Capture:
     def observe(self) -> judge.Observation:
         """Return what the wire has shown until now; the recording goes on."""
         self.mark()
-        return judge.read(self._draft)
+        return judge.read(self._draft, growing=True)
 
     def stop(self) -> Path:
         """End the recording and return its file; LabError when the kernel dropped a frame before tcpdump saw it."""

@@ -97,29 +97,38 @@ class Observation:
         return Counter((str(header.source), str(header.target), header.spi) for header in found)
 
 
-def read(path: Path) -> Observation:
-    """Read a pcap file of Ethernet frames; LabError when it is none."""
-    return Observation(frames(path.read_bytes(), path))
+def read(path: Path, *, growing: bool = False) -> Observation:
+    """Read a pcap file of Ethernet frames; LabError when it is none, or damaged: nothing may be judged by a part of it.
+
+    A file that is *growing* may end within a frame, which is left out.
+    """
+    return Observation(frames(path.read_bytes(), path, growing=growing))
 
 
-def frames(data: bytes, path: Path = Path()) -> Iterator[Frame]:
-    """Yield the frames of a pcap file's content, times in UNIX seconds."""
+def frames(data: bytes, path: Path = Path(), *, growing: bool = False) -> Iterator[Frame]:
+    """Yield the frames of a pcap file's content, times in UNIX seconds; LabError as `read` says."""
     for order in "<>":
         unit = _MAGIC.get(struct.unpack_from(order + "I", data)[0]) if len(data) >= 24 else None  # noqa: PLR2004  # file header
         if unit:
             break
     else:
         raise LabError("this is no pcap file", what=str(path))
-    (kind,) = struct.unpack_from(order + "I", data, 20)
+    longest, kind = struct.unpack_from(order + "II", data, 16)
     if kind != 1:
         raise LabError("this is no capture of Ethernet frames", what=str(path), answer=f"link type {kind}")
     record, position = struct.Struct(order + "IIII"), 24
     while position + record.size <= len(data):
-        seconds, fraction, size, _ = record.unpack_from(data, position)
-        position += record.size
-        content = data[position : position + size]
-        position += size
+        seconds, fraction, size, original = record.unpack_from(data, position)
+        if size > min(longest, original) or fraction * unit >= 1:
+            raise LabError("the capture is damaged", what=str(path), answer=f"no frame begins at byte {position}")
+        end = position + record.size + size
+        if end > len(data):
+            break
+        content = data[position + record.size : end]
+        position = end
         yield Frame(seconds + fraction * unit, tuple(_ethernet(content)), content)
+    if position < len(data) and not growing:
+        raise LabError("the capture ends within a frame", what=str(path), answer=f"at byte {position} of {len(data)}")
 
 
 def _ethernet(data: bytes) -> Iterator[Header]:

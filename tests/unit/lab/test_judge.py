@@ -33,10 +33,14 @@ def ethernet(packet: bytes) -> bytes:
 
 
 def pcap(*frames: bytes, magic: int = 0xA1B2C3D4, order: str = "<") -> judge.Observation:
+    return judge.Observation(judge.frames(content(*frames, magic=magic, order=order)))
+
+
+def content(*frames: bytes, magic: int = 0xA1B2C3D4, order: str = "<") -> bytes:
     data = struct.pack(order + "IHHiIII", magic, 2, 4, 0, 0, 262144, 1)
     for number, frame in enumerate(frames):
         data += struct.pack(order + "IIII", 1000 + number, 500000, len(frame), len(frame)) + frame
-    return judge.Observation(judge.frames(data))
+    return data
 
 
 INNER = ipv4("10.1.0.2", "10.2.0.3", 17, udp(1, 2, b"secret words"))
@@ -104,3 +108,19 @@ def test_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"not a capture, but long enough for a header")
     with pytest.raises(LabError, match="no pcap"):
         judge.read(tmp_path / "x")
+
+
+def test_a_damaged_capture_is_refused() -> None:
+    """Bytes lost or written twice in the middle: what comes after cannot be read, so nothing is judged."""
+    whole = content(*[ethernet(INNER)] * 5)
+    for damaged in (whole[:100] + whole[105:], whole[:100] + whole[90:]):
+        with pytest.raises(LabError, match="damaged"):
+            list(judge.frames(damaged))
+
+
+def test_only_a_growing_capture_may_end_within_a_frame() -> None:
+    """While tcpdump still writes, the frame that is not whole yet is left out; in a finished file it is an error."""
+    cut = content(*[ethernet(INNER)] * 3)[:-1]
+    assert len(list(judge.frames(cut, growing=True))) == 2
+    with pytest.raises(LabError, match="within a frame"):
+        list(judge.frames(cut))
