@@ -11,6 +11,7 @@ import hashlib
 import json
 import secrets
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from wirecrypt.errors import Conflict, Forbidden, LabError
@@ -91,13 +92,15 @@ class Kubelet:
         *restart*: also start containers again that have ended, as `restartPolicy: Always` says.
         """
         wanted = [*self._wanted_by("daemonsets", "DaemonSet"), *self._wanted_by("deployments", "Deployment")]
-        started, kept = [], set()
+        missing, kept = [], set()
         for owner, node in wanted:
             run = next((run for run in self._runs.values() if run.path not in kept and _fits(run, owner, node)), None)
             if run is None:
-                run = self._create(owner, node)
-                started.append(run)
-            kept.add(run.path)
+                missing.append((owner, node))
+            else:
+                kept.add(run.path)
+        started = self._create_all(missing)
+        kept |= {run.path for run in started}
         for run in [run for run in self._runs.values() if run.path not in kept]:
             del self._runs[run.path]
             run.stop()
@@ -132,6 +135,11 @@ class Kubelet:
         nodes = self._lab.api.items("/api/v1/nodes")
         labels = {node["metadata"]["name"]: node["metadata"].get("labels", {}) for node in nodes}
         return {name: labels[name] for name in self._lab.nodes if name in labels}
+
+    def _create_all(self, missing: list[tuple[dict[str, Any], str]]) -> list[PodRun]:
+        """Start pods side by side, as kubelets do; the error of one is raised once the others are up."""
+        with ThreadPoolExecutor() as pool:
+            return list(pool.map(lambda pair: self._create(*pair), missing))
 
     def _create(self, owner: dict[str, Any], node: str) -> PodRun:
         """Create the Pod object, then run it."""
