@@ -130,6 +130,7 @@ class Agent:
             turn = self._round(world, own, settings, now)
         self._publisher.tidy(turn)
         self._farewell.tidy(turn, self._talks, self._known)
+        turn.state = parts.keeper.open(own)  # what has just been destroyed is reported as destroyed
         turn.failed.update(self._installer.foreign)
         self._tell(turn)
         self._reporter.report(turn, self._troubles(turn), settings, now)
@@ -138,7 +139,9 @@ class Agent:
         self.window.sessions = self._publisher.made
         talking = self._conversation(own, settings)
         talking.examine(self._talks.values())
-        return min([now + RESYNC, *(talking.send_due(t, now) for t in self._talks.values())])
+        times = timing(settings)
+        due = [(talking.send_due(talk, now), talk.memory.due(now, times)) for talk in self._talks.values()]
+        return min([now + RESYNC, *(moment for moments in due for moment in moments)])
 
     def _ensure_guard(self, world: World, own: NodePeer, settings: Settings, now: float) -> None:
         """Look at links and filters when a link, a peer's claims or the configuration changed, and every resync.

@@ -38,11 +38,11 @@ class Installer:
         self.foreign: dict[str, str] = {}  # by peer node UID: a policy of others stands where ours must be
 
     def apply(self, turn: Round, settings: Settings) -> bool:
-        """Bring kernel and disk to what was decided; say whether anything was written without an error."""
-        self._mark(turn)
+        """Bring kernel and disk to what was decided; say whether anything was written without an error: then look again."""
+        marked = self._mark(turn)
         actions = self.actions(turn, settings)
         if not actions:
-            return False
+            return marked
         for action in actions:
             log.info("plan", action=action.step.name.lower(), object=_text(action), peer=action.peer, reason=action.why)
         failed = self._parts.datapath.apply(actions)
@@ -51,7 +51,7 @@ class Installer:
             log.error("kernel refused", peer=peer, error=str(error))
             turn.failed[names.get(peer, "")] = str(error)
             turn.trouble.append(("KernelRefused", str(error)))
-        return not failed
+        return marked or not failed
 
     def actions(self, turn: Round, settings: Settings) -> list[Action]:
         """Return the plan of this round; generations to install are in the ledger when this returns."""
@@ -85,13 +85,19 @@ class Installer:
             )
         )
 
-    def _mark(self, turn: Round) -> None:
-        """Put pairs on disk that a boot must block; only then are they reported as ready ◆. Behind no guard none is."""
+    def _mark(self, turn: Round) -> bool:
+        """Put pairs on disk that a boot must block, and say whether one is new there; only then are they ready ◆.
+
+        Behind no guard none is.
+        """
         if not turn.guarded:
-            return
-        for survey, decision in turn.pairs():
-            if decision.mark and not decision.remove_all:
-                self._parts.pairs_on_disk.add(end_of(turn.own), end_of(survey.peer))
+            return False
+        disk = self._parts.pairs_on_disk
+        wanted = [survey.peer for survey, decision in turn.pairs() if decision.mark and not decision.remove_all]
+        missing = [peer.node_uid for peer in wanted if not disk.has(peer.node_uid)]
+        for peer in wanted:
+            disk.add(end_of(turn.own), end_of(peer))
+        return any(disk.has(uid) for uid in missing)
 
 
 def preview(turn: Round, settings: Settings) -> list[Action]:

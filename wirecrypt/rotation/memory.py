@@ -35,6 +35,10 @@ class Timing:
     steady: float = 10.0
     patience: float = 15.0
 
+    def of(self, fact: Fact) -> float:
+        """Return how long *fact* has to hold until something follows from it."""
+        return self.linger if fact == "idle" else self.drain
+
 
 @dataclass(frozen=True, slots=True)
 class Sent:
@@ -52,7 +56,7 @@ class Memory:
 
     *word*: the peer's latest. *proved*: lanes answered per generation. *evidence*: generations the peer surely has.
     *since*: when a fact about a generation began to hold. *confirmed*: the word of ours that the peer surely has.
-    *plain_known_since*: when the peer was first known to send plaintext and to know that we do.
+    *plain_known_since*: since when the peer is known to send plaintext and to know that we do.
     *telling*: the word that is being told.
     *tries*: probes sent without an answer, and when the last was, per (generation, lane).
     """
@@ -80,6 +84,13 @@ class Memory:
         """Say whether *fact* has held for *seconds*."""
         start = self.since.get((fact, generation))
         return start is not None and now - start >= seconds
+
+    def due(self, now: float, timing: Timing) -> float:
+        """Return when the next fact will have held long enough for a step, infinity when none is waited for."""
+        running = [(start, timing.of(fact)) for (fact, _), start in self.since.items()]
+        if self.plain_known_since is not None:
+            running.append((self.plain_known_since, timing.drain))
+        return min((start + seconds for start, seconds in running if now - start < seconds), default=float("inf"))
 
     def holds(self, facts: Iterable[tuple[Fact, Generation | None]], now: float) -> Memory:
         """Start the time of facts that hold now and forget those that do not."""
@@ -135,8 +146,6 @@ class Memory:
             round_trip=now - probe.at,
             lost_in_row=0,
         )
-        if probe.word.sends_plain and word.sends_plain and known.plain_known_since is None:
-            known = replace(known, plain_known_since=now)
         if over != (probe.generation, probe.lane):
             return known
         lanes = known.proved_lanes(probe.generation) | {probe.lane}

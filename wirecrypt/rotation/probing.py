@@ -42,10 +42,16 @@ def observe(memory: Memory, view: View, now: float) -> Memory:
         facts += [("gone", g) for g in pair.gone(view, heard)]
         if pair.sends_esp(view, heard):
             facts.append(("esp", None))
-    memory = memory.holds(facts, now)
-    if view.observed.out is not Out.PLAIN and memory.plain_known_since is not None:
-        memory = replace(memory, plain_known_since=None)
-    return memory
+    return replace(memory.holds(facts, now), plain_known_since=_plain_known(memory, view, now))
+
+
+def _plain_known(memory: Memory, view: View, now: float) -> float | None:
+    """Return since when both ends are known to send plaintext and to know it: the peer said so, and has our present word."""
+    if view.observed.out is not Out.PLAIN:
+        return None
+    said, heard = pair.word(view), memory.word
+    known = said.sends_plain and memory.confirmed == said and heard is not None and heard.sends_plain
+    return now if known and memory.plain_known_since is None else memory.plain_known_since
 
 
 def schedule(view: View, memory: Memory, now: float, timing: Timing) -> list[Due]:

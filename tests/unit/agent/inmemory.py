@@ -192,13 +192,16 @@ class Memory:
 class Api:
     """An API server with what is stored in it, and every agent's local copies of that.
 
-    *hidden*: NodePeers that no copy shows; *malformed*: that nobody can read; *down*: no answer.
+    *epochs*: those that node keys are given of; *moving*: a rotation beside the first. *hidden*: NodePeers that no copy shows;
+    *malformed*: that nobody can read; *down*: no answer.
     """
 
     nodes_by_name: dict[str, Node] = field(default_factory=dict)
     by_name: dict[str, NodePeer] = field(default_factory=dict)
     encrypted: dict[str, EncryptedNode] = field(default_factory=dict)
     document: ConfigDocument | None = field(default_factory=lambda: ConfigDocument({"config.yaml": CONFIG}, "1"))
+    epochs: tuple[Epoch, ...] = (EPOCH,)
+    moving: KeyRotation | None = None
     hidden: set[str] = field(default_factory=set)
     malformed: set[str] = field(default_factory=set)
     down: bool = False
@@ -216,7 +219,8 @@ class Api:
         return [p for name, p in self.by_name.items() if name not in self.hidden | self.malformed]
 
     def rotations(self) -> Sequence[KeyRotation]:
-        return [KeyRotation("initial", "r", "", CREATED, phase=Phase.COMPLETE, to_epoch=EPOCH.number, to_epoch_id=EPOCH.id)]
+        first = KeyRotation("initial", "r", "", CREATED, phase=Phase.COMPLETE, to_epoch=EPOCH.number, to_epoch_id=EPOCH.id)
+        return [first, self.moving] if self.moving else [first]
 
     def config(self) -> ConfigDocument | None:
         return self.document
@@ -244,7 +248,7 @@ class Api:
 
     def node_keys(self, node: str) -> Sequence[NodeKey]:
         self._answer()
-        return [NodeKey(EPOCH, node_key(self.nodes_by_name[node].uid))]
+        return [NodeKey(epoch, node_key(self.nodes_by_name[node].uid)) for epoch in self.epochs]
 
     def publish_sessions(self, peer: NodePeer, *, boot_id: str, boot_session: int, sessions: Sequence[Session]) -> NodePeer:
         self._answer()

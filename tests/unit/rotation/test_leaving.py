@@ -45,6 +45,22 @@ def test_leaver_removes_a_drain_after_both_know() -> None:
     assert pair.decide(seen, knows, NOW + 10.0, TIMING).remove_all
 
 
+def test_it_does_not_matter_whose_word_of_plaintext_comes_last() -> None:
+    """The peer has our word, and says later, by itself, that it sends plaintext: from then on both know."""
+    seen = view(PLAIN, own_state=LEAVING)
+    told = Memory().sent(b"n", Sent(g(1, 1), 0, NOW, pair.word(seen)), proving=False)
+    first = probing.observe(told.answer(b"n", (g(1, 1), 0), heard(g(1, 1), accepts_plain=True), NOW), seen, NOW)
+    assert first.plain_known_since is None
+    assert probing.observe(first.heard(SAYS_PLAIN), seen, NOW + 3).plain_known_since == NOW + 3
+
+
+def test_a_word_that_the_peer_has_not_confirmed_is_not_known() -> None:
+    """What the peer confirmed was another word of ours: whether it knows of our plaintext nobody can say ◆."""
+    seen = view(PLAIN, own_state=LEAVING)
+    memory = Memory(word=SAYS_PLAIN, confirmed=heard(g(1, 1), in_use=g(1, 1)))
+    assert probing.observe(memory, seen, NOW).plain_known_since is None
+
+
 @pytest.mark.parametrize(
     ("own_state", "peer_state", "own_id", "first"),
     [(LEAVING, ACTIVE, 16, True), (LEAVING, LEAVING, 18, True), (LEAVING, LEAVING, 16, False), (ACTIVE, LEAVING, 18, False)],

@@ -152,6 +152,18 @@ def test_facts_count_from_when_they_began_to_hold() -> None:
     assert not memory.holds([], 13.0).holds([("idle", g(1, 1))], 14.0).passed("idle", g(1, 1), 15.0, 5.0)
 
 
+def test_a_step_is_due_when_a_fact_will_have_held_long_enough() -> None:
+    """The earliest of linger and drain that is still to come; what has passed is waited for no more."""
+    timing = Timing(drain=10.0, linger=1.0)
+    memory = Memory().holds([("idle", g(1, 1)), ("gone", g(2, 1)), ("esp", None)], 100.0)
+    assert memory.due(100.5, timing) == 101.0
+    assert memory.passed("idle", g(1, 1), memory.due(100.5, timing), timing.linger)
+    assert memory.due(101.0, timing) == 110.0
+    assert memory.due(110.0, timing) == float("inf")
+    assert replace(memory, plain_known_since=105.0).due(110.0, timing) == 115.0
+    assert Memory().due(0.0, timing) == float("inf")
+
+
 def test_drain_starts_when_the_word_was_heard() -> None:
     """A drain before that would be over too soon: the fact begins at the first look after the word."""
     seen = view(esp(g(2, 1), {g(1, 1): receiving(), g(2, 1): whole(1)}), own_sessions=(own(1), own(2)))
