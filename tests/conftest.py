@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.guests import GuestRuns, Recorder
+from tests.beside import LONGEST, BesideRuns
+from tests.guests import GuestRuns
+from tests.reports import Recorder
 from tests.slow import Slow, add_option, is_slow
 from wirecrypt.lab import kernels
 from wirecrypt.lab.lab import Lab
@@ -18,8 +20,8 @@ if TYPE_CHECKING:
 AREAS = ("unit", "cluster", "kernel", "e2e", "bench", "image")
 HERE = Path(__file__).parent
 STATES = ("exposed", "protected", "all_protected")  # fixtures of the shared lab; tests without one have labs of their own
-LONG = 1200  # seconds for a test with a lab, whose own deadlines, which tell more, end before
 RUNS = pytest.StashKey[GuestRuns]()
+BESIDE = pytest.StashKey[BesideRuns]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -31,19 +33,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     add_option(parser)
     parser.addoption("--guest-reports", type=Path, help="this run is inside a guest: write the tests' reports to this file")
+    parser.addoption("--reports", type=Path, help="this run is beside another one: write the tests' reports to this file")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[RUNS] = GuestRuns(config)
-    if path := config.getoption("--guest-reports"):
+    config.stash[RUNS], config.stash[BESIDE] = GuestRuns(config), BesideRuns(config)
+    if path := config.getoption("--guest-reports") or config.getoption("--reports"):
         config.pluginmanager.register(Recorder(config, path))
-    else:
+    if not in_guest(config):
         config.pluginmanager.register(Slow.of(config))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     if RUNS in config.stash:
         config.stash[RUNS].end()
+        config.stash[BESIDE].end()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -75,31 +79,45 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=order)
     for item in items:
         if area(item.path) in {"e2e", "image"} and item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(LONG))
+            item.add_marker(pytest.mark.timeout(LONGEST))  # its own deadlines, which tell more, end before
 
 
 def pytest_runtestloop(session: pytest.Session) -> None:
-    """Start the guests: their tests run while the first ones run here, and are reported when it is their turn."""
-    if not in_guest(session.config) and not session.config.option.collectonly and not session.testsfailed:
-        session.config.stash[RUNS].start(session.items)
+    """Start what runs elsewhere: it runs while the first tests run here, and is reported when it is its turn."""
+    config = session.config
+    if not in_guest(config) and not config.option.collectonly and not session.testsfailed:
+        config.stash[RUNS].start(session.items)
+        config.stash[BESIDE].start((item for item in session.items if not is_slow(item)), versions(config)[-1])
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
-    """Replay what the guest reported, instead of running a test of tests/kernel/ here."""
-    if in_guest(item.config) or area(item.path) != "kernel":
+    """Replay what was reported elsewhere, instead of running such a test here."""
+    reports = _elsewhere(item)
+    if reports is None:
         return None
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-    for report in item.config.stash[RUNS].reports(item):
+    for report in reports:
         item.ihook.pytest_runtest_logreport(report=report)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
     return True
 
 
+def _elsewhere(item: pytest.Item) -> list[pytest.TestReport] | None:
+    """Return the reports of a test that runs in a guest or beside this run, None for one that runs here."""
+    if in_guest(item.config):
+        return None
+    if area(item.path) == "kernel":
+        return item.config.stash[RUNS].reports(item)
+    return item.config.stash[BESIDE].reports(item)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_timeout_set_timer(item: pytest.Item) -> bool | None:
-    """Set no timer for a test that runs in a guest: its time-out is there, and `GuestRun` has a deadline of its own."""
-    return True if not in_guest(item.config) and area(item.path) == "kernel" else None
+    """Set no timer for a test that runs elsewhere: its time-out is there, and `Elsewhere` has a deadline of its own."""
+    if in_guest(item.config):
+        return None
+    return True if area(item.path) == "kernel" or item.config.stash[BESIDE].has(item) else None
 
 
 def area(path: Path) -> str:

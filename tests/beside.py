@@ -1,0 +1,101 @@
+"""Run the end-to-end tests of an older kernel beside all that comes before them, in a pytest of their own.
+
+Its labs mostly wait, and its kernel uses one processor: the tests of this process lose little by it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.reports import Elsewhere
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import pytest
+
+LONGEST = 1200.0  # seconds that a test with a lab may take
+GRACE = 60.0  # seconds for its labs to go down
+
+
+class BesideRun(Elsewhere):
+    """A pytest that runs some tests, interrupted and awaited at the end; interrupted as well when this process dies."""
+
+    place = "run beside"
+    silence = LONGEST + 60
+
+    def __init__(self, config: pytest.Config, version: str, names: Iterable[str]) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="wirecrypt-beside-"))
+        super().__init__(config, self.folder / "reports.jsonl")
+        wanted, self._log = self.folder / "tests", self.folder / "log"
+        wanted.write_text("\n".join(names))
+        argv = [
+            "setpriv", "--pdeathsig", "INT", sys.executable, "-m", "pytest", "-p", "no:randomly", "-p", "no:cacheprovider",
+            "-q", f"--kernel={version}", f"--reports={self._file}", f"@{wanted}",
+        ]  # fmt: skip
+        with self._log.open("w") as log:
+            self.process = subprocess.Popen(
+                argv, cwd=config.rootpath, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, process_group=0
+            )
+
+    def running(self) -> bool:
+        """Tell whether that pytest runs."""
+        return self.process.poll() is None
+
+    def said(self) -> str:
+        """Return the end of its output."""
+        return self._log.read_text(errors="replace")[-3000:]
+
+    def end(self) -> None:
+        """Interrupt it, as Ctrl-C would, and wait for its end."""
+        if self.running():
+            self.process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(GRACE)
+        if self.running():
+            self.process.kill()
+            self.process.wait()
+        shutil.rmtree(self.folder)
+
+
+class BesideRuns:
+    """The runs of a test session, one per older kernel."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._runs: dict[str, BesideRun] = {}
+        self._names: dict[str, BesideRun] = {}
+
+    def start(self, items: Iterable[pytest.Item], newest: str) -> None:
+        """Start a run for each kernel but the *newest* that *items* want a lab of."""
+        names: dict[str, list[str]] = {}
+        for item in items:
+            parameters: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
+            version = str(parameters.get("lab_kernel", newest))
+            if version != newest:
+                names.setdefault(version, []).append(item.nodeid)
+        for version, own in names.items():
+            self._runs[version] = BesideRun(self._config, version, own)
+            self._names.update(dict.fromkeys(own, self._runs[version]))
+
+    def has(self, item: pytest.Item) -> bool:
+        """Tell whether a test runs beside."""
+        return item.nodeid in self._names
+
+    def reports(self, item: pytest.Item) -> list[pytest.TestReport] | None:
+        """Return the reports of one test, once it has run; None for a test that does not run beside."""
+        run = self._names.get(item.nodeid)
+        return run.reports(item.nodeid, item.location) if run else None
+
+    def end(self) -> None:
+        """End all runs."""
+        for run in self._runs.values():
+            run.end()
+        self._runs.clear()
