@@ -23,8 +23,11 @@ from wirecrypt.lab.waiting import until
 def test_a_rotation_under_load_loses_nothing_and_uses_no_key_twice(all_protected: Lab, tmp_path: Path) -> None:
     """0 packets lost, no more TCP repairs than without, every xfrm_stat +0, new SPIs, each key with one sender."""
     lab = all_protected
+    with product.load(lab, tmp_path, "path") as load:
+        product.wait_clock(lab, 2)  # the first streams after joining meet the smaller path MTU, and send some segments again
+        load.stop()
     with product.load(lab, tmp_path, "control") as load:
-        product.wait_clock(lab, 15)
+        product.wait_clock(lab, 12)
         control = load.stop()
     old = _all_states(lab)
     before = cluster.xfrm_errors(lab)
@@ -36,14 +39,12 @@ def test_a_rotation_under_load_loses_nothing_and_uses_no_key_twice(all_protected
     new = _all_states(lab)
     assert rotated.whole, rotated.text
     assert control.whole, control.text
-    bound = 2 * control.repairs * rotated.stream_bytes / max(control.stream_bytes, 1) + NOISE
-    assert rotated.repairs <= bound, (control.text, rotated.text)
+    assert rotated.repairs <= control.repairs, (control.text, rotated.text)
     assert cluster.differences(before, after) == {}
     _audit([old, *samples.taken, new])
     assert {s.spi for states in old.values() for s in states}.isdisjoint({s.spi for states in new.values() for s in states})
 
 
-NOISE = 10  # TCP repairs; up to 6 were seen on a busy machine with nothing lost and nothing rotated
 Moment = dict[str, list[product.State]]  # the states of every node, by its name
 
 
