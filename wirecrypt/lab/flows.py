@@ -142,8 +142,8 @@ class Tcp(_Flow):
     def prepare(cls, lab: Lab, source: str, target: str, **wish: Any) -> Self:  # noqa: ANN401 - as that of all flows
         """Do as for all flows, and let the source's network send nothing again that may only be late.
 
-        Tail loss probes (RFC 8985, section 7) resend the last segment after twice the round trip: on a busy guest that counts the
-        scheduler's delays, not losses.
+        Tail loss probes (RFC 8985, section 7) resend the last segment after twice the round trip: on a busy guest that counts
+        the scheduler's delays, not losses.
         """
         lab.exec(source, ["sysctl", "-qw", "net.ipv4.tcp_early_retrans=0"])
         return super().prepare(lab, source, target, **wish)
