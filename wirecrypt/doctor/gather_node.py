@@ -56,7 +56,7 @@ def gather_node(mask: int, bpffs: Path = BPFFS) -> NodeFacts:
         mark_uses=_mark_uses(unseen),
         links=frozenset(name for _, name in socket.if_nameindex()),
         foreign=read("foreign", _foreign),
-        sysctls=_sysctls((UNPRIVILEGED_BPF, *FORWARD)),
+        sysctls=_sysctls((UNPRIVILEGED_BPF, *FORWARD), unseen),
         stats=read("stats", _stats),
         counters=read("counters", lambda: _counters(bpffs)),
         unseen=unseen,
@@ -109,11 +109,14 @@ def _counters(bpffs: Path) -> Mapping[str, int] | None:
     return guard.counters() if guard.loaded() else None
 
 
-def _sysctls(names: Iterable[str]) -> Mapping[str, int]:
+def _sysctls(names: Iterable[str], unseen: dict[str, str]) -> Mapping[str, int]:
+    """Return the settings that can be read; of the others *unseen* is told why not."""
     found: dict[str, int] = {}
     for name in names:
         try:
             found[name] = int((_SYSCTLS / name.replace(".", "/")).read_text(encoding="ascii"))
-        except (OSError, ValueError):
-            continue
+        except OSError as error:
+            unseen[name] = f"{name}: {error.strerror}"
+        except ValueError as error:
+            unseen[name] = f"{name}: {error}"
     return found

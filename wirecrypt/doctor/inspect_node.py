@@ -83,7 +83,7 @@ def _foreign(facts: NodeFacts) -> Iterator[Finding]:
 def _unprivileged(facts: NodeFacts) -> Iterator[Finding]:
     value = facts.sysctls.get(UNPRIVILEGED_BPF)
     if value is None:
-        yield UNPRIVILEGED.unseen(f"there is no {UNPRIVILEGED_BPF}")
+        yield UNPRIVILEGED.unseen(facts.unseen.get(UNPRIVILEGED_BPF, "unknown"))
     elif value == 0:
         step = f"`sysctl -w {UNPRIVILEGED_BPF}=1`"
         yield UNPRIVILEGED.warning("any user may load eBPF programs, which makes attacks on the kernel's memory easier", step)
@@ -96,7 +96,10 @@ def _forwarding(facts: NodeFacts) -> Iterator[Finding]:
     for name in off:
         step = f"`sysctl -w {name}=1`, unless the cluster has no pods of this family"
         yield FORWARDING.warning(f"{name} is 0: packets to pods of this family are not forwarded", step)
-    if not off:
+    unknown = [name for name in FORWARD if name not in facts.sysctls]
+    for name in unknown:
+        yield FORWARDING.unseen(facts.unseen.get(name, "unknown"))
+    if not off and not unknown:
         yield FORWARDING.ok("packets to pods are forwarded")
 
 

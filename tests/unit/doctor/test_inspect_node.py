@@ -88,7 +88,8 @@ def test_each_fault_is_one_finding_with_a_next_step(check: str) -> None:
         ("xfrm-counters", {"stats": None, "unseen": {"stats": "no"}}),
         ("guard-counters", {"counters": None, "unseen": {"counters": "no"}}),
         ("marks", {"unseen": {"marks nft": "no"}}),
-        ("unprivileged-bpf", {"sysctls": dict.fromkeys(FORWARD, 1)}),
+        ("unprivileged-bpf", {"sysctls": dict.fromkeys(FORWARD, 1), "unseen": {UNPRIVILEGED_BPF: "no"}}),
+        ("forwarding", {"sysctls": {UNPRIVILEGED_BPF: 2, FORWARD[0]: 1}, "unseen": {FORWARD[1]: "no"}}),
     ],
 )
 def test_what_could_not_be_looked_at_is_never_ok(check: str, more: dict[str, object]) -> None:
