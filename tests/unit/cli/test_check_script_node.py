@@ -27,9 +27,17 @@ esac
 """
 TCPDUMP = """
 case "$*" in *"-r -"*) exit 0 ;; esac
-echo $$ >"$TRACES/tcpdump.$$"
 echo "tcpdump: listening on $3, link-type EN10MB" >&2
+echo $$ >"$TRACES/tcpdump.$$"
 exec /bin/sleep 60
+"""
+# Ends when all three tcpdumps have said that they listen: a node that is slow is not one whose tcpdump fails.
+SLEEP = """
+for _ in $(seq 300); do
+  set -- "$TRACES"/tcpdump.*
+  [ $# -lt 3 ] || exit 0
+  /bin/sleep 0.1
+done
 """
 PREFIXES = ("-l", "10.1.0.0/24", "-r", "10.2.0.0/24")
 
@@ -50,7 +58,7 @@ class _Node:
         }
         self.has("ip", IP)
         self.has("tcpdump", TCPDUMP)
-        self.has("sleep", "exit 0")
+        self.has("sleep", SLEEP)
         self.named("127.0.1.1")
 
     def has(self, name: str, script: str) -> None:
@@ -65,6 +73,8 @@ class _Node:
 
     def check(self, *arguments: str, **environment: str) -> tuple[int, str]:
         """Run the script; return its exit status and what it said."""
+        for file in self.traces.glob("tcpdump.*"):
+            file.unlink()
         words = ["sh", SCRIPT, "-s", "1", *PREFIXES, *arguments]
         env = {**self.environment, **environment}
         done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=60, check=False)
