@@ -11,7 +11,7 @@ import hashlib
 import json
 import secrets
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any
 
 from wirecrypt.errors import Conflict, Forbidden, LabError
@@ -137,9 +137,17 @@ class Kubelet:
         return {name: labels[name] for name in self._lab.nodes if name in labels}
 
     def _create_all(self, missing: list[tuple[dict[str, Any], str]]) -> list[PodRun]:
-        """Start pods side by side, as kubelets do; the error of one is raised once the others are up."""
-        with ThreadPoolExecutor() as pool:
-            return list(pool.map(lambda pair: self._create(*pair), missing))
+        """Start pods side by side, as kubelets do; the error of one is raised once the others are up.
+
+        Who is interrupted waits for none of them: they end with the guest.
+        """
+        pool = ThreadPoolExecutor()
+        try:
+            created = [pool.submit(self._create, owner, node) for owner, node in missing]
+            wait(created)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+        return [each.result() for each in created]
 
     def _create(self, owner: dict[str, Any], node: str) -> PodRun:
         """Create the Pod object, then run it."""
