@@ -37,7 +37,8 @@ def cache() -> Path:
 class Kernel:
     """A kernel: its *version* in two numbers, its program, *arguments* that it wants, its modules' folder, its *vehicle*.
 
-    The program of `qemu` is a folder with `vmlinuz` and `initrd`; `host` has none.
+    The program of `qemu` is a folder with `vmlinuz` and `initrd`; `host` has none. *traced*: it runs its processes under
+    ptrace, and knows no more of their processor state than `lab.xstate` says.
     """
 
     version: str
@@ -45,6 +46,12 @@ class Kernel:
     arguments: tuple[str, ...]
     modules: Path = DISTRIBUTION_MODULES
     vehicle: str = "uml"
+    traced: bool = False
+
+
+def processors() -> int:
+    """Return how many processors a guest gets: two, where this process may use as many."""
+    return min(2, len(os.sched_getaffinity(0)))
 
 
 def available() -> list[Kernel]:
@@ -137,9 +144,10 @@ def _numbers(version: str) -> tuple[int, ...]:
 def _kernel(path: Path) -> Kernel:
     version = path.name.removeprefix("linux-")
     modern = _order(path) >= (7, 0)
-    arguments = ("seccomp=on", f"ncpus={min(2, os.cpu_count() or 1)}") if modern else ()
+    arguments = ("seccomp=on", f"ncpus={processors()}") if modern else ()
     unpacked = path.resolve().parent / "lib/modules"
-    return Kernel(version, path, arguments, unpacked if unpacked.is_dir() else DISTRIBUTION_MODULES)
+    modules = unpacked if unpacked.is_dir() else DISTRIBUTION_MODULES
+    return Kernel(version, path, arguments, modules, traced=not modern)
 
 
 def tested() -> list[str]:

@@ -6,11 +6,11 @@ pairs, whose inner ends init.sh fetches from the supervisor's network namespace 
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wirecrypt.lab.kernels import EMULATOR
+from wirecrypt.lab import xstate
+from wirecrypt.lab.kernels import EMULATOR, processors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,6 +34,7 @@ def peers(kernel: Kernel | None, links: Sequence[str]) -> dict[str, str]:
 def _uml(kernel: Kernel, memory: int, folder: Path, links: Sequence[str]) -> list[str]:
     taps = [f"vec{number}:transport=tap,ifname={tap},depth=64" for number, tap in enumerate(links)]
     return [
+        *(xstate.preload() if kernel.traced else ()),
         str(kernel.program), "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "rw", f"mem={memory}M",
         f"uml_dir={folder}/uml/", f"init={INIT}", f"WC_DIR={folder}", *taps, *kernel.arguments, "con=null", "con0=null,fd:1",
         "quiet",
@@ -56,7 +57,7 @@ def _qemu(kernel: Kernel, memory: int, folder: Path, links: Sequence[str]) -> li
         devices += ["-fsdev", f"local,id={tag},path=/,security_model=none,multidevs=remap{access}"]
         devices += ["-device", f"virtio-9p-pci,fsdev={tag},mount_tag={tag}"]
     return [
-        EMULATOR, "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", str(min(2, os.cpu_count() or 1)),
+        EMULATOR, "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", str(processors()),
         "-m", f"{memory}M", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio",
         "-device", "virtio-rng-pci", *devices, "-kernel", str(kernel.program / "vmlinuz"),
         "-initrd", str(kernel.program / "initrd"),
