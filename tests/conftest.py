@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.beside import LONGEST, BesideRuns
+from tests.boots import Boots
 from tests.guests import GuestRuns
 from tests.reports import Recorder
 from tests.slow import Slow, add_option, is_slow
@@ -22,6 +23,7 @@ HERE = Path(__file__).parent
 STATES = ("exposed", "protected", "all_protected")  # fixtures of the shared lab; tests without one have labs of their own
 RUNS = pytest.StashKey[GuestRuns]()
 BESIDE = pytest.StashKey[BesideRuns]()
+BOOTS = pytest.StashKey[Boots]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -37,7 +39,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[RUNS], config.stash[BESIDE] = GuestRuns(config), BesideRuns(config)
+    config.stash[BOOTS] = Boots()
+    config.stash[RUNS], config.stash[BESIDE] = GuestRuns(config, config.stash[BOOTS]), BesideRuns(config)
+    config.pluginmanager.register(config.stash[BOOTS])
     if path := config.getoption("--guest-reports") or config.getoption("--reports"):
         config.pluginmanager.register(Recorder(config, path))
     if not in_guest(config):
@@ -86,8 +90,9 @@ def pytest_runtestloop(session: pytest.Session) -> None:
     """Start what runs elsewhere: it runs while the first tests run here, and is reported when it is its turn."""
     config = session.config
     if not in_guest(config) and not config.option.collectonly and not session.testsfailed:
-        config.stash[RUNS].start(session.items)
-        config.stash[BESIDE].start((item for item in session.items if not is_slow(item)), versions(config)[-1])
+        config.stash[RUNS].start(item for item in session.items if area(item.path) == "kernel")
+        bootable = config.stash[BOOTS].without(session.items)
+        config.stash[BESIDE].start((item for item in bootable if not is_slow(item)), versions(config)[-1])
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -104,9 +109,11 @@ def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
 
 
 def _elsewhere(item: pytest.Item) -> list[pytest.TestReport] | None:
-    """Return the reports of a test that runs in a guest or beside this run, None for one that runs here."""
+    """Return the reports of a test that runs in a guest or beside this run, or cannot run; None for one that runs here."""
     if in_guest(item.config):
         return None
+    if reports := item.config.stash[BOOTS].reports(item):
+        return reports
     if area(item.path) == "kernel":
         return item.config.stash[RUNS].reports(item)
     return item.config.stash[BESIDE].reports(item)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tests.reports import Elsewhere, failure
+from tests import boots
+from tests.reports import Elsewhere
 from wirecrypt.errors import WirecryptError
 from wirecrypt.lab import kernels
 from wirecrypt.lab.channel import Command
@@ -61,17 +62,14 @@ class GuestRun(Elsewhere):
 class GuestRuns:
     """All guests of a test session."""
 
-    def __init__(self, config: pytest.Config) -> None:
+    def __init__(self, config: pytest.Config, known: boots.Boots) -> None:
         self._config = config
+        self._boots = known
         self._runs: dict[str, GuestRun] = {}
-        self._broken: dict[str, str] = {}
 
     def reports(self, item: pytest.Item) -> list[pytest.TestReport]:
         """Return the reports of one test, once its guest has run it."""
-        version = _version(item)
-        if version in self._broken:
-            return [failure(item.nodeid, item.location, self._broken[version])]
-        return self._runs[version].reports(item.nodeid, item.location)
+        return self._runs[boots.version(item)].reports(item.nodeid, item.location)
 
     def end(self) -> None:
         """End all guests."""
@@ -83,15 +81,9 @@ class GuestRuns:
         """Boot a guest for each kernel that *items* want one of; they run beside the tests that come before theirs."""
         names: dict[str, list[str]] = {}
         for item in items:
-            if _version(item):
-                names.setdefault(_version(item), []).append(item.nodeid)
+            names.setdefault(boots.version(item), []).append(item.nodeid)
         for version, own in names.items():
             try:
                 self._runs[version] = GuestRun(self._config, version, own)
             except WirecryptError as error:
-                self._broken[version] = str(error)
-
-
-def _version(item: pytest.Item) -> str:
-    parameters: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
-    return str(parameters.get("guest_kernel", ""))
+                self._boots.failed(version, str(error))

@@ -111,3 +111,9 @@ class Elsewhere(ABC):
 def failure(name: str, location: Location, text: str) -> pytest.TestReport:
     """Return the report of a test that nothing is known of but *text*."""
     return pytest.TestReport(name, location, {}, outcome="failed", longrepr=text, when="call")
+
+
+def skipped(name: str, location: Location, reason: str) -> pytest.TestReport:
+    """Return the report of a test that was not run, and why."""
+    where = (location[0], location[1] or 0, f"Skipped: {reason}")
+    return pytest.TestReport(name, location, {}, outcome="skipped", longrepr=where, when="setup")

@@ -18,6 +18,8 @@ WirecryptError
 ├── StateError            the state file on tmpfs or disk
 ├── SecretError           key material that does not fit
 └── LabError              the lab could not do as asked
+    ├── BootError         the kernel of a guest did not come up
+    └── TimedOut          something did not become true in time
 """
 
 from __future__ import annotations
@@ -114,3 +116,15 @@ class SecretError(WirecryptError):
 
 class LabError(WirecryptError):
     """The lab could not do as asked."""
+
+
+class BootError(LabError):
+    """The guest's kernel, of version *kernel*, did not come up."""
+
+    def __init__(self, tried: str, *, what: str = "", answer: str = "", hint: str = "", kernel: str = "") -> None:
+        self.kernel = kernel
+        super().__init__(tried, what=what, answer=answer, hint=hint)
+
+
+class TimedOut(LabError):
+    """Something that was waited for did not become true in time."""

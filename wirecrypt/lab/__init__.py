@@ -31,5 +31,7 @@ network, mount and process namespaces of its own and vanishes with its superviso
 Names for `exec` and `spawn`: `node-N`, `pod/node-N/LETTER`, `guest` (the namespace that holds the bridge `wire`), or a process
 id of the guest (`agent.process.pid`). The guest's root is an overlay in memory over this machine's disk: programs
 are where they are outside, and only `lab.folder`, this checkout and the cache can be written with effect outside.
+A kernel that does not boot is a BootError: which one, its last words, the next step. User-mode Linux before 7.0 panics on a
+processor with more state than it knows (AMX); `lab.xstate` finds out whether this is one, and then loads what completes it.
 Addresses: node N is 192.0.2.(10+N) and fd00:2::(10+N) on link `upl`; its pods are in 10.N.0.0/24 and fd00:1N::/64.
 """

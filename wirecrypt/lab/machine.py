@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import wirecrypt
-from wirecrypt.errors import LabError
+from wirecrypt.errors import BootError, LabError, TimedOut
 from wirecrypt.lab import addresses, kernels, state, vehicles
 from wirecrypt.lab.channel import Channel, guest_environment
+from wirecrypt.lab.console import last_words
 from wirecrypt.lab.control import SOCKET, control
 from wirecrypt.lab.controlplane import ETCD_PORT, ControlPlane
 from wirecrypt.lab.waiting import until
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from wirecrypt.lab.kernels import Kernel
 
 BOOT_DEADLINE = 120.0  # seconds; a loaded machine boots user-mode Linux in 15, QEMU in 25
+CONSOLE = 10_000  # lines of it that are kept of a guest that did not boot
 SOURCE = Path(wirecrypt.__file__).resolve().parent.parent
 GUEST_PYTHON = "/usr/bin/python3"  # the distribution's: starts fastest, has bcc
 
@@ -68,7 +70,7 @@ class Machine:
 
     @classmethod
     def boot(cls, build: Build, name: str = "") -> Machine:
-        """Start the guest and wait until it takes commands; LabError with the end of its console when it does not."""
+        """Start the guest and wait until it takes commands; BootError with its last words when it does not."""
         machine = cls(build, name)
         try:
             machine.wait_for_guest()
@@ -84,18 +86,33 @@ class Machine:
         self.down()
 
     def wait_for_guest(self) -> None:
-        """Wait until the guest takes commands."""
-        if self.build.kernel is None:
+        """Wait until the guest takes commands; BootError when its kernel ends first, or takes too long."""
+        kernel = self.build.kernel
+        if kernel is None:
             return
 
         def answered() -> bool:
             try:
                 return bool(self.channel.hello())
             except LabError:
+                if "guest" in self._ended():
+                    raise self._not_booted(kernel, "it ended") from None
                 self.check_alive()
                 return False
 
-        until(answered, what="the guest's command server", seconds=BOOT_DEADLINE)
+        try:
+            until(answered, what="the guest's command server", seconds=BOOT_DEADLINE)
+        except TimedOut as error:
+            raise self._not_booted(kernel, f"no answer for {BOOT_DEADLINE:.0f} s") from error
+
+    def _not_booted(self, kernel: Kernel, how: str) -> BootError:
+        """Return the error that tells the guest's last words; its whole console outlives the lab."""
+        console = kernels.cache() / f"not-booted-{kernel.version}.log"
+        console.write_text(text := self.log("guest", CONSOLE))
+        others = ", ".join(other.version for other in kernels.available() if other.version != kernel.version)
+        hint = f"see the whole console in {console}" + (f", or take another kernel (there are: {others})" if others else "")
+        what, answer = f"Linux {kernel.version}, {kernel.vehicle}", f"{how}; {last_words(text)}".removesuffix("; ")
+        return BootError("the guest's kernel did not boot", what=what, answer=answer, hint=hint, kernel=kernel.version)
 
     def control(self, do: str, name: str = "", number: int = 0) -> dict[str, Any]:
         """Ask the supervisor to `start` or `stop` (with a signal) one of its programs, or for their `status`."""
@@ -125,10 +142,14 @@ class Machine:
         if self._supervisor.poll() is not None:
             answer = f"{self.log('supervisor')}\n{self.log('guest')}"
             raise LabError("the lab ended while it was starting", what=self.folder.name, answer=answer)
-        if (self.folder / SOCKET).exists():
-            ended = {name: values["status"] for name, values in self.control("status").items() if values["status"] is not None}
-            for name in ended:
-                raise LabError("a program of the lab ended", what=name, answer=self.log(name))
+        for name in self._ended():
+            raise LabError("a program of the lab ended", what=name, answer=self.log(name))
+
+    def _ended(self) -> list[str]:
+        """Return the supervisor's programs that have ended; none while it does not answer yet."""
+        if not (self.folder / SOCKET).exists() or self._supervisor.poll() is not None:
+            return []
+        return [name for name, values in self.control("status").items() if values["status"] is not None]
 
     def _prepare_plane(self) -> ControlPlane | None:
         if not self.build.control_plane:

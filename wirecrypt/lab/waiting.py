@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, TypeVar
 
-from wirecrypt.errors import LabError, WirecryptError
+from wirecrypt.errors import TimedOut, WirecryptError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,7 @@ def until(
 ) -> T:
     """Call *probe* until it gives something true, and return that.
 
-    An error of the type *ignore* counts as not yet. LabError, which tells the last such error, after *seconds*. A *what* that
+    An error of the type *ignore* counts as not yet. TimedOut, which tells the last such error, after *seconds*. A *what* that
     has to be found out is a function: it is called when there is something to tell, not before the first look.
     """
     end = time.monotonic() + seconds
@@ -37,5 +37,5 @@ def until(
                 raise
             last = str(error)
         if time.monotonic() > end:
-            raise LabError(f"waited {seconds:.0f} s in vain", what=what if isinstance(what, str) else what(), answer=last)
+            raise TimedOut(f"waited {seconds:.0f} s in vain", what=what if isinstance(what, str) else what(), answer=last)
         time.sleep(every)
