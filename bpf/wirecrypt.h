@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What eBPF programs and user space share: marks, map layouts, reasons. The only definition: Python reads this file
- * (wirecrypt/kernel/bpf_header.py) and knows #define of a number, enum with explicit values, and struct of the types
+ * (wirecrypt/kernel/bpf/header.py) and knows #define of a number, enum with explicit values, and struct of the types
  * __u8 to __u64 and arrays of them. Anything else is refused there. A map is pinned under a name that carries a hash
  * of the blocks its layout depends on, so a changed block makes a new map and all other maps stay.
  */
@@ -27,7 +27,7 @@
 #define WC_EVENT_BYTES 65536
 #define WC_EVENTS_PER_SECOND 64
 
-/* Maps, as instructions name them until they are loaded; what each is made of stands in wirecrypt/kernel/bpf_pins.py. */
+/* Maps, as instructions name them until they are loaded; what each is made of stands in wirecrypt/kernel/bpf/pins.py. */
 enum wc_map {
 	WC_MAP_SETTINGS = 1,
 	WC_MAP_GUARD4 = 2,

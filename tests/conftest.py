@@ -12,8 +12,8 @@ from tests.boots import Boots
 from tests.guests import GuestRuns
 from tests.reports import Recorder
 from tests.slow import Slow, add_option, is_slow
-from wirecrypt.lab import kernels
 from wirecrypt.lab.lab import Lab
+from wirecrypt.lab.machine import kernels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 from tests import boots
 from tests.reports import Elsewhere
 from wirecrypt.errors import WirecryptError
-from wirecrypt.lab import kernels
-from wirecrypt.lab.channel import Command
-from wirecrypt.lab.machine import Build, Machine
+from wirecrypt.lab.machine import kernels
+from wirecrypt.lab.machine.channel import Command
+from wirecrypt.lab.machine.machine import Build, Machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     import pytest
 
-    from wirecrypt.lab.channel import Process
+    from wirecrypt.lab.machine.channel import Process
 
 MEMORY = 2048  # MB
 

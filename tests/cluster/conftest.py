@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from wirecrypt.cluster import paths
-from wirecrypt.cluster.agent import AgentCluster
+from wirecrypt.cluster.agent_client import AgentCluster
 from wirecrypt.cluster.api import Api
 from wirecrypt.errors import ClusterError, Forbidden, NotFound
 from wirecrypt.model.objects import CANARY, LABEL, SYSTEM_NAMESPACE

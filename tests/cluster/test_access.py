@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from wirecrypt.cluster import paths
-from wirecrypt.cluster.agent import AgentCluster
+from wirecrypt.cluster.agent_client import AgentCluster
 from wirecrypt.errors import ClusterError, Forbidden
 from wirecrypt.model.objects import SYSTEM_NAMESPACE
 from wirecrypt.model.session import Epoch, Session

@@ -13,11 +13,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tests.cluster.conftest import ROOT, binaries
-from tests.unit.cli.people_contract import CONTRACT
+from tests.unit.cli.cli_client_contract import CONTRACT
 from wirecrypt.cli.main import cli
 from wirecrypt.cli.tools import People, Tools
 from wirecrypt.cluster import paths
-from wirecrypt.cluster.people import PeopleCluster
+from wirecrypt.cluster.cli_client import PeopleCluster
 from wirecrypt.model.objects import LABEL, SYSTEM_NAMESPACE
 
 if TYPE_CHECKING:

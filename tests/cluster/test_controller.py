@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from wirecrypt.cluster import paths, translate
+from wirecrypt.cluster import decode, paths
 from wirecrypt.cluster.api import Api
-from wirecrypt.cluster.control import ControlCluster
+from wirecrypt.cluster.controller_client import ControlCluster
 from wirecrypt.cluster.lease import ClusterLease
 from wirecrypt.controller import Controller, Elector, Timings, run
 from wirecrypt.errors import Forbidden, NotFound
@@ -61,20 +61,20 @@ class Cluster:
         return self.agents[name]
 
     def peer(self, name: str) -> Any:
-        return self._get(f"{paths.NODE_PEERS}/{name}", translate.node_peer)
+        return self._get(f"{paths.NODE_PEERS}/{name}", decode.node_peer)
 
     def encrypted(self, name: str) -> Any:
-        return self._get(f"{paths.ENCRYPTED_NODES}/{name}", translate.encrypted_node)
+        return self._get(f"{paths.ENCRYPTED_NODES}/{name}", decode.encrypted_node)
 
     def rotation(self, name: str) -> Any:
-        return self._get(f"{paths.KEY_ROTATIONS}/{name}", translate.key_rotation)
+        return self._get(f"{paths.KEY_ROTATIONS}/{name}", decode.key_rotation)
 
     def keys(self, name: str) -> list[int]:
-        secret = self._get(f"{paths.NODE_KEYS}/{translate.KEY_PREFIX}{name}", translate.key_secret)
+        secret = self._get(f"{paths.NODE_KEYS}/{decode.KEY_PREFIX}{name}", decode.key_secret)
         return [k.epoch.number for k in secret.keys] if secret else []
 
     def seeds(self) -> list[int]:
-        return [translate.seed_secret(raw).epoch.number for raw in self.admin.items(paths.SEEDS)[0]]
+        return [decode.seed_secret(raw).epoch.number for raw in self.admin.items(paths.SEEDS)[0]]
 
     def reasons(self) -> set[str]:
         return {raw["reason"] for raw in self.admin.items(paths.EVENTS)[0]}
@@ -483,7 +483,7 @@ def test_one_of_two_controllers_leads_and_the_other_takes_over(clean: Server) ->
     code = (
         "import sys; from pathlib import Path; from wirecrypt.cluster.api import Api\n"
         "from wirecrypt.controller import run, Timings\n"
-        "from wirecrypt.cluster.control import ControlCluster; from wirecrypt.cluster.lease import ClusterLease\n"
+        "from wirecrypt.cluster.controller_client import ControlCluster; from wirecrypt.cluster.lease import ClusterLease\n"
         "api = Api.connect(Path(sys.argv[1])); run(ControlCluster(api), ClusterLease(api), timings=Timings(2, 1.5, 0.2))"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 from kubernetes.config import incluster_config
 
-from wirecrypt.cluster import paths, translate
+from wirecrypt.cluster import decode, paths
 from wirecrypt.cluster.api import Api
-from wirecrypt.cluster.control import ControlCluster
+from wirecrypt.cluster.controller_client import ControlCluster
 from wirecrypt.cluster.informers import Informers
 from wirecrypt.cluster.reflector import Reflector
 from wirecrypt.errors import ClusterError, Conflict, NotFound, Unreachable
@@ -72,7 +72,7 @@ def test_a_version_that_is_forgotten_means_a_new_list(clean: Server) -> None:
     with clean.admin.stream(paths.NODE_PEERS, version="1", seconds=5) as stream:
         assert next(stream.events())["object"]["code"] == 410
     lists = []
-    reflector = Reflector(clean.admin, "NodePeer", paths.NODE_PEERS, translate.node_peer)
+    reflector = Reflector(clean.admin, "NodePeer", paths.NODE_PEERS, decode.node_peer)
     reflector._version = "1"  # noqa: SLF001 - as after hours without a connection
     reflector.start(lambda: lists.append(reflector.objects()))
     try:

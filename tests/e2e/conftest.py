@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e import product
-from wirecrypt.lab import kernels
-from wirecrypt.lab.capture import Capture
-from wirecrypt.lab.demo import cluster as demo
+from wirecrypt.lab import operations as demo
 from wirecrypt.lab.lab import Lab
+from wirecrypt.lab.machine import kernels
+from wirecrypt.lab.wire.capture import Capture
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from wirecrypt.lab.kernels import Kernel
+    from wirecrypt.lab.machine.kernels import Kernel
 
 
 @pytest.fixture(scope="session")

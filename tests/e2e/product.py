@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wirecrypt.errors import LabError
-from wirecrypt.lab.demo import cluster
+from wirecrypt.lab import operations
 from wirecrypt.lab.demo.record import Record
 from wirecrypt.lab.demo.traffic import Load
-from wirecrypt.lab.flows import Tcp, Udp, start_all, stop_all
-from wirecrypt.lab.judge import Cleartext, Observation
 from wirecrypt.lab.lab import Lab
 from wirecrypt.lab.waiting import until
+from wirecrypt.lab.wire.flows import Tcp, Udp, start_all, stop_all
+from wirecrypt.lab.wire.observer import Cleartext, Observation
 
 PAIR = ("node-1", "node-2")
 ALL = ("node-1", "node-2", "node-3")
@@ -54,12 +54,12 @@ def policies(lab: Lab, node: str) -> list[str]:
 
 def protect(lab: Lab, *nodes: str) -> None:
     """Label *nodes* and no other, and wait until they are protected from each other and their kernels are at rest."""
-    others = [n for n in lab.nodes if n not in nodes and cluster.encrypted_node(lab, n)]
+    others = [n for n in lab.nodes if n not in nodes and operations.encrypted_node(lab, n)]
     if others:
-        cluster.unlabel(lab, *others)
-        cluster.wait_removed(lab, others, SECONDS)
-    cluster.label(lab, *nodes)
-    cluster.wait_protected(lab, nodes, SECONDS)
+        operations.unlabel(lab, *others)
+        operations.wait_removed(lab, others, SECONDS)
+    operations.label(lab, *nodes)
+    operations.wait_protected(lab, nodes, SECONDS)
     settle(lab, *nodes)
 
 
@@ -115,10 +115,10 @@ def put_qdiscs_in_place(lab: Lab) -> None:
 
 def expose(lab: Lab) -> None:
     """Unlabel every node, and wait until nothing is left."""
-    nodes = [n for n in lab.nodes if cluster.encrypted_node(lab, n)]
+    nodes = [n for n in lab.nodes if operations.encrypted_node(lab, n)]
     if nodes:
-        cluster.unlabel(lab, *nodes)
-        cluster.wait_removed(lab, nodes, SECONDS)
+        operations.unlabel(lab, *nodes)
+        operations.wait_removed(lab, nodes, SECONDS)
     until(
         lambda: not any(states(lab, n) or policies(lab, n) for n in lab.nodes),
         what="every node is without kernel objects",

@@ -11,11 +11,11 @@ from ipaddress import ip_address
 import pytest
 
 from tests.e2e import product
-from wirecrypt.lab.capture import Capture
-from wirecrypt.lab.channel import Process
-from wirecrypt.lab.demo import cluster
+from wirecrypt.lab import operations
 from wirecrypt.lab.lab import Lab
+from wirecrypt.lab.machine.channel import Process
 from wirecrypt.lab.waiting import until
+from wirecrypt.lab.wire.capture import Capture
 
 NEWEST_KERNEL = True  # what is judged here does not depend on the kernel; joining and rotating are tried on all
 
@@ -131,8 +131,8 @@ def test_foreign_states_policies_and_filters_stay_untouched(exposed: Lab) -> Non
         before = _foreign(lab)
         product.protect(lab, *product.PAIR)
         during = _foreign(lab)
-        cluster.unlabel(lab, *product.PAIR)
-        cluster.wait_removed(lab, product.PAIR, product.SECONDS)
+        operations.unlabel(lab, *product.PAIR)
+        operations.wait_removed(lab, product.PAIR, product.SECONDS)
         after = _foreign(lab)
     assert before == during == after
     assert "0x00001234" in before[0]
@@ -207,7 +207,7 @@ def _refused_inside(lab: Lab) -> int:
 
 def _well_formed() -> list[bytes]:
     """Return datagrams that are right in every byte but for the key of their MAC."""
-    vectors = json.loads((cluster.ROOT / "tests/vectors/keys/keys.json").read_text())["datagrams"]
+    vectors = json.loads((operations.ROOT / "tests/vectors/keys/keys.json").read_text())["datagrams"]
     return [bytes.fromhex(vector["datagram"]) for vector in vectors if len(vector["datagram"]) == 2 * 256]
 
 

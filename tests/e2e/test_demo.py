@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from wirecrypt.lab import judge, state
 from wirecrypt.lab.demo.record import EVENTS
+from wirecrypt.lab.machine import folders
+from wirecrypt.lab.wire import observer
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 1500.0  # a loaded machine
@@ -26,12 +27,12 @@ Lines = list[dict[str, Any]]
 def evidence(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder that one run of the demo has filled; the run ended well, and no lab of it is left."""
     out = tmp_path_factory.mktemp("demo")
-    before = set(state.base().glob("*/"))
+    before = set(folders.base().glob("*/"))
     done = subprocess.run(
         [str(ROOT / "scripts/demo"), "--out", str(out)], capture_output=True, text=True, check=False, timeout=SECONDS
     )
     assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
-    assert set(state.base().glob("*/")) <= before
+    assert set(folders.base().glob("*/")) <= before
     return out
 
 
@@ -74,7 +75,7 @@ def test_the_timeline_is_what_it_is_said_to_be(timeline: Lines) -> None:
 @pytest.mark.L1
 def test_the_capture_shows_no_cleartext_while_the_pair_is_protected(evidence: Path, timeline: Lines) -> None:
     """Between the two nodes' pods: readable before the label, ESP alone from protected to unlabelled, readable afterwards."""
-    seen = judge.read(evidence / "wire.pcap")
+    seen = observer.read(evidence / "wire.pcap")
     pods = [[f"{address}/{128 if ':' in address else 32}" for line in of(timeline, "pod") if line["node"] == node
              for address in line["addresses"]] for node in PAIR]  # fmt: skip
     protected = max(line["time"] for line in of(timeline, "protected"))

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.e2e import product
-from wirecrypt.lab.capture import Capture
-from wirecrypt.lab.demo import cluster
+from wirecrypt.lab import operations
 from wirecrypt.lab.lab import Lab
 from wirecrypt.lab.waiting import until
+from wirecrypt.lab.wire.capture import Capture
 
 
 @pytest.mark.C1
@@ -20,14 +20,14 @@ def test_joining_and_leaving_under_load_lose_nothing_and_leak_nothing_in_between
     product.put_qdiscs_in_place(exposed)
     with Capture.start(exposed, tmp_path / "wire.pcap") as wire:
         with product.load(exposed, tmp_path, "join") as load:
-            cluster.label(exposed, *product.PAIR)
-            protected = max(cluster.wait_protected(exposed, product.PAIR, product.SECONDS).values())
+            operations.label(exposed, *product.PAIR)
+            protected = max(operations.wait_protected(exposed, product.PAIR, product.SECONDS).values())
             product.wait_clock(exposed, 3)
             joined = load.stop()
         with product.load(exposed, tmp_path, "leave") as load:
             unlabelled = exposed.time()
-            cluster.unlabel(exposed, *product.PAIR)
-            cluster.wait_removed(exposed, product.PAIR, product.SECONDS)
+            operations.unlabel(exposed, *product.PAIR)
+            operations.wait_removed(exposed, product.PAIR, product.SECONDS)
             product.wait_clock(exposed, 2)
             left = load.stop()
         seen = wire.observe()

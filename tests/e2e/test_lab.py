@@ -14,19 +14,20 @@ import pytest
 
 from tests.guests import GuestRun
 from wirecrypt.errors import LabError
-from wirecrypt.lab import judge, state
 from wirecrypt.lab.addresses import NodeAddresses
-from wirecrypt.lab.capture import Capture
-from wirecrypt.lab.channel import Command
-from wirecrypt.lab.flows import Tcp, Udp
 from wirecrypt.lab.guest.sandbox import Container
 from wirecrypt.lab.lab import Lab
+from wirecrypt.lab.machine import folders
+from wirecrypt.lab.machine.channel import Command
 from wirecrypt.lab.waiting import until
+from wirecrypt.lab.wire import observer
+from wirecrypt.lab.wire.capture import Capture
+from wirecrypt.lab.wire.flows import Tcp, Udp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from wirecrypt.lab.kernels import Kernel
+    from wirecrypt.lab.machine.kernels import Kernel
 
 NEWEST_KERNEL = True  # what is judged here does not depend on the kernel; joining and rotating are tried on all
 
@@ -240,20 +241,20 @@ def end(process: subprocess.Popen[str]) -> None:
 def test_a_lab_vanishes_with_its_process(number: int, lab_kernel: Kernel) -> None:
     name = f"wc-test-{os.getpid()}"
     wish = {"name": name, "nodes": 1, "cni": "ptp", "vehicle": "uml", "kernel": lab_kernel.version}
-    folder = state.base() / name
+    folder = folders.base() / name
     daemon = subprocess.Popen(
         [sys.executable, "-m", "wirecrypt.lab.daemon", json.dumps(wish)], stdout=subprocess.PIPE, text=True
     )
     try:
         assert daemon.stdout
         assert any("ready" in json.loads(line) for line in daemon.stdout)
-        assert state.held(folder)
+        assert folders.held(folder)
         daemon.send_signal(number)
         daemon.wait(60)
     finally:
         end(daemon)
-    until(lambda: not state.held(folder), what="the end of the lab", seconds=10)
-    state.remove_leftovers()
+    until(lambda: not folders.held(folder), what="the end of the lab", seconds=10)
+    folders.remove_leftovers()
     assert not folder.exists()
     assert "wclab" not in subprocess.run(["ip", "link"], capture_output=True, text=True, check=True).stdout
     assert str(folder) not in processes()
@@ -263,11 +264,11 @@ def test_a_lab_vanishes_with_its_process(number: int, lab_kernel: Kernel) -> Non
 def test_a_lab_that_is_still_starting_can_be_ended(way: str, make_cli: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     """`lab down`, or Ctrl-C on `lab up`, ends what has begun: the command fails, and no folder and no process is left."""
     name = f"wc-begun-{os.getpid()}"
-    folder = state.base() / name
+    folder = folders.base() / name
     argv = [str(Path(sys.executable).parent / "wirecrypt"), "lab", "up", "--name", name, "--nodes", "2", "--vehicle", "uml"]
     starting = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
-        until(lambda: state.held(folder), what="the lab has begun", seconds=60)
+        until(lambda: folders.held(folder), what="the lab has begun", seconds=60)
         if way == "down":
             assert make_cli("down", "--name", name).returncode == 0
         else:
@@ -296,8 +297,8 @@ def test_the_lab_command_stays_up_and_goes_down(
         for file in (tmp_path / "first.pcap", tmp_path / "second.pcap"):
             done = make_cli("capture", "--name", name, str(file), "--seconds", "1")
             assert done.returncode == 0, done.stderr
-            judge.read(file)
+            observer.read(file)
     finally:
         make_cli("down", "--name", name)
-    assert not (state.base() / name).exists()
+    assert not (folders.base() / name).exists()
     assert make_cli("status", "--name", name).returncode != 0

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from wirecrypt.errors import BootError
-from wirecrypt.lab import kernels, xstate
-from wirecrypt.lab.channel import Command
-from wirecrypt.lab.machine import Build, Machine
+from wirecrypt.lab.machine import kernels, xstate
+from wirecrypt.lab.machine.channel import Command
+from wirecrypt.lab.machine.machine import Build, Machine
 
 NEWEST_KERNEL = True  # the kernel is always the same, one that traces its processes
 LENGTHS = 832, 576  # bytes: legacy area, header and AVX; and without AVX, for a machine that has nothing behind it

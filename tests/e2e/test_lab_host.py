@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from wirecrypt.errors import LabError
-from wirecrypt.lab import hostkernel, kernels, state
-from wirecrypt.lab.capture import Capture
 from wirecrypt.lab.lab import Lab
+from wirecrypt.lab.machine import folders, hostkernel, kernels
 from wirecrypt.lab.waiting import until
+from wirecrypt.lab.wire.capture import Capture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -129,7 +129,7 @@ def test_a_lab_on_the_machines_kernel_leaves_nothing(number: int) -> None:
     before, name = outside(), f"wc-host-{os.getpid()}"
     wish = {"name": name, "nodes": 1, "cni": "bridge", "vehicle": "host", "kernel": "", "require_esp": False}
     argv = [sys.executable, "-m", "wirecrypt.lab.daemon", json.dumps(wish)]
-    folder = state.base() / name
+    folder = folders.base() / name
     daemon = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
     try:
         assert daemon.stdout
@@ -144,9 +144,9 @@ def test_a_lab_on_the_machines_kernel_leaves_nothing(number: int) -> None:
         if daemon.poll() is None:
             daemon.kill()
         daemon.communicate()
-    until(lambda: not state.held(folder), what="the end of the lab", seconds=10)
+    until(lambda: not folders.held(folder), what="the end of the lab", seconds=10)
     until(lambda: not [p for n in inner for p in processes(n)], what="the end of its processes", seconds=10)
-    state.remove_leftovers()
+    folders.remove_leftovers()
     assert not folder.exists()
     assert outside() == before
 

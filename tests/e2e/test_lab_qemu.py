@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from wirecrypt.lab import kernels
 from wirecrypt.lab.addresses import NodeAddresses
-from wirecrypt.lab.capture import Capture
 from wirecrypt.lab.lab import Lab
+from wirecrypt.lab.machine import kernels
+from wirecrypt.lab.wire.capture import Capture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e import product
-from wirecrypt.lab.capture import Capture
-from wirecrypt.lab.demo import cluster
+from wirecrypt.lab import operations
 from wirecrypt.lab.lab import Lab
+from wirecrypt.lab.wire.capture import Capture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from wirecrypt.lab.kernels import Kernel
+    from wirecrypt.lab.machine.kernels import Kernel
 
 NEWEST_KERNEL = True  # what is judged here does not depend on the kernel; joining and rotating are tried on all
 
@@ -24,7 +24,7 @@ NEWEST_KERNEL = True  # what is judged here does not depend on the kernel; joini
 def routed(lab_kernel: Kernel) -> Iterator[Lab]:
     """Return a lab of two nodes whose pods the `ptp` plugin plugs in, with the product installed."""
     with Lab.up(2, kernel=lab_kernel, cni="ptp") as running:
-        cluster.deploy(running, drain=3)
+        operations.deploy(running, drain=3)
         yield running
 
 

@@ -11,7 +11,7 @@ from typing import Self
 import pytest
 
 from tests.e2e import product
-from wirecrypt.lab.demo import cluster
+from wirecrypt.lab import operations
 from wirecrypt.lab.lab import Lab
 from wirecrypt.lab.waiting import until
 
@@ -30,17 +30,17 @@ def test_a_rotation_under_load_loses_nothing_and_uses_no_key_twice(all_protected
         product.wait_clock(lab, 12)
         control = load.stop()
     old = _all_states(lab)
-    before = cluster.xfrm_errors(lab)
+    before = operations.xfrm_errors(lab)
     with product.load(lab, tmp_path, "rotation") as load, Samples(lab) as samples:
-        cluster.wirecrypt(lab, "rotate", "--wait", "--reason", "test")
-        after = cluster.xfrm_errors(lab)
+        operations.wirecrypt(lab, "rotate", "--wait", "--reason", "test")
+        after = operations.xfrm_errors(lab)
         rotated = load.stop()
     product.settle(lab, *product.ALL)
     new = _all_states(lab)
     assert rotated.whole, rotated.text
     assert control.whole, control.text
     assert rotated.repairs <= control.repairs, (control.text, rotated.text)
-    assert cluster.differences(before, after) == {}
+    assert operations.differences(before, after) == {}
     _audit([old, *samples.taken, new])
     assert {s.spi for states in old.values() for s in states}.isdisjoint({s.spi for states in new.values() for s in states})
 

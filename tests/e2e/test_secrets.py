@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.e2e import product
-from wirecrypt.lab.demo import cluster
+from wirecrypt.lab import operations
 from wirecrypt.lab.lab import Lab
 from wirecrypt.lab.waiting import until
 
@@ -76,7 +76,7 @@ def test_an_agent_that_finds_the_admission_policy_missing_reports_it_and_takes_n
         assert product.states(lab, "node-1") == before
     agent.kill()
     agent.restart()
-    cluster.wait_protected(lab, product.PAIR, product.SECONDS)
+    operations.wait_protected(lab, product.PAIR, product.SECONDS)
     product.settle(lab, *product.PAIR)
     assert {s.key for s in before}.isdisjoint({s.key for s in product.states(lab, "node-1")})
 
@@ -95,7 +95,7 @@ def _without_binding(lab: Lab) -> Iterator[None]:
 
 
 def _last_session(lab: Lab, node: str) -> int:
-    return int(lab.api.get(f"{cluster.GROUP}/nodepeers/{node}").get("status", {}).get("lastSession", 0))
+    return int(lab.api.get(f"{operations.GROUP}/nodepeers/{node}").get("status", {}).get("lastSession", 0))
 
 
 def _restarted_says(lab: Lab) -> bool:
@@ -104,7 +104,7 @@ def _restarted_says(lab: Lab) -> bool:
     agent.kill()
     agent.restart()
     product.wait_passes(lab, "node-1", 2)
-    return cluster.condition(cluster.encrypted_node(lab, "node-1"), "Ready").get("reason") == "AdmissionPolicyMissing"
+    return operations.condition(operations.encrypted_node(lab, "node-1"), "Ready").get("reason") == "AdmissionPolicyMissing"
 
 
 def _state(lab: Lab, node: str) -> str:
@@ -163,7 +163,7 @@ def _places(lab: Lab) -> Iterator[tuple[str, bytes]]:
         ("doctor",),
     )
     for words in verbs:
-        done = cluster.wirecrypt(lab, *words, check=False)
+        done = operations.wirecrypt(lab, *words, check=False)
         yield "wirecrypt " + " ".join(words), (done.stdout + done.stderr).encode()
     for node in product.PAIR:
-        yield f"plan of {node}", cluster.wirecrypt(lab, "plan", node, check=False).stdout.encode()
+        yield f"plan of {node}", operations.wirecrypt(lab, "plan", node, check=False).stdout.encode()

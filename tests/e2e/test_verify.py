@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.e2e import product
-from wirecrypt.lab.demo import cluster
+from wirecrypt.lab import operations
 from wirecrypt.lab.lab import Lab
 from wirecrypt.lab.waiting import until
 
@@ -17,7 +17,7 @@ def _broken(lab: Lab, *damage: str) -> str:
 
     def seen() -> str:
         lab.exec("node-1", ["sh", "-c", damage[0]])
-        done = cluster.wirecrypt(lab, "verify", "--seconds", "1", check=False)
+        done = operations.wirecrypt(lab, "verify", "--seconds", "1", check=False)
         return done.stdout + done.stderr if done.returncode else ""
 
     return until(seen, what="verify finds the damage before the agent repairs it", seconds=product.SECONDS, every=1)
@@ -27,7 +27,7 @@ def _broken(lab: Lab, *damage: str) -> str:
 @pytest.mark.L1
 def test_verify_finds_two_protected_nodes_protected(protected: Lab) -> None:
     """Both directions are proved by probes and by what leaves the uplinks; the exit status is 0."""
-    done = cluster.wirecrypt(protected, "verify", "--seconds", "3", check=False)
+    done = operations.wirecrypt(protected, "verify", "--seconds", "3", check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "node-1" in done.stdout
     assert "node-2" in done.stdout
@@ -70,7 +70,7 @@ def test_verify_names_the_pair_and_the_policy_when_a_policy_was_deleted(protecte
 @pytest.mark.L1
 def test_the_key_audit_finds_both_ends_equal_and_nothing_twice_over_all_nodes(all_protected: Lab) -> None:
     """`verify --keys` compares fingerprints of all SAs of all nodes: six directions among three nodes."""
-    done = cluster.wirecrypt(all_protected, "verify", "--keys", "--seconds", "1", "-o", "json", check=False)
+    done = operations.wirecrypt(all_protected, "verify", "--keys", "--seconds", "1", "-o", "json", check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     states = {state for node in all_protected.nodes for state in product.states(all_protected, node)}
     assert len({(state.src, state.dst) for state in states}) == 6
@@ -81,7 +81,7 @@ def test_the_key_audit_finds_both_ends_equal_and_nothing_twice_over_all_nodes(al
 def test_the_check_script_tells_encrypted_clear_and_silent_apart(protected: Lab) -> None:
     """On a node with nothing of ours: 0 towards an encrypted node, 1 towards a plain one, 2 when nothing was seen."""
     lab = protected
-    script = str(cluster.ROOT / "scripts/check-encryption.sh")
+    script = str(operations.ROOT / "scripts/check-encryption.sh")
 
     def check(node: str, remote: str, target: str = "") -> int:
         local = [word for prefix in product.prefixes(lab, node) for word in ("-l", prefix)]

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from wirecrypt.lab.kernels import cache
+from wirecrypt.lab.machine.kernels import cache
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE, IMAGE = "localhost/wirecrypt-base", "localhost/wirecrypt"

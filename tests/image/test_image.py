@@ -65,7 +65,7 @@ def test_describes_itself(image: Image) -> None:
 LOAD_PROGRAMS = """
 from pathlib import Path
 from wirecrypt.kernel import bpf_ahead, bpf_load
-from wirecrypt.kernel.bpf_pins import Pins
+from wirecrypt.kernel.bpf.pins import Pins
 bpf_load.load(Pins(Path("/bpf")), bpf_ahead.programs(Path("/tmp/programs")))
 """
 

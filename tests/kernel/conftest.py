@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from wirecrypt.kernel.probe import Verdict, probe
-from wirecrypt.kernel.xfrm import KernelXfrm
+from wirecrypt.kernel.xfrm.adapter import KernelXfrm
 from wirecrypt.model.xfrm import Address, Network
 
 CLONE_NEWNET = 0x40000000

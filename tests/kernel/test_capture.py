@@ -9,9 +9,9 @@ import pytest
 from tests.kernel.conftest import Host
 from tests.kernel.test_xfrm_traffic import Pair, connect, pair, ping
 from wirecrypt.errors import LinkError
-from wirecrypt.kernel.capture import MOST_FLOWS, Seen, Wire
-from wirecrypt.kernel.frames import Tunnels
-from wirecrypt.model.facts import Clear
+from wirecrypt.kernel.net.capture import MOST_FLOWS, Seen, Wire
+from wirecrypt.kernel.net.frames import Tunnels
+from wirecrypt.model.verify_facts import Clear
 from wirecrypt.model.xfrm import Address
 
 __all__ = ["pair"]  # the fixture

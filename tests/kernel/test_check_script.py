@@ -9,7 +9,7 @@ import pytest
 
 from tests.kernel.conftest import Host
 from tests.kernel.test_xfrm_traffic import connect
-from wirecrypt.kernel.xfrm import KernelXfrm
+from wirecrypt.kernel.xfrm.adapter import KernelXfrm
 
 NEWEST_KERNEL = True  # a shell script and tcpdump are judged; the frames are the same on all
 SCRIPT = str(Path(__file__).resolve().parents[2] / "scripts/check-encryption.sh")

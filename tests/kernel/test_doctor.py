@@ -10,7 +10,7 @@ from wirecrypt.doctor.counters import COUNTERS
 from wirecrypt.doctor.finding import Severity
 from wirecrypt.doctor.gather_node import gather_node
 from wirecrypt.doctor.inspect_node import inspect_node
-from wirecrypt.kernel.xfrm import KernelXfrm
+from wirecrypt.kernel.xfrm.adapter import KernelXfrm
 from wirecrypt.model.mark import MarkLayout
 
 MASK = MarkLayout().mask

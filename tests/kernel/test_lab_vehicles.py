@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from wirecrypt.errors import LabError
-from wirecrypt.lab import hostkernel, kernels
-from wirecrypt.lab.channel import Command
-from wirecrypt.lab.machine import Build, Machine
+from wirecrypt.lab.machine import hostkernel, kernels
+from wirecrypt.lab.machine.channel import Command
+from wirecrypt.lab.machine.machine import Build, Machine
 
 STATE = "ip xfrm state add src 192.0.2.1 dst 192.0.2.2 proto esp spi 0x1001 reqid 1 mode tunnel aead rfc4106(gcm(aes))"
 DELETE = "ip xfrm state delete src 192.0.2.1 dst 192.0.2.2 proto esp spi 0x1001"

@@ -10,10 +10,10 @@ import pytest
 
 from tests.kernel.conftest import Netns
 from wirecrypt.errors import LinkError
-from wirecrypt.kernel import tc
-from wirecrypt.kernel.events import LinkEvents
-from wirecrypt.kernel.links import KernelLinks
-from wirecrypt.kernel.xfrm import KernelXfrm
+from wirecrypt.kernel.bpf import tc
+from wirecrypt.kernel.net.links import KernelLinks
+from wirecrypt.kernel.xfrm.adapter import KernelXfrm
+from wirecrypt.kernel.xfrm.events import LinkEvents
 
 
 def test_links_say_what_they_are(make_netns: Callable[[], Netns]) -> None:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from wirecrypt.kernel.links import KernelLinks
+from wirecrypt.kernel.net.links import KernelLinks
 from wirecrypt.kernel.probe import Verdict, feature, probe
-from wirecrypt.kernel.xfrm import KernelXfrm
+from wirecrypt.kernel.xfrm.adapter import KernelXfrm
 
 
 def test_probe_says_yes_to_all_that_is_needed(esp: None) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from tests.kernel.conftest import Netns
 from wirecrypt.errors import LinkError
-from wirecrypt.kernel import tc
-from wirecrypt.kernel.links import KernelLinks
+from wirecrypt.kernel.bpf import tc
+from wirecrypt.kernel.net.links import KernelLinks
 
 PLACE = {"prio": 7, "handle": 1}
 

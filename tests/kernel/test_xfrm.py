@@ -10,8 +10,8 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from wirecrypt.errors import XfrmError
-from wirecrypt.kernel.netlink import CHUNK
-from wirecrypt.kernel.xfrm import KernelXfrm
+from wirecrypt.kernel.xfrm.adapter import KernelXfrm
+from wirecrypt.kernel.xfrm.netlink import CHUNK
 from wirecrypt.model.mark import Mark, MarkLayout
 from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.xfrm import (

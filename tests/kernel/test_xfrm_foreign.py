@@ -11,14 +11,14 @@ import pytest
 
 from tests.kernel.conftest import Netns
 from tests.unit.plan.made import B, decision, wish
-from wirecrypt.agent.datapath import Datapath
-from wirecrypt.kernel.guard import KernelGuard
-from wirecrypt.kernel.xfrm import KernelXfrm
+from wirecrypt.agent.datapath.writes import Datapath
+from wirecrypt.kernel.bpf.guard import KernelGuard
+from wirecrypt.kernel.xfrm.adapter import KernelXfrm
 from wirecrypt.model.mark import MarkLayout
 from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.xfrm import Algorithm, Direction, Policy, Sa, Selector, Template, Verdict
+from wirecrypt.pairs.decide import Out
 from wirecrypt.plan.diff import plan
-from wirecrypt.rotation.pair import Out
 
 KEY = "0x" + bytes(range(36)).hex()
 ENDS = "src 192.0.2.1 dst 192.0.2.2"

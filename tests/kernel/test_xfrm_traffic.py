@@ -9,8 +9,8 @@ from contextlib import ExitStack
 import pytest
 
 from tests.kernel.conftest import Host
-from wirecrypt.kernel.events import Acquired, AcquireEvents, Expired, ExpireEvents
-from wirecrypt.kernel.xfrm import KernelXfrm
+from wirecrypt.kernel.xfrm.adapter import KernelXfrm
+from wirecrypt.kernel.xfrm.events import Acquired, AcquireEvents, Expired, ExpireEvents
 from wirecrypt.model.mark import MarkLayout
 from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.xfrm import Algorithm, Direction, Limits, Policy, Sa, Selector, Template

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("bpf", "manifests")
 ASK = """
 from wirecrypt import datafiles
-from wirecrypt.kernel.bpf_source import SOURCE, version
+from wirecrypt.kernel.bpf.source import SOURCE, version
 print(datafiles.folder("manifests"), SOURCE, version(), sep="\\n")
 """
 

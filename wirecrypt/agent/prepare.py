@@ -12,10 +12,10 @@ from collections.abc import Callable, Collection
 from typing import Final
 
 from wirecrypt import logs
-from wirecrypt.agent.blocklist import Blocklist
-from wirecrypt.agent.datapath import Datapath
-from wirecrypt.agent.guarding import GuardKeeper
-from wirecrypt.agent.rounds import block
+from wirecrypt.agent.datapath.guard_attachment import GuardKeeper
+from wirecrypt.agent.datapath.writes import Datapath
+from wirecrypt.agent.store.blocklist import Blocklist
+from wirecrypt.agent.view.pass_state import block
 from wirecrypt.errors import KernelError, ObjectError
 from wirecrypt.model.pair import Pair
 from wirecrypt.plan.diff import Wish, in_the_way, plan

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from wirecrypt import logs
-from wirecrypt.agent.agent import Agent
+from wirecrypt.agent.reconciler import Agent
 from wirecrypt.errors import WirecryptError
 from wirecrypt.model.xfrm import SaKey
 from wirecrypt.ports import ControlChannel, Watcher

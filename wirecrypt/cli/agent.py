@@ -12,29 +12,29 @@ from typing import Self
 import click
 
 from wirecrypt import __version__, logs
-from wirecrypt.agent.agent import Agent
-from wirecrypt.agent.blocklist import PATH as BLOCKLIST_PATH
-from wirecrypt.agent.blocklist import PairsOnDisk, open_blocklist
-from wirecrypt.agent.datapath import Datapath
-from wirecrypt.agent.guarding import GuardKeeper
-from wirecrypt.agent.inspecting import Eyes, Inspector
-from wirecrypt.agent.keeper import Keeper
-from wirecrypt.agent.parts import Parts, boot_id
+from wirecrypt.agent.components import Parts, boot_id
+from wirecrypt.agent.datapath.guard_attachment import GuardKeeper
+from wirecrypt.agent.datapath.writes import Datapath
 from wirecrypt.agent.prepare import compile_ahead
 from wirecrypt.agent.prepare import prepare as prepare_node
+from wirecrypt.agent.reconciler import Agent
 from wirecrypt.agent.runner import Runner
-from wirecrypt.agent.service import Service
-from wirecrypt.agent.statefile import STATE_PATH, open_state
-from wirecrypt.cluster.agent import AgentCluster
+from wirecrypt.agent.serve.endpoints import Service
+from wirecrypt.agent.serve.inspector import Eyes, Inspector
+from wirecrypt.agent.store.blocklist import PATH as BLOCKLIST_PATH
+from wirecrypt.agent.store.blocklist import PairsOnDisk, open_blocklist
+from wirecrypt.agent.store.session_keeper import Keeper
+from wirecrypt.agent.store.statefile import STATE_PATH, open_state
+from wirecrypt.cluster.agent_client import AgentCluster
 from wirecrypt.cluster.api import Api
 from wirecrypt.cluster.informers import Informers
-from wirecrypt.kernel.capture import Wire
-from wirecrypt.kernel.control import KernelControlChannel
-from wirecrypt.kernel.events import ExpireEvents, LinkEvents
-from wirecrypt.kernel.frames import Tunnels
-from wirecrypt.kernel.guard import KernelGuard
-from wirecrypt.kernel.links import KernelLinks
-from wirecrypt.kernel.xfrm import KernelXfrm
+from wirecrypt.kernel.bpf.guard import KernelGuard
+from wirecrypt.kernel.net.capture import Wire
+from wirecrypt.kernel.net.control_socket import KernelControlChannel
+from wirecrypt.kernel.net.frames import Tunnels
+from wirecrypt.kernel.net.links import KernelLinks
+from wirecrypt.kernel.xfrm.adapter import KernelXfrm
+from wirecrypt.kernel.xfrm.events import ExpireEvents, LinkEvents
 from wirecrypt.model.xfrm import Address, SaKey
 from wirecrypt.settings import Settings
 

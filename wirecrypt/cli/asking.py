@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from wirecrypt.cli.tools import context, kubeconfig
-from wirecrypt.cluster.proxy import Agents, ask_local
+from wirecrypt.cluster.agent_proxy import Agents, ask_local
 from wirecrypt.errors import ClusterError, InputError, WirecryptError
-from wirecrypt.model.facts import NodeFacts, NodePlan, decode
 from wirecrypt.model.objects import LABEL_ENABLED
+from wirecrypt.model.verify_facts import NodeFacts, NodePlan, decode
 from wirecrypt.verify import Silent
 
 _AT_ONCE: Final = 16

@@ -9,7 +9,7 @@ import click
 
 from wirecrypt import logs
 from wirecrypt.cluster.api import Api
-from wirecrypt.cluster.control import ControlCluster
+from wirecrypt.cluster.controller_client import ControlCluster
 from wirecrypt.cluster.lease import ClusterLease
 from wirecrypt.controller import Figures
 from wirecrypt.controller.run import run

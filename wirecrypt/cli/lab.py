@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 
 from wirecrypt.lab import commands
-from wirecrypt.lab.kernels import VEHICLES
-from wirecrypt.lab.network import CNIS
+from wirecrypt.lab.machine.kernels import VEHICLES
+from wirecrypt.lab.wire.network import CNIS
 
 _name = click.option("--name", default=commands.DEFAULT_NAME, show_default=True, help="Which lab, when several are up.")
 

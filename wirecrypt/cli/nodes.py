@@ -11,7 +11,7 @@ from wirecrypt.cli.output import count, emit, say
 from wirecrypt.cli.tools import TIMED_OUT, Duration, People, connecting, exits, formatted, people
 from wirecrypt.cli.view import still_here, unready
 from wirecrypt.cli.waiting import wait_until
-from wirecrypt.cluster.people import Wish
+from wirecrypt.cluster.cli_client import Wish
 from wirecrypt.errors import ClusterError, InputError
 from wirecrypt.model.objects import LABEL, LABEL_ENABLED
 

@@ -15,7 +15,7 @@ from wirecrypt.cli.view import laggards, rotation_document, why
 from wirecrypt.cli.waiting import EVERY, PASSING, pause_after
 from wirecrypt.errors import ClusterError, InputError, NotFound, Unreachable
 from wirecrypt.model.objects import EncryptedNode, KeyRotation, Phase
-from wirecrypt.rotation.cluster import FINISHED, current
+from wirecrypt.rotation.phases import FINISHED, current
 
 _LONGEST: Final = 256
 _REFUSED: Final = 1

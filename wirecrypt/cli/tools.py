@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import click
 
-from wirecrypt.cluster.people import PeopleCluster, Wish
+from wirecrypt.cluster.cli_client import PeopleCluster, Wish
 from wirecrypt.errors import ObjectError
 from wirecrypt.model.objects import EncryptedNode, KeyRotation, NodePeer
 from wirecrypt.settings.kinds import duration

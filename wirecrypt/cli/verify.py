@@ -14,7 +14,7 @@ from wirecrypt.cli.asking import ask_all, ask_here
 from wirecrypt.cli.output import Grid, Json, count, emit
 from wirecrypt.cli.tools import connecting, exits, formatted
 from wirecrypt.errors import InputError
-from wirecrypt.model.facts import NodeFacts
+from wirecrypt.model.verify_facts import NodeFacts
 from wirecrypt.settings import Settings
 from wirecrypt.verify import KeyRow, Silent, Standing, Unasked, Verdict, audit, judge
 

@@ -9,9 +9,9 @@ from typing import Final
 
 from wirecrypt.cli.output import Grid, Json, age, stamp
 from wirecrypt.cli.tools import People
-from wirecrypt.cluster.people import Wish
+from wirecrypt.cluster.cli_client import Wish
 from wirecrypt.model.objects import LABEL_ENABLED, Condition, EncryptedNode, KeyRotation, NodePeer, NodeState
-from wirecrypt.rotation.cluster import FINISHED
+from wirecrypt.rotation.phases import FINISHED
 
 PLAIN: Final = "Plain"
 PENDING: Final = "Pending"

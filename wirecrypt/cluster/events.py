@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 
-from wirecrypt.cluster import paths, render
+from wirecrypt.cluster import encode, paths
 from wirecrypt.cluster.api import AlreadyExists, Api
 from wirecrypt.cluster.paths import VERSION
 from wirecrypt.model.objects import KeyRotation
@@ -41,7 +41,7 @@ class Events:
         if len(self._said) >= _REMEMBERED:
             self._said.clear()
         now = datetime.now(UTC)
-        body = render.event(about, name, reason=reason, message=message, warning=warning, now=now)
+        body = encode.event(about, name, reason=reason, message=message, warning=warning, now=now)
         with suppress(AlreadyExists):  # said before this process began, and still kept
             self._api.create(paths.EVENTS, body)
         self._said.add(name)

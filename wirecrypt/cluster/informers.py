@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from wirecrypt.cluster import paths, translate
+from wirecrypt.cluster import decode, paths
 from wirecrypt.cluster.api import Api
 from wirecrypt.cluster.reflector import Reflector
 from wirecrypt.errors import ObjectError
@@ -24,10 +24,10 @@ class Informers:
     """The copies that an agent needs; a `Watcher` (wirecrypt.ports)."""
 
     def __init__(self, api: Api) -> None:
-        self._nodes = Reflector(api, "Node", paths.NODES, translate.node)
-        self._peers = Reflector(api, "NodePeer", paths.NODE_PEERS, translate.node_peer)
-        self._rotations = Reflector(api, "KeyRotation", paths.KEY_ROTATIONS, translate.key_rotation)
-        self._config = Reflector(api, "ConfigMap", paths.CONFIG_ONLY, translate.config_document)
+        self._nodes = Reflector(api, "Node", paths.NODES, decode.node)
+        self._peers = Reflector(api, "NodePeer", paths.NODE_PEERS, decode.node_peer)
+        self._rotations = Reflector(api, "KeyRotation", paths.KEY_ROTATIONS, decode.key_rotation)
+        self._config = Reflector(api, "ConfigMap", paths.CONFIG_ONLY, decode.config_document)
         self._all: list[Reflector[Any]] = [self._nodes, self._peers, self._rotations, self._config]
 
     def start(self, changed: Callable[[], None]) -> None:
@@ -70,9 +70,9 @@ class ControllerInformers(Informers):
 
     def __init__(self, api: Api) -> None:
         super().__init__(api)
-        self._encrypted = Reflector(api, "EncryptedNode", paths.ENCRYPTED_NODES, translate.encrypted_node)
-        self._keys = Reflector(api, "Secret", paths.KEYS_ONLY, translate.key_secret)
-        self._seeds = Reflector(api, "epoch Secret", paths.SEEDS_ONLY, translate.seed_secret)
+        self._encrypted = Reflector(api, "EncryptedNode", paths.ENCRYPTED_NODES, decode.encrypted_node)
+        self._keys = Reflector(api, "Secret", paths.KEYS_ONLY, decode.key_secret)
+        self._seeds = Reflector(api, "epoch Secret", paths.SEEDS_ONLY, decode.seed_secret)
         self._all += [self._encrypted, self._keys, self._seeds]
 
     def show(self, written: Mapping[str, int], deleted: Mapping[tuple[str, str], str]) -> bool:

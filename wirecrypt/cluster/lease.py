@@ -6,10 +6,10 @@ from typing import Final
 
 from wirecrypt.cluster import paths
 from wirecrypt.cluster.api import Api, Json
-from wirecrypt.cluster.fields import Fields
-from wirecrypt.cluster.render import micro_time
+from wirecrypt.cluster.encode import micro_time
 from wirecrypt.errors import NotFound
 from wirecrypt.ports import Lease
+from wirecrypt.typed_json import Fields
 
 NAME: Final = "wirecrypt-controller"
 

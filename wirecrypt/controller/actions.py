@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wirecrypt.model.objects import EncryptedNode, KeySecret, Node, NodePeer, NodeState, SeedSecret
-from wirecrypt.rotation import cluster_actions as rotating
+from wirecrypt.rotation import actions as rotating
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from wirecrypt.model.objects import KEYS_NAMESPACE, SYSTEM_NAMESPACE, KeySecret,
 from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.session import Epoch
 from wirecrypt.ports import ControllerCluster, ControllerView
-from wirecrypt.rotation.cluster_actions import Ask, DropSeed, Give, Hold, MakeSeed, Report, Take
+from wirecrypt.rotation.actions import Ask, DropSeed, Give, Hold, MakeSeed, Report, Take
 
 Shares = Mapping[tuple[Epoch, str], SecretBytes]
 _log = logs.get(__name__)

@@ -9,13 +9,13 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from wirecrypt.controller.actions import Chain, Rest
+from wirecrypt.controller.claims import Reserved
 from wirecrypt.controller.leaving import GRACE_SECONDS, Watched
 from wirecrypt.controller.nodes import reconcile
 from wirecrypt.model.objects import LABEL_ENABLED, KeyRotation, Phase
 from wirecrypt.ports import ControllerView
-from wirecrypt.rotation.claims import Reserved
-from wirecrypt.rotation.cluster import current, joining_epochs, step
-from wirecrypt.rotation.cluster_actions import Action, MakeSeed, Snapshot
+from wirecrypt.rotation.actions import Action, MakeSeed, Snapshot
+from wirecrypt.rotation.phases import current, joining_epochs, step
 from wirecrypt.settings import Rotation, Settings
 
 SILENT_SECONDS: Final = 180.0

@@ -23,7 +23,7 @@ from wirecrypt.controller.actions import (
     UpdateEncrypted,
     UpdatePeer,
 )
-from wirecrypt.controller.one import One, ones
+from wirecrypt.controller.node_objects import One, ones
 from wirecrypt.model.objects import NodeState
 from wirecrypt.ports import ControllerView
 

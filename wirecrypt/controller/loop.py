@@ -17,9 +17,9 @@ from typing import Final, Protocol
 
 from wirecrypt import logs
 from wirecrypt.controller.decide import Memory, Now, decide
-from wirecrypt.controller.figures import Figures
+from wirecrypt.controller.endpoints import Figures
 from wirecrypt.controller.leaving import GRACE_SECONDS, HELD, held_back
-from wirecrypt.controller.work import Worker
+from wirecrypt.controller.worker import Worker
 from wirecrypt.errors import ConfigError, WirecryptError
 from wirecrypt.model.objects import ConfigDocument
 from wirecrypt.ports import ControllerCluster, ControllerView

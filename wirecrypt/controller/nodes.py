@@ -19,15 +19,15 @@ from wirecrypt.controller.actions import (
     UpdateEncrypted,
     UpdatePeer,
 )
+from wirecrypt.controller.claims import Reserved, Settled, allocate, settle
 from wirecrypt.controller.leaving import Watched, held_back, leave
-from wirecrypt.controller.one import One, ones
+from wirecrypt.controller.node_objects import One, ones
 from wirecrypt.errors import ObjectError
 from wirecrypt.model.objects import LABEL, LABEL_ENABLED, Node, NodePeer, NodeState
 from wirecrypt.model.session import Epoch
 from wirecrypt.ports import ControllerView
-from wirecrypt.rotation.claims import Reserved, Settled, allocate, settle
-from wirecrypt.rotation.cluster import SECRET_FAILED
-from wirecrypt.rotation.cluster_actions import Give
+from wirecrypt.rotation.actions import Give
+from wirecrypt.rotation.phases import SECRET_FAILED
 
 MOST_PROBLEMS: Final = 16  # both as the CRD allows it
 LONGEST_PROBLEM: Final = 256

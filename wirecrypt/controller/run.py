@@ -8,7 +8,7 @@ import socket
 import threading
 
 from wirecrypt import logs
-from wirecrypt.controller.figures import Figures
+from wirecrypt.controller.endpoints import Figures
 from wirecrypt.controller.leader import DEFAULT, Elector, Timings
 from wirecrypt.controller.leaving import GRACE_SECONDS
 from wirecrypt.controller.loop import Controller, WatchedCluster

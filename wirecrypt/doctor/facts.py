@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from wirecrypt.cluster.people import Wish
+from wirecrypt.cluster.cli_client import Wish
 from wirecrypt.doctor.marks import MarkUse
 from wirecrypt.doctor.needs import Need
 from wirecrypt.kernel.probe import Feature

@@ -9,11 +9,11 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from wirecrypt.cluster.agent import AgentCluster
+from wirecrypt.cluster.agent_client import AgentCluster
 from wirecrypt.cluster.api import Api
+from wirecrypt.cluster.cli_client import PeopleCluster
 from wirecrypt.cluster.connection import Connection
 from wirecrypt.cluster.lease import ClusterLease
-from wirecrypt.cluster.people import PeopleCluster
 from wirecrypt.doctor.facts import ClusterFacts, Kind, Pod
 from wirecrypt.doctor.inspect_cluster import EXPECTED_KINDS, EXPECTED_POLICIES
 from wirecrypt.doctor.needs import AGENT, CONTROLLER, NEEDS, Need

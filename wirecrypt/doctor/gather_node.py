@@ -15,9 +15,9 @@ from wirecrypt.doctor.facts import NodeFacts
 from wirecrypt.doctor.inspect_node import FORWARD, UNPRIVILEGED_BPF
 from wirecrypt.doctor.marks import MarkUse, ip_rules, iptables_rules, nft_rules
 from wirecrypt.errors import WirecryptError
-from wirecrypt.kernel.guard import KernelGuard
+from wirecrypt.kernel.bpf.guard import KernelGuard
 from wirecrypt.kernel.probe import probe
-from wirecrypt.kernel.xfrm import KernelXfrm
+from wirecrypt.kernel.xfrm.adapter import KernelXfrm
 from wirecrypt.model.spi import Spi
 from wirecrypt.model.xfrm import Policy, Sa
 

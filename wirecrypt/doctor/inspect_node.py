@@ -9,7 +9,7 @@ from wirecrypt.doctor.counters import COUNTERS
 from wirecrypt.doctor.facts import NodeFacts
 from wirecrypt.doctor.finding import Check, Finding
 from wirecrypt.doctor.marks import collisions
-from wirecrypt.kernel.guard import REASONS
+from wirecrypt.kernel.bpf.guard import REASONS
 from wirecrypt.kernel.probe import Verdict
 
 ROOT: Final = Check("node", "privileges")

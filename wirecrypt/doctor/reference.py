@@ -7,7 +7,7 @@ from typing import Final
 
 from wirecrypt.doctor import inspect_cluster, inspect_node
 from wirecrypt.doctor.counters import COUNTERS
-from wirecrypt.kernel.guard import REASONS
+from wirecrypt.kernel.bpf.guard import REASONS
 
 ABOUT: Final = {
     "api-server": "The API server that the kubeconfig names answers. Without an answer nothing more is said.",

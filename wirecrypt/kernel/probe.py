@@ -20,8 +20,8 @@ from ipaddress import ip_address
 from typing import Final
 
 from wirecrypt.errors import KernelError
-from wirecrypt.kernel import tc
-from wirecrypt.kernel.xfrm import KernelXfrm
+from wirecrypt.kernel.bpf import tc
+from wirecrypt.kernel.xfrm.adapter import KernelXfrm
 from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.xfrm import Address, Algorithm, Sa
 

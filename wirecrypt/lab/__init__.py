@@ -5,8 +5,8 @@ namespace with its own /run, /sys, disk and boot id, and every pod is plugged in
 network, mount and process namespaces of its own and vanishes with its supervisor process, however that dies. Needs root.
 
     from wirecrypt.lab import judge, kernels
-    from wirecrypt.lab.capture import Capture
-    from wirecrypt.lab.flows import Tcp, Udp
+    from wirecrypt.lab.wire.capture import Capture
+    from wirecrypt.lab.wire.flows import Tcp, Udp
     from wirecrypt.lab.lab import Lab
 
     with Lab.up(nodes=3, kernel=kernels.find(version="6.1")) as lab:      # node-1.. with pods a and b each; also find("host")

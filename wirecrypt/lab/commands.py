@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from wirecrypt.errors import LabError
-from wirecrypt.lab import state
-from wirecrypt.lab.capture import Capture
-from wirecrypt.lab.channel import Channel, Command, guest_environment
-from wirecrypt.lab.control import control
 from wirecrypt.lab.daemon import RECORD
+from wirecrypt.lab.machine import folders
+from wirecrypt.lab.machine.channel import Channel, Command, guest_environment
+from wirecrypt.lab.machine.supervisor_client import control
 from wirecrypt.lab.waiting import until
+from wirecrypt.lab.wire.capture import Capture
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -57,7 +57,7 @@ class Wish:
 def up(wish: Wish, progress: Callable[[str], None] = lambda _: None) -> Running:
     """Start a lab in the background; LabError when it does not come up or one of this name is up."""
     name = wish.name
-    if (state.base() / name).is_dir() and state.held(state.base() / name):
+    if (folders.base() / name).is_dir() and folders.held(folders.base() / name):
         raise LabError("a lab of this name is up already", what=name, hint="`wirecrypt lab down` ends it")
     argv = [sys.executable, "-m", "wirecrypt.lab.daemon", json.dumps(asdict(wish))]
     daemon = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, start_new_session=True)
@@ -89,8 +89,8 @@ def _wait_ready(daemon: subprocess.Popen[str], said: IO[str], name: str, progres
 
 def find(name: str = DEFAULT_NAME) -> Running:
     """Return the running lab called *name*; LabError when there is none."""
-    folder = state.base() / name
-    if not state.held(folder):
+    folder = folders.base() / name
+    if not folders.held(folder):
         raise LabError("no lab of this name is up", what=name, hint="`wirecrypt lab up` starts one")
     try:
         record = json.loads((folder / RECORD).read_text())
@@ -101,7 +101,7 @@ def find(name: str = DEFAULT_NAME) -> Running:
 
 def labs() -> list[str]:
     """Return the names of all labs that are up, sorted."""
-    return sorted(folder.name for folder in state.base().glob("*/") if state.held(folder))
+    return sorted(folder.name for folder in folders.base().glob("*/") if folders.held(folder))
 
 
 def status(name: str = DEFAULT_NAME) -> dict[str, Any]:
@@ -132,18 +132,26 @@ def capture(name: str, target: Path, seconds: float, expression: str = "") -> Pa
 
 def down(name: str = DEFAULT_NAME) -> None:
     """End the lab, also one that is still starting, and wait until nothing of it is left; one that is not up is no error."""
-    folder = state.base() / name
+    folder = folders.base() / name
     until(lambda: _asked_to_end(name), what=f"lab {name} is told to end", seconds=DOWN_DEADLINE)
-    until(lambda: not state.held(folder), what=f"the end of lab {name}", seconds=DOWN_DEADLINE)
+    until(lambda: not folders.held(folder), what=f"the end of lab {name}", seconds=DOWN_DEADLINE)
     until(
-        lambda: state.remove_leftovers() is not None and not folder.exists(), what=f"removal of {folder}", seconds=DOWN_DEADLINE
+        lambda: folders.remove_leftovers() is not None and not folder.exists(),
+        what=f"removal of {folder}",
+        seconds=DOWN_DEADLINE,
     )
+
+
+def _removed(folder: Path) -> bool:
+    """Remove what is left of ended labs, and tell whether *folder* is gone."""
+    folders.remove_leftovers()
+    return not folder.exists()
 
 
 def _asked_to_end(name: str) -> bool:
     """Ask who holds the lab to end it: its daemon, or the supervisor while it starts; false when neither hears yet."""
-    folder = state.base() / name
-    if not state.held(folder):
+    folder = folders.base() / name
+    if not folders.held(folder):
         return True
     try:
         os.kill(find(name).record["process"], signal.SIGTERM)
@@ -151,5 +159,5 @@ def _asked_to_end(name: str) -> bool:
         try:
             control(folder, "down")
         except LabError:
-            return not state.held(folder)
+            return not folders.held(folder)
     return True

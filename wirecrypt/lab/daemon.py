@@ -18,8 +18,8 @@ from types import FrameType
 from typing import Any
 
 from wirecrypt.errors import WirecryptError
-from wirecrypt.lab import kernels
 from wirecrypt.lab.lab import Lab
+from wirecrypt.lab.machine import kernels
 
 INTERVAL = 1.0  # seconds between looks at the workloads
 RECORD = "lab.json"

@@ -13,21 +13,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from wirecrypt.errors import LabError
-from wirecrypt.lab import controlplane, kernels, outside
 from wirecrypt.lab.addresses import NodeAddresses
-from wirecrypt.lab.api import Api
-from wirecrypt.lab.channel import DEFAULT_TIMEOUT, Command, Completed, Process
-from wirecrypt.lab.kubelet import Kubelet
-from wirecrypt.lab.machine import Build, Machine
-from wirecrypt.lab.network import Network, Node, Pod
+from wirecrypt.lab.kube.api import Api
+from wirecrypt.lab.kube.kubelet import Kubelet
+from wirecrypt.lab.machine import controlplane, kernels, outside
+from wirecrypt.lab.machine.channel import DEFAULT_TIMEOUT, Command, Completed, Process
+from wirecrypt.lab.machine.machine import Build, Machine
 from wirecrypt.lab.waiting import until
+from wirecrypt.lab.wire.network import Network, Node, Pod
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from wirecrypt.lab.channel import Channel
-    from wirecrypt.lab.kernels import Kernel
+    from wirecrypt.lab.machine.channel import Channel
+    from wirecrypt.lab.machine.kernels import Kernel
 
 API_DEADLINE = 120.0  # seconds; a loaded machine takes 15
 KUBECTL_DEADLINE = 120.0  # seconds

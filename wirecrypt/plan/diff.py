@@ -17,10 +17,10 @@ from ipaddress import IPv4Network, IPv6Network
 from wirecrypt.model.pair import Pair
 from wirecrypt.model.session import Generation
 from wirecrypt.model.xfrm import Direction, Network, Policy, PolicyKey, Sa, SaKey
+from wirecrypt.pairs.decide import Decision
 from wirecrypt.plan.observe import Known
 from wirecrypt.plan.snapshot import KernelSnapshot, policies_of, sas_of
 from wirecrypt.ports import GuardEntry
-from wirecrypt.rotation.pair import Decision
 
 
 class Step(IntEnum):

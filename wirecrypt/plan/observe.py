@@ -14,10 +14,10 @@ from wirecrypt.model.pair import Pair
 from wirecrypt.model.session import Generation
 from wirecrypt.model.spi import AHEAD, RESIDUES, Spi
 from wirecrypt.model.xfrm import Direction, Policy, Sa, Verdict
+from wirecrypt.pairs.decide import Installed, Observed, Out, Receive
 from wirecrypt.plan.policies import UDP, flows_in, flows_out
 from wirecrypt.plan.snapshot import KernelSnapshot, policies_of, sas_of
 from wirecrypt.ports import GuardAction
-from wirecrypt.rotation.pair import Installed, Observed, Out, Receive
 
 KeyCheck = Callable[[Generation, int, Sa], bool]
 

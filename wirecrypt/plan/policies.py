@@ -16,8 +16,8 @@ from wirecrypt.model.mark import SLOTS, MarkLayout
 from wirecrypt.model.pair import Pair
 from wirecrypt.model.session import Generation
 from wirecrypt.model.xfrm import PRIORITY_BAND, Direction, Network, Policy, Selector, Template, Verdict
+from wirecrypt.pairs.decide import Decision, Out, Receive
 from wirecrypt.plan.snapshot import host
-from wirecrypt.rotation.pair import Decision, Out, Receive
 
 UDP: Final = 17
 PRIORITY_CONTROL: Final = PRIORITY_BAND.start + 0x10

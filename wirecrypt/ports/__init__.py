@@ -3,16 +3,16 @@
 Adapters in kernel/ and cluster/ implement them; tests inject what they need.
 """
 
-from wirecrypt.ports.channel import (
-    Arrived,
-    ControlChannel,
-)
-from wirecrypt.ports.cluster import (
+from wirecrypt.ports.agent_api import (
     Changed,
     Cluster,
     Watcher,
 )
-from wirecrypt.ports.controlling import (
+from wirecrypt.ports.control_channel import (
+    Arrived,
+    ControlChannel,
+)
+from wirecrypt.ports.controller_api import (
     ControllerCluster,
     ControllerView,
     Lease,

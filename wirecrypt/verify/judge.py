@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from wirecrypt.model.facts import Deviation, LaneProbe, NodeFacts, PeerFacts, SaFact
+from wirecrypt.model.verify_facts import Deviation, LaneProbe, NodeFacts, PeerFacts, SaFact
 from wirecrypt.verify.verdict import Cause, Kind, Silent, Standing, Unasked, Verdict
 
 Asked = NodeFacts | Silent | Unasked

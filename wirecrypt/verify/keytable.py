@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from wirecrypt.model.facts import NodeFacts
+from wirecrypt.model.verify_facts import NodeFacts
 
 
 @dataclass(slots=True)

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.guard.wire import Wire, inside
-from wirecrypt.kernel import bpf_sys
-from wirecrypt.kernel.bpf_pins import Pins
-from wirecrypt.kernel.guard import KernelGuard
-from wirecrypt.kernel.tcx import tcx_supported
+from wirecrypt.kernel.bpf import syscall
+from wirecrypt.kernel.bpf.guard import KernelGuard
+from wirecrypt.kernel.bpf.pins import Pins
+from wirecrypt.kernel.bpf.tcx import tcx_supported
 from wirecrypt.ports import GuardAction, GuardEntry, GuardSettings
 
 SETTINGS = GuardSettings(mark_shift=20, strict=True, lanes=4, vxlan_ports=(4789, 8472), geneve_ports=(6081,), control_port=7700)
@@ -96,5 +96,5 @@ def wire(_shared_wire: Wire, guard: KernelGuard) -> Wire:
 
 def let_events_through(bpffs: Path) -> None:
     """Begin a new second of the events' limit, or a test would depend on how many drops the one before it made."""
-    with bpf_sys.opened_map(Pins(bpffs).map("pace")) as pace:
+    with syscall.opened_map(Pins(bpffs).map("pace")) as pace:
         pace.set(bytes(4), bytes(pace.value_bytes))

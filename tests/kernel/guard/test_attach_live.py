@@ -12,7 +12,7 @@ from typing import IO, Self
 import pytest
 
 from tests.kernel.guard.wire import inside, run
-from wirecrypt.kernel.guard import KernelGuard
+from wirecrypt.kernel.bpf.guard import KernelGuard
 
 ROUNDS = 20
 RATE = 2000  # datagrams per second

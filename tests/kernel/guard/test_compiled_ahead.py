@@ -14,9 +14,10 @@ import pytest
 
 from tests.kernel.guard.conftest import SETTINGS
 from wirecrypt.errors import BpfError
-from wirecrypt.kernel import bpf_object, bpf_sys
-from wirecrypt.kernel.bpf_sys import MapShape, MapType
-from wirecrypt.kernel.guard import KernelGuard
+from wirecrypt.kernel.bpf import object as bpf_object
+from wirecrypt.kernel.bpf import syscall
+from wirecrypt.kernel.bpf.guard import KernelGuard
+from wirecrypt.kernel.bpf.syscall import MapShape, MapType
 
 ROOT = Path(__file__).parents[3]
 RETURN_ZERO = struct.pack("<BBhiBBhi", 0xB7, 0, 0, 0, 0x95, 0, 0, 0)
@@ -47,7 +48,7 @@ def no_headers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def newest_ids() -> tuple[int, int]:
     """Return the ids that the kernel gives to a map and a program made now: each one more than the last one's."""
-    table, program = bpf_sys.create_map("id", MapShape(MapType.ARRAY, 4, 4, 1)), bpf_sys.load_program("id", RETURN_ZERO)
+    table, program = syscall.create_map("id", MapShape(MapType.ARRAY, 4, 4, 1)), syscall.load_program("id", RETURN_ZERO)
     try:
         return told(table, "map_id"), told(program, "prog_id")
     finally:
@@ -64,7 +65,7 @@ def told(fd: int, field: str) -> int:
 def test_compiling_takes_no_privilege_and_makes_no_kernel_object(tmp_path: Path) -> None:
     """Root without any capability compiles, and the kernel gives out no id of a map or program meanwhile."""
     command = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"]
-    command += [sys.executable, "-m", "wirecrypt.kernel.bpf_compile", str(tmp_path / "run")]
+    command += [sys.executable, "-m", "wirecrypt.kernel.bpf.compile", str(tmp_path / "run")]
     before = newest_ids()
     done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False)
     after = newest_ids()
@@ -117,5 +118,5 @@ def test_programs_that_others_could_write_are_not_loaded(compiled: Path, elsewhe
 def test_a_refusal_carries_the_last_words_of_the_verifier() -> None:
     """A program that the kernel does not accept is an error with its name and the verifier's reason."""
     with pytest.raises(BpfError, match=r"(?s)bad.*R0 !read_ok") as refused:
-        bpf_sys.load_program("bad", RETURN_NOTHING)
+        syscall.load_program("bad", RETURN_NOTHING)
     assert refused.value.errno == errno.EACCES

@@ -11,7 +11,7 @@ import pytest
 
 from tests.kernel.guard.conftest import SETTINGS
 from tests.kernel.guard.wire import inside, run
-from wirecrypt.kernel.guard import KernelGuard
+from wirecrypt.kernel.bpf.guard import KernelGuard
 from wirecrypt.model.mark import MarkLayout
 
 LAYOUT = MarkLayout(SETTINGS.mark_shift)

@@ -14,13 +14,13 @@ import pytest
 from tests.kernel.guard import frames as f
 from tests.kernel.guard.conftest import SETTINGS, entries
 from tests.kernel.guard.wire import Wire, inside, run
-from wirecrypt.agent.guarding import GuardKeeper
+from wirecrypt.agent.datapath.guard_attachment import GuardKeeper
 from wirecrypt.errors import BpfError, LinkError
-from wirecrypt.kernel import bpf_sys, tc
-from wirecrypt.kernel.bpf_pins import Pins
-from wirecrypt.kernel.guard import KernelGuard
-from wirecrypt.kernel.links import KernelLinks
-from wirecrypt.kernel.tcx import Tcx, TcxHook, tcx_supported
+from wirecrypt.kernel.bpf import syscall, tc
+from wirecrypt.kernel.bpf.guard import KernelGuard
+from wirecrypt.kernel.bpf.pins import Pins
+from wirecrypt.kernel.bpf.tcx import Tcx, TcxHook, tcx_supported
+from wirecrypt.kernel.net.links import KernelLinks
 from wirecrypt.ports import Attachment, GuardAction, GuardEntry
 
 CLEARTEXT = f.ether(f.ip("10.244.1.5", "10.244.2.7", f.UDP, f.udp(b"readable words of a pod")))
@@ -44,13 +44,13 @@ def listing(wire: Wire, link: str) -> list[str]:
 def attach_foreign(guard: KernelGuard, bpffs: Path, link: str, *, prio: int, handle: int) -> None:
     """Attach a filter under a name that is not ours, as another product would."""
     assert guard.loaded()
-    with bpf_sys.opened(Pins(bpffs).program("wirecrypt_mark")) as fd:
+    with syscall.opened(Pins(bpffs).program("wirecrypt_mark")) as fd:
         tc.attach(tc_index(link), direction="egress", fd=fd, name="foreign", prio=prio, handle=handle)
 
 
 def make_older(pins: Pins, index: int) -> None:
     """Put another program into the place of guard-egress, as an older version would be."""
-    with bpf_sys.opened(pins.program("wirecrypt_mark")) as fd:
+    with syscall.opened(pins.program("wirecrypt_mark")) as fd:
         if tcx_supported(index):
             assert Tcx(pins.attached).attach(index, TcxHook.EGRESS, "wirecrypt_guard_egress", fd)
         else:

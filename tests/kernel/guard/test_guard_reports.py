@@ -18,7 +18,7 @@ import pytest
 from tests.kernel.guard import frames as f
 from tests.kernel.guard.conftest import SETTINGS, let_events_through
 from tests.kernel.guard.wire import Wire, inside, run
-from wirecrypt.kernel.guard import KernelGuard
+from wirecrypt.kernel.bpf.guard import KernelGuard
 from wirecrypt.ports import Drop
 
 DATA = b"readable words of a pod"

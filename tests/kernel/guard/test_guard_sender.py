@@ -13,7 +13,7 @@ import pytest
 
 from tests.kernel.guard.conftest import SETTINGS
 from tests.kernel.guard.wire import inside, run
-from wirecrypt.kernel.guard import KernelGuard
+from wirecrypt.kernel.bpf.guard import KernelGuard
 from wirecrypt.model.mark import MarkLayout
 from wirecrypt.model.spi import Spi
 from wirecrypt.ports import GuardAction, GuardEntry

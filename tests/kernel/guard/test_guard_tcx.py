@@ -13,10 +13,10 @@ import pytest
 
 from tests.kernel.guard.test_guard_life import listing, spare, tc_index
 from tests.kernel.guard.wire import Wire, inside, run
-from wirecrypt.kernel import bpf_records, bpf_sys, tc
-from wirecrypt.kernel.bpf_pins import Pins
-from wirecrypt.kernel.guard import KernelGuard
-from wirecrypt.kernel.tcx import TcxHook
+from wirecrypt.kernel.bpf import records, syscall, tc
+from wirecrypt.kernel.bpf.guard import KernelGuard
+from wirecrypt.kernel.bpf.pins import Pins
+from wirecrypt.kernel.bpf.tcx import TcxHook
 from wirecrypt.ports import Attachment
 
 __all__ = ["spare"]  # a fixture
@@ -29,9 +29,9 @@ pytestmark = pytest.mark.usefixtures("tcx")
 @pytest.fixture
 def foreign(guard: KernelGuard, bpffs: Path, wire: Wire, spare: str) -> Iterator[int]:
     """Attach somebody else's program first at the ingress of the spare link, and give its number."""
-    with inside(wire.node), bpf_sys.opened(Pins(bpffs).program("wirecrypt_guard_egress")) as program:
-        attached = bpf_sys.create_tcx_link(program, tc_index(spare), TcxHook.INGRESS)
-        number = bpf_sys.program_id(program)
+    with inside(wire.node), syscall.opened(Pins(bpffs).program("wirecrypt_guard_egress")) as program:
+        attached = syscall.create_tcx_link(program, tc_index(spare), TcxHook.INGRESS)
+        number = syscall.program_id(program)
     yield number
     os.close(attached)
 
@@ -49,8 +49,8 @@ def chain(link: str, hook: TcxHook) -> list[int]:
 def program_ids(bpffs: Path) -> dict[str, int]:
     ids = {}
     for name in ALL:
-        with bpf_sys.opened(Pins(bpffs).program(name)) as fd:
-            ids[name] = bpf_sys.program_id(fd)
+        with syscall.opened(Pins(bpffs).program(name)) as fd:
+            ids[name] = syscall.program_id(fd)
     return ids
 
 
@@ -146,9 +146,9 @@ def test_filters_of_an_older_version_give_way(guard: KernelGuard, bpffs: Path, w
 
 def leave_filters(bpffs: Path, index: int) -> None:
     """Attach and note the guard as on a kernel without tcx."""
-    with bpf_sys.opened_map(Pins(bpffs).map("links")) as links:
-        links.set(index.to_bytes(4, "little"), bpf_records.pack("wc_link", header=14, clsact_made=True))
+    with syscall.opened_map(Pins(bpffs).map("links")) as links:
+        links.set(index.to_bytes(4, "little"), records.pack("wc_link", header=14, clsact_made=True))
     tc.ensure_clsact(index)
     for direction, name in (("egress", BOTH[0]), ("ingress", BOTH[1])):
-        with bpf_sys.opened(Pins(bpffs).program(name)) as fd:
+        with syscall.opened(Pins(bpffs).program(name)) as fd:
             tc.attach(index, direction=direction, fd=fd, name=name, prio=1, handle=0x5743)

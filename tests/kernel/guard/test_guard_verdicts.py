@@ -8,7 +8,7 @@ import pytest
 
 from tests.kernel.guard import frames as f
 from tests.kernel.guard.wire import Wire
-from wirecrypt.kernel.guard import KernelGuard
+from wirecrypt.kernel.bpf.guard import KernelGuard
 
 OWN4, OWN6 = "10.244.1.5", "fd00:11::5"
 PEER4, PEER6 = "10.244.2.7", "fd00:12::7"

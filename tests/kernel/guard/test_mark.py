@@ -12,7 +12,7 @@ import pytest
 from tests.kernel.guard import frames as f
 from tests.kernel.guard.conftest import SETTINGS
 from tests.kernel.guard.wire import Wire, inside, run, sender
-from wirecrypt.kernel.guard import KernelGuard
+from wirecrypt.kernel.bpf.guard import KernelGuard
 from wirecrypt.model.mark import Kind, MarkLayout
 
 LAYOUT = MarkLayout(SETTINGS.mark_shift)

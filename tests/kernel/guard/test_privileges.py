@@ -19,7 +19,7 @@ import sys
 from ipaddress import ip_network
 from pathlib import Path
 from tests.kernel.guard.conftest import SETTINGS, entries
-from wirecrypt.kernel.guard import KernelGuard
+from wirecrypt.kernel.bpf.guard import KernelGuard
 
 status = dict(line.split(":\\t") for line in Path("/proc/self/status").read_text().splitlines())
 print(status["CapEff"], status["CapPrm"], status["CapBnd"])

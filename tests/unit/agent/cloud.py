@@ -14,12 +14,12 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 from tests.unit.agent.inmemory import CREATED, Api, Filters, Kernel, Memory, Uplink
-from wirecrypt.agent.agent import Agent
-from wirecrypt.agent.blocklist import PairsOnDisk
-from wirecrypt.agent.datapath import Datapath
-from wirecrypt.agent.guarding import GuardKeeper
-from wirecrypt.agent.keeper import Keeper
-from wirecrypt.agent.parts import Parts
+from wirecrypt.agent.components import Parts
+from wirecrypt.agent.datapath.guard_attachment import GuardKeeper
+from wirecrypt.agent.datapath.writes import Datapath
+from wirecrypt.agent.reconciler import Agent
+from wirecrypt.agent.store.blocklist import PairsOnDisk
+from wirecrypt.agent.store.session_keeper import Keeper
 from wirecrypt.errors import KernelError
 from wirecrypt.model.objects import LABEL_ENABLED, EncryptedNode, Node, NodePeer, NodeState
 from wirecrypt.model.xfrm import Address, Network, SaKey

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from functools import cache
 
 from wirecrypt import keys
-from wirecrypt.agent.state import State
+from wirecrypt.agent.store.state import State
 from wirecrypt.errors import BpfError, ObjectError, Unreachable
 from wirecrypt.model.objects import (
     ConfigDocument,

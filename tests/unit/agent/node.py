@@ -6,25 +6,25 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
 
-from wirecrypt.agent.evidence import EGRESS, INGRESS, Snapshot
-from wirecrypt.agent.installing import guard_wanted
-from wirecrypt.agent.keyring import KeyRing
-from wirecrypt.agent.rounds import Round
-from wirecrypt.agent.state import LedgerEntry, OwnSession, State
-from wirecrypt.agent.survey import Flags, survey
-from wirecrypt.agent.window import Picture
-from wirecrypt.agent.world import World, pair_of
+from wirecrypt.agent.last_pass import Picture
+from wirecrypt.agent.serve.evidence import EGRESS, INGRESS, Snapshot
+from wirecrypt.agent.steps.installing import guard_wanted
+from wirecrypt.agent.store.keyring import KeyRing
+from wirecrypt.agent.store.state import LedgerEntry, OwnSession, State
+from wirecrypt.agent.view.cluster_view import World, pair_of
+from wirecrypt.agent.view.pair_view import Flags, survey
+from wirecrypt.agent.view.pass_state import Round
 from wirecrypt.errors import XfrmError
 from wirecrypt.model.objects import Node, NodePeer, NodeState
 from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.session import Epoch, Generation, Session, Word
 from wirecrypt.model.xfrm import Algorithm, Limits, Policy, PolicyKey, Sa, SaEntry, SaUsage
+from wirecrypt.pairs.decide import Decision, Out, Receive
+from wirecrypt.pairs.memory import Memory
 from wirecrypt.plan.policies import Layout, Senders, wanted
 from wirecrypt.plan.snapshot import KernelSnapshot
 from wirecrypt.plan.states import states
 from wirecrypt.ports import Attachment, Guard, GuardEntry
-from wirecrypt.rotation.memory import Memory
-from wirecrypt.rotation.pair import Decision, Out, Receive
 from wirecrypt.settings import Settings
 
 EPOCH = Epoch(1, "00" * 16)

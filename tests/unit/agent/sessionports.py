@@ -10,24 +10,24 @@ from typing import Any, cast
 
 from tests.unit.agent import node
 from wirecrypt import keys
-from wirecrypt.agent.datapath import Datapath
-from wirecrypt.agent.installing import Installer
-from wirecrypt.agent.keeper import Keeper
-from wirecrypt.agent.keyring import KeyRing
-from wirecrypt.agent.limits import Renewals
-from wirecrypt.agent.parts import PairsOnDisk, Parts
-from wirecrypt.agent.publishing import Publisher
-from wirecrypt.agent.rounds import Round
-from wirecrypt.agent.state import State
-from wirecrypt.agent.survey import Flags, survey
-from wirecrypt.agent.world import World
+from wirecrypt.agent.components import PairsOnDisk, Parts
+from wirecrypt.agent.datapath.writes import Datapath
+from wirecrypt.agent.steps.installing import Installer
+from wirecrypt.agent.steps.publishing import Publisher
+from wirecrypt.agent.steps.renewal import Renewals
+from wirecrypt.agent.store.keyring import KeyRing
+from wirecrypt.agent.store.session_keeper import Keeper
+from wirecrypt.agent.store.state import State
+from wirecrypt.agent.view.cluster_view import World
+from wirecrypt.agent.view.pair_view import Flags, survey
+from wirecrypt.agent.view.pass_state import Round
 from wirecrypt.errors import Conflict, Unreachable, XfrmError
 from wirecrypt.model.objects import KeyRotation, NodeKey, NodePeer, Phase
 from wirecrypt.model.session import Epoch, Session
 from wirecrypt.model.xfrm import Algorithm, Policy, PolicyKey, Sa, SaEntry, SaKey, SaUsage
+from wirecrypt.pairs.decide import decide
+from wirecrypt.pairs.memory import Memory, Timing
 from wirecrypt.ports import Cluster, Failure, Guard, GuardEntry, Xfrm
-from wirecrypt.rotation.memory import Memory, Timing
-from wirecrypt.rotation.pair import decide
 from wirecrypt.settings import Settings
 
 BOOT = "boot-1"

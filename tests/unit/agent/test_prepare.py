@@ -11,8 +11,8 @@ from structlog.testing import capture_logs
 
 from tests.unit.agent.cloud import Machine, active
 from tests.unit.agent.inmemory import Uplink
-from wirecrypt.agent.blocklist import load_blocklist, save_blocklist
 from wirecrypt.agent.prepare import compile_ahead, prepare
+from wirecrypt.agent.store.blocklist import load_blocklist, save_blocklist
 from wirecrypt.errors import BpfError
 from wirecrypt.model.pair import End
 from wirecrypt.model.xfrm import Direction, Policy

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.unit.agent.cloud import Cloud, active
 from tests.unit.agent.inmemory import CREATED, EPOCH
-from wirecrypt.agent.agent import RESYNC
+from wirecrypt.agent.reconciler import RESYNC
 from wirecrypt.model.objects import KeyRotation, NodeState, Phase
 from wirecrypt.model.session import Epoch
 

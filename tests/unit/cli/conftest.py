@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.unit.cli.fake_people import NOW, FakePeople
+from tests.unit.cli.fake_cli_client import NOW, FakePeople
 from wirecrypt.cli.main import cli
 from wirecrypt.cli.tools import Tools
 from wirecrypt.doctor.facts import ClusterFacts, NodeFacts

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.unit.cli.fake_people import FakePeople, wish
-from tests.unit.cli.people_contract import CONTRACT
+from tests.unit.cli.cli_client_contract import CONTRACT
+from tests.unit.cli.fake_cli_client import FakePeople, wish
 from wirecrypt.cli.tools import People
 
 

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.unit.cli.conftest import Line
-from tests.unit.cli.fake_people import encrypted, wish
+from tests.unit.cli.fake_cli_client import encrypted, wish
 from wirecrypt.cli.main import EXITS, VERBS, cli
 from wirecrypt.cli.tools import EXIT_TITLE, clean
 from wirecrypt.errors import Unreachable

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from tests.unit.cli.conftest import Line
-from tests.unit.cli.fake_people import encrypted, forbid, rotation, status
+from tests.unit.cli.fake_cli_client import encrypted, forbid, rotation, status
 from wirecrypt.cluster.api import ServerError, Throttled
 from wirecrypt.errors import ClusterError, Unreachable
 from wirecrypt.model.objects import Condition, Phase

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.cli.conftest import Line
-from tests.unit.cli.fake_people import peer
+from tests.unit.cli.fake_cli_client import peer
 from wirecrypt.cli.spi import document
 from wirecrypt.errors import ClusterError
 from wirecrypt.model.session import Generation

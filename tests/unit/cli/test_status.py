@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from tests.unit.cli.conftest import Line
-from tests.unit.cli.fake_people import NOW, encrypted, peer, rotation, status, wish
+from tests.unit.cli.fake_cli_client import NOW, encrypted, peer, rotation, status, wish
 from wirecrypt.errors import ObjectError
 from wirecrypt.model.objects import Condition, NodeState, Phase
 

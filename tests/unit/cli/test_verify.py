@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from tests.unit.verify.pairs import A_TO_B, changed, healthy, rekeyed, without
 from wirecrypt.cli.main import cli
-from wirecrypt.model.facts import FORMAT, Change, NodeFacts, NodePlan, encode
+from wirecrypt.model.verify_facts import FORMAT, Change, NodeFacts, NodePlan, encode
 
 SYSTEM = "/api/v1/namespaces/wirecrypt-system"
 LISTED = "/apis/wirecrypt.io/v1alpha1/nodepeers"

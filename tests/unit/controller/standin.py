@@ -31,7 +31,7 @@ from wirecrypt.model.objects import (
 from wirecrypt.model.session import Epoch, Session
 from wirecrypt.model.xfrm import Algorithm
 from wirecrypt.ports import ControllerView
-from wirecrypt.rotation.cluster import current
+from wirecrypt.rotation.phases import current
 
 T = TypeVar("T")
 START = datetime(2024, 1, 1, tzinfo=UTC)

@@ -15,7 +15,7 @@ from wirecrypt.model.objects import EncryptedNode, KeyRotation, NodeState, Phase
 from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.session import Epoch
 from wirecrypt.ports import ControllerView
-from wirecrypt.rotation.cluster_actions import MakeSeed, Report
+from wirecrypt.rotation.actions import MakeSeed, Report
 from wirecrypt.settings import Rotation, Settings
 
 TURN = KeyRotation(

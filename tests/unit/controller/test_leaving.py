@@ -9,13 +9,13 @@ import pytest
 
 from tests.unit.controller.standin import CLEANED, SILENT, START, node
 from wirecrypt.controller.actions import Action, RemovePeer, Rest, Tell, UpdateEncrypted, UpdatePeer
+from wirecrypt.controller.claims import Reserved
 from wirecrypt.controller.leaving import HELD, Watched, held_back
 from wirecrypt.controller.nodes import reconcile
 from wirecrypt.model.objects import EncryptedNode, NodePeer, NodeState, SeedSecret
 from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.session import Epoch
 from wirecrypt.ports import ControllerView
-from wirecrypt.rotation.claims import Reserved
 
 LONG_GONE = Watched({f"uid-{n}": 1e6 for n in range(100)})
 

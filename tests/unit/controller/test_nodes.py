@@ -9,15 +9,15 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from tests.unit.controller.standin import SILENT, START, node
-from wirecrypt.cluster import render
+from wirecrypt.cluster import encode
 from wirecrypt.controller.actions import Action, CreatePeer, Tell, UpdateEncrypted, UpdatePeer
+from wirecrypt.controller.claims import Reserved
 from wirecrypt.controller.leaving import Watched
 from wirecrypt.controller.nodes import reconcile
 from wirecrypt.model.objects import EncryptedNode, NodePeer, NodeState
 from wirecrypt.model.session import Epoch, Session
 from wirecrypt.model.xfrm import Algorithm
 from wirecrypt.ports import ControllerView
-from wirecrypt.rotation.claims import Reserved
 
 ONE = Epoch(1, "1" * 32)
 SESSION = Session(1, ONE, bytes(32), 1, Algorithm.AES_256_GCM)
@@ -116,7 +116,7 @@ def test_problems_are_compared_as_they_are_written() -> None:
     problems = next(
         a.problems for a in decided(view, "n1", Reserved((ip_network("10.96.0.0/16"),))) if isinstance(a, UpdateEncrypted)
     )
-    assert render.node_spec(NodeState.JOINING, problems)["problems"] == list(problems)
+    assert encode.node_spec(NodeState.JOINING, problems)["problems"] == list(problems)
     assert len(problems) == 16
 
 

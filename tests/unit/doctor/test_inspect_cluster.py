@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.unit.cli.fake_people import NOW, encrypted, rotation, status, wish
+from tests.unit.cli.fake_cli_client import NOW, encrypted, rotation, status, wish
 from wirecrypt.doctor.facts import ClusterFacts, Kind, Pod
 from wirecrypt.doctor.finding import Finding, Severity, worst
 from wirecrypt.doctor.inspect_cluster import CHECKS, EXPECTED_KINDS, EXPECTED_POLICIES, inspect_cluster

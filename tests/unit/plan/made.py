@@ -13,11 +13,11 @@ from wirecrypt.model.pair import End, Pair
 from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.session import Generation, Word
 from wirecrypt.model.xfrm import Algorithm, Limits, Policy, Sa
+from wirecrypt.pairs.decide import Decision, Out, Receive
 from wirecrypt.plan import diff, policies, states
 from wirecrypt.plan.observe import Known
 from wirecrypt.plan.snapshot import KernelSnapshot
 from wirecrypt.ports import GuardEntry
-from wirecrypt.rotation.pair import Decision, Out, Receive
 
 MARKS = MarkLayout()
 PORT = 4900

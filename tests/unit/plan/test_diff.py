@@ -30,12 +30,12 @@ from wirecrypt.model.xfrm import (
     Template,
     Verdict,
 )
+from wirecrypt.pairs.decide import Decision, Out, Receive
 from wirecrypt.plan import guard
 from wirecrypt.plan.diff import Step, Wish, in_the_way, plan
 from wirecrypt.plan.policies import PRIORITY_DATA
 from wirecrypt.plan.snapshot import KernelSnapshot, host
 from wirecrypt.ports import GuardEntry
-from wirecrypt.rotation.pair import Decision, Out, Receive
 
 OLD, NEW = g(1, 1), g(2, 1)
 MOVE = decision(in_use=NEW, keep={OLD: (True, False), NEW: (True, True)})

@@ -13,12 +13,12 @@ from wirecrypt.model.pair import Pair
 from wirecrypt.model.session import Generation
 from wirecrypt.model.spi import AHEAD, RESIDUES, Spi
 from wirecrypt.model.xfrm import Direction, Policy, Sa, Verdict
+from wirecrypt.pairs.decide import Observed, Out, Receive
 from wirecrypt.plan import guard
 from wirecrypt.plan.diff import Step, plan
 from wirecrypt.plan.observe import Known, observe
 from wirecrypt.plan.policies import PRIORITY_LANE
 from wirecrypt.plan.snapshot import KernelSnapshot
-from wirecrypt.rotation.pair import Observed, Out, Receive
 
 OLD, NEW = g(1, 1), g(2, 1)
 

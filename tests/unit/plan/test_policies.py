@@ -11,6 +11,7 @@ from wirecrypt.errors import ObjectError
 from wirecrypt.model.mark import SLOTS
 from wirecrypt.model.pair import End, Pair
 from wirecrypt.model.xfrm import PRIORITY_BAND, Direction, Policy, Verdict
+from wirecrypt.pairs.decide import Decision, Out, Receive
 from wirecrypt.plan.policies import (
     PRIORITY_CONTROL,
     PRIORITY_CONTROL_BLOCK,
@@ -23,7 +24,6 @@ from wirecrypt.plan.policies import (
 )
 from wirecrypt.plan.snapshot import host
 from wirecrypt.plan.states import free_slot
-from wirecrypt.rotation.pair import Decision, Out, Receive
 
 GEN = g(2, 1)
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from wirecrypt.model.facts import FORMAT, EspSeen, LaneProbe, NodeFacts, PeerFacts, SaFact, Watched
+from wirecrypt.model.verify_facts import FORMAT, EspSeen, LaneProbe, NodeFacts, PeerFacts, SaFact, Watched
 
 A_TO_B, B_TO_A = 0x04100100, 0x04100110  # SPIs: nodeID 16 sends the first, 17 the second
 GENERATION = "1.1.1"

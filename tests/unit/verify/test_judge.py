@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.verify.pairs import A_TO_B, B_TO_A, changed, healthy, joining, rekeyed, without
-from wirecrypt.model.facts import Clear, Deviation, EspSeen, LaneProbe, NodeFacts, Watched
+from wirecrypt.model.verify_facts import Clear, Deviation, EspSeen, LaneProbe, NodeFacts, Watched
 from wirecrypt.verify import Kind, Silent, Standing, Unasked, Verdict, judge
 
 LEAK = Clear("10.1.0.2", "10.2.0.2", 6, 40000, 80, "vxlan", 12)

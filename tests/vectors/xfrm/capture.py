@@ -108,10 +108,10 @@ def request(line: str) -> str:
 
 def answer(name: str, line: str) -> str:
     """Run the command in an empty network namespace and return what the kernel lists then, in hex ("": it refused)."""
-    what = "xfrm_state" if name.startswith("sa-") else "xfrm_policy"
+    what = "state" if name.startswith("sa-") else "policy"
     code = f"""
-from wirecrypt.kernel import {what} as codec
-from wirecrypt.kernel.netlink import Channel
+from wirecrypt.kernel.xfrm import {what} as codec
+from wirecrypt.kernel.xfrm.netlink import Channel
 with Channel(6) as channel:
     print(channel.dump(codec.dump())[0].hex())
 """

@@ -10,11 +10,12 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from wirecrypt.lab import kernels
-from wirecrypt.lab.demo import cluster, steps
+from wirecrypt.lab import operations
+from wirecrypt.lab.demo import steps
 from wirecrypt.lab.demo.ending import TRACEBACK, conclude, interrupt_once, keep_logs
 from wirecrypt.lab.demo.record import CAPTURE, RESULT, TIMELINE, Record
 from wirecrypt.lab.lab import Lab
+from wirecrypt.lab.machine import kernels
 
 LEAST_NODES = 3
 
@@ -40,7 +41,7 @@ def demo(vehicle: str, kernel: str, nodes: int, keep: bool, out: Path) -> None: 
             record.figures["lab_up_seconds"] = round(time.monotonic() - started, 1)
             try:
                 say("kubectl apply -k manifests/, then a controller and an agent on every node")
-                cluster.deploy(lab)
+                operations.deploy(lab)
                 record.figures["deployed_seconds"] = round(time.monotonic() - started, 1)
                 steps.run(lab, record, say)
             except Exception:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from wirecrypt.errors import WirecryptError
-from wirecrypt.lab.demo import cluster
+from wirecrypt.lab import operations
 from wirecrypt.lab.demo.record import Record
 from wirecrypt.lab.lab import Lab
 
@@ -64,6 +64,6 @@ def keep_logs(lab: Lab, record: Record, say: Callable[[str], None]) -> None:
         folder.mkdir()
         for pod in lab.kubelet.pods():
             (folder / f"{pod.node}-{pod.name}.log").write_text(pod.log())
-        (folder / "cluster.txt").write_text(cluster.summary(lab))
+        (folder / "cluster.txt").write_text(operations.summary(lab))
     except Exception as error:  # noqa: BLE001 - as it says: the first error is the one to tell
         say(f"the logs could not all be kept: {type(error).__name__}: {error}")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wirecrypt.lab.demo.record import Record
-from wirecrypt.lab.judge import Cleartext, Observation
+from wirecrypt.lab.wire.observer import Cleartext, Observation
 
 Sas = dict[tuple[str, str, int], int]
 

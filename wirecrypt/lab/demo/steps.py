@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from wirecrypt.lab.capture import Capture
-from wirecrypt.lab.demo import cluster, judging
+from wirecrypt.lab import operations
+from wirecrypt.lab.demo import judging
 from wirecrypt.lab.demo.judging import Question, Side
 from wirecrypt.lab.demo.record import CAPTURE, Record
 from wirecrypt.lab.demo.traffic import Load, Totals
 from wirecrypt.lab.lab import Lab
 from wirecrypt.lab.waiting import until
+from wirecrypt.lab.wire.capture import Capture
 
 PAIR = ("node-1", "node-2")
 CHECK_SECONDS = 4
@@ -104,8 +105,8 @@ def _join(story: Story) -> None:
         started = story.lab.time()
         for node in PAIR:
             story.record.event(story.lab.time(), "labelled", node=node)
-        cluster.label(story.lab, *PAIR)
-        protected = cluster.wait_protected(story.lab, PAIR)
+        operations.label(story.lab, *PAIR)
+        protected = operations.wait_protected(story.lab, PAIR)
         for node, at in protected.items():
             story.record.event(at, "protected", node=node)
         story.times["protected"] = max(protected.values())
@@ -128,17 +129,17 @@ def _rotate(story: Story) -> None:
     lab = story.lab
     with story.load("rotation") as load:
         story.note(load)
-        old = {n: cluster.spis(lab, n) for n in PAIR}
-        before = cluster.xfrm_errors(lab)
+        old = {n: operations.spis(lab, n) for n in PAIR}
+        before = operations.xfrm_errors(lab)
         started = lab.time()
         story.record.event(started, "rotating")
-        cluster.rotate(lab, "demo")
+        operations.rotate(lab, "demo")
         ended = lab.time()
         story.record.event(ended, "rotated")
-        after = cluster.xfrm_errors(lab)
-        new = {n: cluster.spis(lab, n) for n in PAIR}
+        after = operations.xfrm_errors(lab)
+        new = {n: operations.spis(lab, n) for n in PAIR}
         totals = load.stop()
-    moved = cluster.differences(before, after)
+    moved = operations.differences(before, after)
     story.times["rotated"] = ended
     story.record.figures["rotation_seconds"] = round(ended - started, 2)
     story.record.figures["xfrm_stat_differences"] = moved
@@ -156,8 +157,8 @@ def _check(story: Story) -> None:
     lab = story.lab
     with story.load("check") as load:
         story.note(load)
-        verified = cluster.wirecrypt(lab, "verify", "--seconds", str(CHECK_SECONDS), check=False)
-        script = str(cluster.ROOT / "scripts/check-encryption.sh")
+        verified = operations.wirecrypt(lab, "verify", "--seconds", str(CHECK_SECONDS), check=False)
+        script = str(operations.ROOT / "scripts/check-encryption.sh")
         words = ["sh", script, "-i", "upl", "-s", str(CHECK_SECONDS)]
         for prefix in story.pods("node-1"):
             words += ["-l", prefix]
@@ -185,23 +186,23 @@ def _restart(story: Story) -> None:
     lab = story.lab
     with story.load("restart") as load:
         story.note(load)
-        before = {n: cluster.spis(lab, n) for n in PAIR}
+        before = {n: operations.spis(lab, n) for n in PAIR}
         agent = lab.kubelet.pod("wirecrypt-agent", "node-1")
         agent.kill()
         _more_packets(story, 2.0)
         started = time.monotonic()
         agent.restart()
         until(
-            lambda: cluster.pairs_by_state(lab, "node-1").get("protected") == 1,
+            lambda: operations.pairs_by_state(lab, "node-1").get("protected") == 1,
             what="the new process has made a pass and finds the pair protected",
-            seconds=cluster.PROTECTED,
+            seconds=operations.PROTECTED,
             every=0.3,
         )
         story.record.figures["agent_restart_seconds"] = round(time.monotonic() - started, 2)
         story.record.figures["agent_rss_kilobytes"] = _resident(lab, agent.process.pid)
         _more_packets(story, 3.0)
-        until(lambda: cluster.is_protected(lab, "node-1", 1), what="node-1 reports ready", seconds=cluster.PROTECTED)
-        after = {n: cluster.spis(lab, n) for n in PAIR}
+        until(lambda: operations.is_protected(lab, "node-1", 1), what="node-1 reports ready", seconds=operations.PROTECTED)
+        after = {n: operations.spis(lab, n) for n in PAIR}
         totals = load.stop()
     story.record.claim("kill -9 of an agent and its restart lose nothing", totals.text, held=totals.whole)
     story.record.claim("the restarted agent adopts: the same SAs", f"{_list(after['node-1'])}", held=before == after)
@@ -212,18 +213,18 @@ def _leave(story: Story) -> None:
     lab = story.lab
     with story.load("leave") as load:
         story.note(load)
-        before = {n: cluster.kernel_objects(lab, n) for n in PAIR}
+        before = {n: operations.kernel_objects(lab, n) for n in PAIR}
         story.times["unlabelled"] = lab.time()
         for node in PAIR:
             story.record.event(story.times["unlabelled"], "unlabelled", node=node)
-        cluster.unlabel(lab, *PAIR)
-        cluster.wait_removed(lab, PAIR)
-        until(lambda: not _ipsec(lab), what="every node is without IPsec", seconds=cluster.REMOVED, every=0.3)
+        operations.unlabel(lab, *PAIR)
+        operations.wait_removed(lab, PAIR)
+        until(lambda: not _ipsec(lab), what="every node is without IPsec", seconds=operations.REMOVED, every=0.3)
         removed = lab.time()
         until(
-            lambda: not any(cluster.kernel_objects(lab, n) for n in lab.nodes),
+            lambda: not any(operations.kernel_objects(lab, n) for n in lab.nodes),
             what=lambda: f"every node is without kernel objects: {_nothing(lab)[0]}",
-            seconds=cluster.REMOVED,
+            seconds=operations.REMOVED,
             every=0.3,
         )
         _more_packets(story, 2.0)
@@ -242,12 +243,12 @@ def _leave(story: Story) -> None:
 
 def _ipsec(lab: Lab) -> list[str]:
     """Return the nodes that have a state or a policy: a quick look, for the time at which they had none any more."""
-    return [n for n in lab.nodes if cluster.spis(lab, n) or lab.exec(n, ["ip", "xfrm", "policy"]).stdout.strip()]
+    return [n for n in lab.nodes if operations.spis(lab, n) or lab.exec(n, ["ip", "xfrm", "policy"]).stdout.strip()]
 
 
 def _nothing(lab: Lab) -> tuple[str, bool]:
     """Return what is in the nodes' kernels, in words, and whether that is nothing."""
-    found = {n: objects for n in sorted(lab.nodes) if (objects := cluster.kernel_objects(lab, n))}
+    found = {n: objects for n in sorted(lab.nodes) if (objects := operations.kernel_objects(lab, n))}
     counts = ", ".join(f"{len(objects)} in {n} ({objects[0]} …)" for n, objects in found.items())
     return counts or "no state, policy, program on a link or pin in any node", not found
 

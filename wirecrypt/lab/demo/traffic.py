@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from wirecrypt.lab.demo.record import Record
-from wirecrypt.lab.flows import Result, Tcp, Udp, start_all, stop_all
 from wirecrypt.lab.lab import Lab
+from wirecrypt.lab.wire.flows import Result, Tcp, Udp, start_all, stop_all
 
 RATE = 1000  # packets a second, each way
 RATE6 = 100

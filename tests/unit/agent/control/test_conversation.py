@@ -1,0 +1,127 @@
+"""Which control datagrams are believed: those under the key of the very SA that they came by."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from tests.unit.agent.sessionports import ONE, SETTINGS, TWO, Node, peer, rotation, session
+from wirecrypt import keys
+from wirecrypt.agent.control.conversation import Conversation, Talk
+from wirecrypt.agent.store.state import LedgerEntry
+from wirecrypt.model.objects import Phase
+from wirecrypt.model.session import Generation, Word
+from wirecrypt.model.xfrm import Address
+from wirecrypt.pairs.memory import Timing
+from wirecrypt.ports import Arrived, ControlChannel
+
+UID = "uid-b"
+MARKS = SETTINGS.mark.layout
+SAID = Word(frozenset(), None, 1)
+
+
+class Channel:
+    """Datagrams in memory: what is to arrive, and what was sent; *refuses* to send anything."""
+
+    def __init__(self) -> None:
+        self.arriving: list[Arrived] = []
+        self.sent: list[bytes] = []
+        self.refuses = False
+
+    def receive(self) -> list[Arrived]:
+        """Return what arrives, once."""
+        found, self.arriving = self.arriving, []
+        return found
+
+    def send(self, _src: Address, _dst: Address, _mark: int, data: bytes) -> bool:
+        """Keep what is sent."""
+        if not self.refuses:
+            self.sent.append(data)
+        return not self.refuses
+
+
+class Talking:
+    """Node a, whose pair with b has two generations of two lanes, and what it hears."""
+
+    def __init__(self, disk: Path) -> None:
+        self.node = Node(disk, peer("b", 17, session(1, ONE, lanes=2), session(2, TWO, lanes=2)))
+        self.node.lanes = 2
+        self.node.api.epochs = (ONE, TWO)
+        self.node.run()
+        self.node.rotations = (rotation(ONE), rotation(TWO, Phase.SWITCHING, 1))
+        turn = self.node.run()
+        turn = self.node.run()
+        self.old, self.new = sorted(turn.surveys[UID].view.observed.installed)
+        self.talk = Talk(survey=turn.surveys[UID])
+        self.channel = Channel()
+        channel = cast("ControlChannel", self.channel)
+        self.conversation = Conversation(channel, self.node.state, MARKS, Timing())
+
+    def entry(self, generation: Generation) -> LedgerEntry:
+        """Return the ledger's entry."""
+        found = self.node.state.entry(UID, generation)
+        assert found is not None
+        return found
+
+    def hear(self, claims: tuple[Generation, int], *, under: Generation, by: tuple[Generation, int]) -> bool:
+        """Take in a probe that claims an SA, is under the key of *under*, and came by the SA of *by*."""
+        message = keys.ControlMessage(kind=keys.Kind.PROBE, lane=claims[1], generation=claims[0], nonce=bytes(16), word=SAID)
+        data = keys.seal(message, self.entry(under).control_peer)
+        assert self.talk.survey is not None
+        slot = self.talk.survey.view.observed.installed[by[0]].slot
+        mark = MARKS.decrypted(slot, by[1]).value
+        self.channel.arriving = [Arrived(self.talk.survey.pair.outer()[1], mark, data)]
+        return self.conversation.take_in({UID: self.talk}, 1.0)
+
+
+@pytest.fixture
+def talking(tmp_path: Path) -> Talking:
+    return Talking(tmp_path)
+
+
+def test_a_probe_that_came_by_the_sa_it_claims_is_answered(talking: Talking) -> None:
+    """The mark that the SA set, the key and the claim agree: heard and answered."""
+    over = (talking.new, 1)
+    assert talking.hear(over, under=talking.new, by=over)
+    assert talking.talk.memory.word == SAID
+    assert len(talking.channel.sent) == 1
+    assert talking.conversation.refused == {}
+
+
+@pytest.mark.parametrize(
+    ("claims", "under", "why"),
+    [
+        (("new", 0), "new", "claims another SA than it came by"),
+        (("old", 1), "new", "claims another SA than it came by"),
+        (("old", 1), "old", "not authentic"),
+        (("new", 1), "old", "not authentic"),
+    ],
+    ids=["other lane", "other generation", "key and claim of another", "key of another"],
+)
+def test_a_claim_must_fit_the_sa_that_it_came_by(talking: Talking, claims: tuple[str, int], under: str, why: str) -> None:
+    """An authentic datagram over another SA than it claims proves nothing ◆: it is refused, counted and not answered."""
+    named = {"old": talking.old, "new": talking.new}
+    assert not talking.hear((named[claims[0]], claims[1]), under=named[under], by=(talking.new, 1))
+    assert talking.conversation.refused == {why: 1}
+    assert talking.channel.sent == []
+    assert talking.talk.memory.word is None
+
+
+@pytest.mark.parametrize("mark", [0, MARKS.decrypted(2, 0).value, MARKS.control(0, 0).value])
+def test_what_no_receiving_sa_decrypted_is_refused(talking: Talking, mark: int) -> None:
+    """A datagram without the mark of one of the pair's SAs came in clear, or by nothing that is known."""
+    assert talking.talk.survey is not None
+    talking.channel.arriving = [Arrived(talking.talk.survey.pair.outer()[1], mark, b"x" * 256)]
+    assert not talking.conversation.take_in({UID: talking.talk}, 1.0)
+    assert talking.conversation.refused == {"not decrypted by a receiving SA of the pair": 1}
+
+
+def test_a_refused_send_is_counted_and_the_others_go_on(talking: Talking) -> None:
+    """A kernel that refuses an answer is counted; what was heard counts nevertheless."""
+    talking.channel.refuses = True
+    over = (talking.new, 0)
+    assert talking.hear(over, under=talking.new, by=over)
+    assert talking.conversation.refused == {"not sent: the kernel refused it": 1}
+    assert talking.talk.memory.word == SAID

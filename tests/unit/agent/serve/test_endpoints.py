@@ -1,0 +1,312 @@
+"""The agent's port: real requests over HTTP, to a node whose kernel and loop stand in memory."""
+
+import json
+import socket
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from tests.unit.agent import node
+from tests.unit.agent.node import GENERATION, OWN, PAIR, PEER, SETTINGS, Memories, as_guard
+from wirecrypt.agent.last_pass import Window
+from wirecrypt.agent.serve.endpoints import STUCK, STUCK_IDLE, Service
+from wirecrypt.agent.serve.inspector import MOST_WAITING, ROUNDS, Eyes, Inspector, Wire
+from wirecrypt.errors import LinkError
+from wirecrypt.kernel.net.capture import Seen
+from wirecrypt.model.verify_facts import NodeFacts, NodePlan, Watched, decode
+from wirecrypt.model.xfrm import Address
+from wirecrypt.settings import Metrics, Settings
+
+SPI = GENERATION.spi(OWN.node_id, 0)
+Relevant = Callable[[Address, Address], bool]
+
+
+@dataclass
+class Capture:
+    """A capture that has seen ESP to the peer; it waits for nobody, unless it is told to."""
+
+    go_on: threading.Event = field(default_factory=threading.Event)
+    began: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    never: threading.Event = field(default_factory=threading.Event)
+    closed: int = 0
+
+    def watch(self, until: float) -> None:
+        """Wait until then, and until it may go on."""
+        self.began.release()
+        assert self.go_on.wait(30)
+        self.never.wait(until - time.monotonic())
+
+    def finish(self) -> Seen:
+        """Return ESP to the peer."""
+        return Seen({(PAIR.outer()[1], SPI): 3}, (), 3, 0)
+
+    def close(self) -> None:
+        """Note it."""
+        self.closed += 1
+
+
+@dataclass
+class Agent:
+    """All around the service: its kernel, its loop's window, a loop that answers probes when it is woken."""
+
+    window: Window = field(default_factory=Window)
+    kernel: Memories = field(default_factory=Memories)
+    capture: Capture = field(default_factory=Capture)
+    refused: LinkError | None = None
+    wakes: int = 0
+    now: float = 0.0
+    on_wake: Callable[[], None] = lambda: None
+
+    def __post_init__(self) -> None:
+        self.capture.go_on.set()
+        self.eyes = Eyes(self.kernel.open, as_guard(self.kernel), self._wire)
+        self.inspector = Inspector("a", self.window, self.eyes, self._wake, patience=0.2)
+        self.service = Service(self.inspector, self.window, self.eyes, lambda: 5, clock=lambda: self.now)
+
+    def show(self, settings: Settings) -> None:
+        """Be enabled with *settings*, the pair in steady state."""
+        self.window.show(settings, node.picture())
+
+    def _wire(self, links: Sequence[str], settings: Settings, relevant: Relevant) -> Wire:
+        assert (links, settings.vxlan_ports) == (("upl",), SETTINGS.vxlan_ports)
+        assert relevant(OWN.pod_cidrs[0][2], PEER.pod_cidrs[0][2])
+        if self.refused:
+            raise self.refused
+        return self.capture
+
+    def _wake(self) -> None:
+        self.wakes += 1
+        self.on_wake()
+        if self.window.live.taken():
+            nonce = self.wakes.to_bytes(16, "big")
+            self.window.live.sent(PEER.node_uid, SPI, (GENERATION, 0), nonce, refused=False)
+            self.window.live.answered(PEER.node_uid, nonce, (GENERATION, 0))
+
+
+def free_port() -> int:
+    with socket.socket(socket.AF_INET6) as probe:
+        probe.bind(("::", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def agent() -> Iterator[Agent]:
+    """Return an enabled agent with its port open."""
+    made = Agent()
+    made.show(replace(SETTINGS, metrics=Metrics(port=free_port())))
+    made.service.passed(0.01, failed=False)
+    yield made
+    made.capture.go_on.set()
+    made.service.close()
+
+
+def get(agent: Agent, path: str, host: str = "127.0.0.1") -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://{host}:{agent.service.port}{path}", timeout=30) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def verify(agent: Agent) -> NodeFacts:
+    status, text = get(agent, "/verify?seconds=1")
+    assert status == 200, text
+    return decode(NodeFacts, json.loads(text), "answer")
+
+
+def test_verify_answers_with_all_that_was_seen(agent: Agent) -> None:
+    """Kernel, probes and capture of one node in one answer; the capture is closed."""
+    facts = verify(agent)
+    assert (facts.node, facts.state, facts.settled) == ("a", "Active", True)
+    (peer,) = facts.peers
+    assert (peer.probes[0].sent, peer.probes[0].answered) == (ROUNDS, ROUNDS)
+    assert [(e.spi, e.packets) for e in peer.esp] == [(SPI, 3)]
+    assert agent.capture.closed == 1
+
+
+@pytest.mark.V1
+def test_the_kernel_is_read_before_the_loop_can_repair_it(agent: Agent) -> None:
+    """What was deleted is in the answer even when the first thing that the woken loop does is to put it back."""
+    lost = node.policies()[0].name
+    agent.kernel.without(lost)
+
+    def repair() -> None:
+        agent.kernel.kernel = node.whole()
+
+    agent.on_wake = repair
+    assert [d.object for d in verify(agent).peers[0].policies_in] == [f"policy {lost}"]
+    assert verify(agent).peers[0].policies_in == ()
+
+
+def test_a_node_that_is_not_enabled_says_so(agent: Agent) -> None:
+    """Nothing is read, sent or captured; the answer has no state and no peers."""
+    agent.window.show(SETTINGS, None)
+    facts = verify(agent)
+    assert (facts.state, facts.peers, facts.watched) == ("", (), Watched((), 0.0))
+    assert (agent.kernel.reads, agent.wakes) == ([], 0)
+
+
+def test_a_capture_that_is_refused_is_told(agent: Agent) -> None:
+    """Without the capability the rest is answered all the same, with the reason."""
+    agent.refused = LinkError("watch a link", what="upl", answer="Operation not permitted")
+    facts = verify(agent)
+    assert "not permitted" in facts.watched.problem
+    assert facts.peers[0].probes[0].answered == ROUNDS
+
+
+def test_a_loop_that_hangs_in_a_pass_is_told(agent: Agent) -> None:
+    """The kernel is read all the same, and the answer says that it may differ from the last pass."""
+    with agent.window.passing():
+        assert verify(agent).settled is False
+
+
+def test_a_pass_that_failed_is_told(agent: Agent) -> None:
+    """After a pass that ended in an error the kernel fits no picture; after the next good one it does again."""
+    with pytest.raises(LinkError), agent.window.passing():
+        raise LinkError("pass", answer="no")
+    assert verify(agent).settled is False
+    with agent.window.passing():
+        agent.show(SETTINGS)
+    assert verify(agent).settled is True
+
+
+@pytest.mark.parametrize("query", ["seconds=0", "seconds=11", "seconds=1.5", "seconds=x", "seconds=", "seconds=²"])
+def test_bad_seconds_are_refused(agent: Agent, query: str) -> None:
+    """Only whole seconds from 1 to 10; nothing is done for anything else."""
+    status, text = get(agent, f"/verify?{urllib.request.quote(query, safe='=')}")
+    if query == "seconds=":  # as if not given
+        assert status == 200
+        return
+    assert (status, "from 1 to 10" in text) == (400, True)
+    assert agent.wakes == 0
+
+
+def test_those_who_wait_share_the_next_verification(agent: Agent) -> None:
+    """One runs at a time; all who ask meanwhile get one further run, which reads the kernel after they asked."""
+    agent.capture.go_on.clear()
+    with ThreadPoolExecutor(5) as pool:
+        first = pool.submit(verify, agent)
+        agent.capture.began.acquire()
+        others = [pool.submit(verify, agent) for _ in range(4)]
+        lost = node.policies()[0].name
+        while agent.inspector.waiting < 5:
+            assert not first.done()
+        agent.kernel.without(lost)
+        agent.capture.go_on.set()
+        assert first.result().peers[0].policies_in == ()
+        assert [len(o.result().peers[0].policies_in) for o in others] == [1] * 4
+    assert agent.kernel.reads == ["sas"] * 4  # at the beginning and the end of two runs
+
+
+def test_too_many_who_wait_are_sent_away(agent: Agent) -> None:
+    """Requests beyond a fixed number are answered 503 at once."""
+    agent.capture.go_on.clear()
+    with ThreadPoolExecutor(MOST_WAITING) as pool:
+        waiting = [pool.submit(verify, agent) for _ in range(MOST_WAITING)]
+        while agent.inspector.waiting < MOST_WAITING:
+            assert not any(w.done() for w in waiting)
+        status, text = get(agent, "/verify?seconds=1")
+        agent.capture.go_on.set()
+        assert all(w.result().peers for w in waiting)
+    assert (status, "wait already" in text) == (503, True)
+
+
+def test_plan_lists_what_would_be_written_and_writes_nothing(agent: Agent) -> None:
+    """A lost policy is in the plan with its reason; the loop is not woken."""
+    lost = node.policies()[0].name
+    agent.kernel.without(lost)
+    status, text = get(agent, "/plan")
+    plan = decode(NodePlan, json.loads(text), "answer")
+    assert (status, [(c.object, c.peer) for c in plan.changes]) == (200, [(str(lost), "b")])
+    assert agent.wakes == 0
+    agent.kernel.kernel = node.whole()
+    assert json.loads(get(agent, "/plan")[1])["changes"] == []
+
+
+def test_figures_of_kernel_and_loop(agent: Agent) -> None:
+    """/metrics has the pairs' states, the counters of kernel and guard, and what the loop did; also over IPv6."""
+    agent.window.refused["not authentic"] = 2
+    agent.window.sessions = 3
+    status, text = get(agent, "/metrics", "[::1]")
+    assert status == 200
+    for line in (
+        'wirecrypt_peers{state="protected"} 1.0',
+        'wirecrypt_xfrm_stat_total{name="XfrmInNoStates"} 3.0',
+        'wirecrypt_guard_packets_total{reason="passed_esp"} 7.0',
+        'wirecrypt_control_refused_total{reason="not authentic"} 2.0',
+        "wirecrypt_sessions_made_total 3.0",
+        "wirecrypt_kernel_writes_total 5.0",
+        "wirecrypt_sending_epoch 1.0",
+        "wirecrypt_sequence_headroom_ratio 1.0",
+        "wirecrypt_pass_seconds_count 1.0",
+    ):
+        assert line in text.splitlines()
+    assert get(agent, "/metrics")[1].count("wirecrypt_sessions_made_total 3.0") == 1  # a second look adds nothing
+
+
+def test_figures_that_cannot_be_read_keep_their_value(agent: Agent) -> None:
+    """A kernel that refuses to be read does not take the page away."""
+    get(agent, "/metrics")
+    agent.kernel.broken = True
+    status, text = get(agent, "/metrics")
+    assert (status, 'name="XfrmInNoStates"} 3.0' in text) == (200, True)
+
+
+def test_no_answer_holds_key_bytes(agent: Agent) -> None:
+    """No page shows a byte of a key in any spelling."""
+    pages = [get(agent, path)[1] for path in ("/verify?seconds=1", "/plan", "/metrics", "/healthz")]
+    for sa in node.sas():
+        assert not any(sa.key.reveal().hex() in page for page in pages)
+
+
+def test_health_is_that_of_the_loop(agent: Agent) -> None:
+    """A loop that has not passed for a minute is a problem; an idle node passes less often."""
+    agent.now = STUCK
+    assert get(agent, "/healthz") == (200, "ok\n")
+    agent.now = STUCK + 1
+    assert get(agent, "/healthz") == (503, "no pass for 61 s\n")
+    agent.window.show(SETTINGS, None)
+    assert get(agent, "/healthz")[0] == 200
+    agent.now = STUCK_IDLE + 1
+    assert get(agent, "/healthz")[0] == 503
+    agent.service.passed(0.1, failed=True)  # a pass that failed is a pass
+    assert get(agent, "/healthz")[0] == 200
+
+
+def test_the_port_follows_the_configuration() -> None:
+    """No port before the configuration is known; then that one; another when it changes; none when it is off."""
+    agent = Agent()
+    agent.service.passed(0.1, failed=False)
+    assert agent.service.port == 0
+    for wanted in (free_port(), free_port(), 0):
+        agent.show(replace(SETTINGS, metrics=Metrics(port=wanted)))
+        agent.service.passed(0.1, failed=False)
+        assert agent.service.port == wanted
+        if wanted:
+            assert get(agent, "/healthz")[0] == 200
+    agent.service.close()
+
+
+def test_a_taken_port_is_tried_again_later() -> None:
+    """The loop goes on without the port, and takes it when it is free."""
+    agent = Agent()
+    with socket.socket(socket.AF_INET6) as other:
+        other.bind(("::", 0))
+        other.listen()
+        wanted = int(other.getsockname()[1])
+        agent.show(replace(SETTINGS, metrics=Metrics(port=wanted)))
+        agent.service.passed(0.1, failed=False)
+        assert agent.service.port == 0
+    agent.service.passed(0.1, failed=False)
+    assert agent.service.port == 0  # not tried at every pass
+    agent.now = 31
+    agent.service.passed(0.1, failed=False)
+    assert agent.service.port == wanted
+    agent.service.close()

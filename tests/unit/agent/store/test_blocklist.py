@@ -1,0 +1,118 @@
+"""The list of pairs on disk, when it is damaged: kept aside, told, and made again from the API."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.unit.agent.cloud import Cloud, active
+from wirecrypt.agent.store.blocklist import PairsOnDisk, load_blocklist, open_blocklist
+from wirecrypt.errors import StateError
+
+
+@pytest.fixture
+def cloud(tmp_path: Path) -> Cloud:
+    """Return nodes a and b, Active and encrypted."""
+    return active(tmp_path, "a", "b")
+
+
+def damage(path: Path, how: str) -> None:
+    if how == "garbage":
+        path.write_bytes(b"garbage")
+    elif how == "version":
+        path.write_text(json.dumps({**json.loads(path.read_bytes()), "version": 99}))
+    elif how == "mode":
+        path.chmod(0o644)
+    else:
+        path.rename(path.with_suffix(".real"))
+        path.symlink_to(path.with_suffix(".real"))
+
+
+def test_a_list_of_the_version_before_is_read(cloud: Cloud) -> None:
+    """A list that an older agent wrote has its pairs, and no farewell."""
+    path = cloud.machines["a"].pairs
+    now = load_blocklist(path)
+    assert now is not None
+    old = {k: v for k, v in json.loads(path.read_bytes()).items() if k != "leaving"}
+    path.write_text(json.dumps({**old, "version": 1}))
+    assert load_blocklist(path) == replace(now, leaving=False)
+
+
+@pytest.mark.parametrize("leaving", ["yes", 1, None])
+def test_a_farewell_that_is_none_is_not_read(cloud: Cloud, leaving: object) -> None:
+    """Only true and false say whether the node was seen Leaving."""
+    path = cloud.machines["a"].pairs
+    path.write_text(json.dumps({**json.loads(path.read_bytes()), "leaving": leaving}))
+    with pytest.raises(StateError, match=r"leaving\): neither true nor false"):
+        load_blocklist(path)
+
+
+@pytest.mark.parametrize("how", ["garbage", "version", "mode", "link"])
+def test_a_list_that_cannot_be_read_is_kept_aside(cloud: Cloud, how: str) -> None:
+    """It is logged with the reason and renamed; the list is empty; a second one does not take the first one's place."""
+    path = cloud.machines["a"].pairs
+    damage(path, how)
+    content = path.read_bytes()
+    with capture_logs() as said:
+        assert open_blocklist(path) == (None, "")
+    assert [entry["log_level"] for entry in said] == ["error"]
+    aside = path.with_name(f"{path.name}.unreadable")
+    assert (path.exists(), aside.read_bytes()) == (False, content)
+    path.write_bytes(b"worse")
+    assert open_blocklist(path) == (None, "")
+    assert (aside.read_bytes(), aside.with_name(f"{aside.name}.1").read_bytes()) == (content, b"worse")
+
+
+def test_a_list_that_cannot_even_be_kept_aside_is_told(tmp_path: Path) -> None:
+    """Where the system refuses both, the agent goes on with an empty list and says so."""
+    (tmp_path / "file").write_bytes(b"")
+    pairs = PairsOnDisk(tmp_path / "file" / "pairs.json")
+    assert (pairs.list, "Not a directory" in pairs.trouble) == (None, True)
+
+
+@pytest.mark.L1
+def test_after_a_boot_without_a_readable_list_the_api_says_what_to_block(cloud: Cloud) -> None:
+    """The first pass blocks every pair whose ends are both Active; it is reported until a person removed the file."""
+    a = cloud.machines["a"]
+    a.pairs.write_bytes(b"garbage")
+    a.boot()
+    cloud.run(0.25, "a")
+    assert a.kernel.out(cloud.peer("b")) == {"block"}
+    cloud.run(20)
+    assert a.kernel.out(cloud.peer("b")) == {"esp"}
+    assert cloud.api.ready("a") == (False, "PairsUnreadable")
+    assert load_blocklist(a.pairs) is not None
+    a.pairs.with_name(f"{a.pairs.name}.unreadable").unlink()
+    cloud.run(6)
+    assert cloud.api.ready("a") == (True, "AllPeersProtected")
+
+
+@pytest.mark.L1
+def test_a_lost_list_is_no_farewell(cloud: Cloud) -> None:
+    """A node whose list cannot be read, and that the API does not show, keeps what its kernel has."""
+    a = cloud.machines["a"]
+    a.pairs.write_bytes(b"garbage")
+    cloud.api.nodes_by_name["a"] = replace(cloud.api.nodes_by_name["a"], label=None)
+    cloud.remove("a")
+    a.start()
+    cloud.run(20, "a")
+    assert a.kernel.out(cloud.peer("b")) == {"esp"}
+    assert (a.filters.loaded(), a.store.kept is not None) == (True, True)
+
+
+@pytest.mark.L1
+def test_a_list_that_cannot_be_written_does_not_keep_a_pair_from_being_blocked(cloud: Cloud) -> None:
+    """The pair is blocked and then encrypted, though not ready; the refusal is reported."""
+    a = cloud.machines["a"]
+    a.pairs.unlink()
+    a.pairs = a.pairs.parent / "nowhere" / "pairs.json"
+    a.boot()
+    cloud.run(0.25, "a")
+    assert a.kernel.out(cloud.peer("b")) == {"block"}
+    cloud.run(10)
+    assert a.kernel.out(cloud.peer("b")) == {"esp"}
+    assert cloud.api.ready("a") == (False, "PairsNotWritten")

@@ -1,0 +1,202 @@
+"""Which sessions a node makes, publishes and destroys."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.pairs.simulator import steady
+from tests.unit.pairs.views import esp, g, long_after, own, session, view, whole
+from wirecrypt.model.objects import KeyRotation, Phase
+from wirecrypt.model.session import Epoch
+from wirecrypt.model.spi import RESIDUES
+from wirecrypt.pairs import sessions
+from wirecrypt.pairs.decide import Observed, OwnSession
+from wirecrypt.pairs.sessions import (
+    Need,
+    fits,
+    missing,
+    needs,
+    next_number,
+    over,
+    publishable,
+    to_publish,
+    wanted_epochs,
+)
+
+ONE, TWO = Epoch(1, f"{1:032x}"), Epoch(2, f"{2:032x}")
+OTHER_TWO = Epoch(2, "ff" * 16)
+EPOCHS = {1: ONE, 2: TWO}
+
+
+def rotation(to: int, phase: Phase | None, start: int | None = None, *, epoch_id: str = "") -> KeyRotation:
+    begin = to - 1 if start is None else start
+    at = datetime(2024, 1, 1, tzinfo=UTC)
+    id_ = epoch_id or f"{to:032x}"
+    return KeyRotation(f"r{to}", f"r{to}", "", at, phase=phase, from_epoch=begin, to_epoch=to, to_epoch_id=id_)
+
+
+@pytest.mark.parametrize(
+    ("rotations", "expected"),
+    [
+        ([], ()),
+        ([rotation(1, Phase.PENDING), rotation(1, None)], ()),
+        ([rotation(1, Phase.DISTRIBUTING)], ()),
+        ([rotation(1, Phase.SWITCHING)], (1,)),
+        ([rotation(1, Phase.COMPLETE), rotation(2, Phase.DISTRIBUTING)], (1,)),
+        ([rotation(1, Phase.COMPLETE), rotation(2, Phase.ABORTED)], (1,)),
+        ([rotation(1, Phase.COMPLETE), rotation(2, Phase.SWITCHING)], (1, 2)),
+        ([rotation(2, Phase.SWITCHING), rotation(1, Phase.COMPLETE)], (1, 2)),
+        ([rotation(1, Phase.COMPLETE), rotation(2, Phase.RETIRING)], (2,)),
+        ([rotation(2, Phase.COMPLETE), rotation(3, Phase.ABORTED), rotation(4, Phase.SWITCHING, 2)], (2, 4)),
+    ],
+)
+def test_phase_decides_the_epochs(rotations: list[KeyRotation], expected: tuple[int, ...]) -> None:
+    """`from` until Retiring, `to` from Switching on, whatever keys are at hand ◆."""
+    assert wanted_epochs(rotations) == tuple(Epoch(number, f"{number:032x}") for number in expected)
+
+
+def test_an_epoch_is_wanted_by_number_and_id() -> None:
+    """The ids stand in the rotations: that of `from` in the one that led to it; without that one any id fits."""
+    switching = rotation(2, Phase.SWITCHING, epoch_id="ff" * 16)
+    assert wanted_epochs([rotation(1, Phase.COMPLETE), switching]) == (ONE, OTHER_TWO)
+    assert wanted_epochs([switching]) == (Epoch(1, ""), OTHER_TWO)
+    assert fits(Epoch(1, ""), ONE)
+    assert not fits(OTHER_TWO, TWO)
+
+
+@given(last=st.integers(0, 10_000), carried=st.sets(st.integers(0, RESIDUES - 1), max_size=RESIDUES - 1))
+def test_next_number_is_above_and_free(last: int, carried: set[int]) -> None:
+    """The next number is above the last, and no SA in the kernel carries its residue ◆."""
+    number = next_number(last, carried)
+    assert number > last
+    assert number % RESIDUES not in carried
+
+
+@pytest.mark.parametrize(
+    ("last", "carried", "expected"),
+    [(0, (), 1), (1, (1,), 2), (62, (), 63), (63, (63,), 64), (64, (0, 1), 66), (127, (), 128), (128, (3, 4), 133)],
+)
+def test_next_number_by_example(last: int, carried: tuple[int, ...], expected: int) -> None:
+    """Numbers go up by one; 64 has the residue 0; residues shortly after the last are of lost numbers and are passed."""
+    assert next_number(last, carried) == expected
+
+
+def test_next_number_is_above_what_a_lost_state_file_named() -> None:
+    """Last known 1, SAs of 1 and of a lost 3 in the kernel: 2 would be older than what is there, and never be installed."""
+    assert next_number(1, {1, 3}) == 4
+
+
+def test_needs_first_session_and_renewal() -> None:
+    """A wanted epoch without a living session needs one; one that is there is renewed only for a reason."""
+    mine = (own(1), own(2, 2, alive=False))
+    assert needs(mine, (ONE, TWO), (ONE, TWO), {}) == [Need(TWO, "first session of the epoch")]
+    assert needs(mine, (ONE,), (ONE, TWO), {ONE: "old", TWO: "not wanted"}) == [Need(ONE, "old")]
+    assert needs(mine, (ONE, TWO), (), {ONE: "old"}) == []
+
+
+def test_epoch_number_with_another_id_is_another_epoch() -> None:
+    """After an etcd restore the same number is another epoch: neither a session nor a key of the old one serves."""
+    mine = (own(1, 2),)
+    assert missing((OTHER_TWO,), (ONE, TWO)) == (OTHER_TWO,)
+    assert needs(mine, (OTHER_TWO,), (TWO,), {}) == []
+    assert needs(mine, (OTHER_TWO,), (TWO, OTHER_TWO), {}) == [Need(OTHER_TWO, "first session of the epoch")]
+    newer = replace(own(2, 2), session=session(2, 2, epoch_id=OTHER_TWO.id))
+    assert needs((*mine, newer), (OTHER_TWO,), (TWO, OTHER_TWO), {TWO: "old"}) == []
+    assert over((*mine, newer), (OTHER_TWO,), (2,)) == {1}
+
+
+def test_published_when_installed_towards_every_published_peer() -> None:
+    """One peer without the new generation holds the publication; an unpublished, full or leaving one does not ◆."""
+    mine = (own(1), own(2, published=False))
+    done = view(esp(g(1, 1), {g(1, 1): whole(), g(2, 1): whole(1)}), own_sessions=mine)
+    half = replace(done, observed=esp(g(1, 1), {g(1, 1): whole(), g(2, 1): replace(whole(1), tx=frozenset())}))
+    silent = view(Observed(), own_sessions=mine, peer_sessions=())
+    gone = replace(half, peer_gone=True)
+    assert publishable(mine, [(v, long_after(v)) for v in (done, silent, gone)])
+    assert not publishable(mine, [(v, long_after(v)) for v in (done, half)])
+    assert publishable(mine, [(half, replace(long_after(half), full=True))])
+
+
+def test_nothing_to_publish_when_all_is() -> None:
+    """A second pass writes nothing."""
+    assert not publishable((own(1),), [])
+    assert publishable((own(1, published=False),), [])
+
+
+def test_status_lists_the_newest_of_each_epoch() -> None:
+    """At most three, newest last, none whose key was destroyed."""
+    mine = (own(1), own(2), own(3, 2), own(4, 3), own(5, 4), own(6, 4, alive=False))
+    assert [o.session.number for o in to_publish(mine)] == [3, 4, 5]
+    assert [o.session.number for o in to_publish(mine[:3])] == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("mine", "wanted", "in_kernel", "expected"),
+    [
+        ((own(1), own(2)), (1,), (1,), {1}),
+        ((own(1), own(2, published=False)), (1,), (1,), set()),
+        ((own(1), own(2, 2)), (1, 2), (1, 2), set()),
+        ((own(1), own(2, 2)), (2,), (1, 2), set()),
+        ((own(1), own(2, 2)), (2,), (2,), {1}),
+        ((own(1), own(2, 2)), (), (2,), set()),
+        ((own(1, alive=False), own(2)), (1,), (), set()),
+    ],
+    ids=["overtaken", "not published yet", "both wanted", "still in the kernel", "retired", "nothing known", "over already"],
+)
+def test_private_keys_are_destroyed_when_over(
+    mine: tuple[OwnSession, ...], wanted: tuple[int, ...], in_kernel: tuple[int, ...], expected: set[int]
+) -> None:
+    """Overtaken by a published one of its epoch ◆, or of an epoch neither wanted nor in the kernel."""
+    assert over(mine, [EPOCHS[number] for number in wanted], in_kernel) == expected
+
+
+@pytest.mark.C1
+def test_seventy_sessions_in_a_row() -> None:
+    """Session numbers wrap in the SPI: every generation is installed with fresh SPIs, proved and taken, none read wrongly."""
+    world = steady("ab", lanes=(1, 1))
+    for _ in range(70):
+        world.agents["a"].wanted_renewal = True
+        world.calm()
+    turn = next(iter(world.agents["b"].turns.values()))
+    assert turn.view.observed.in_use == g(71, 1)
+
+
+def test_peer_that_is_down_for_seventy_sessions() -> None:
+    """An SA of number 1 stays in use while the node goes on past number 65: its SPI is not taken again."""
+    world = steady("abc", lanes=(1, 1, 1))
+    for _ in range(70):
+        world.agents["a"].wanted_renewal = True
+        world.run("ac", 0.3)
+    assert world.agents["a"].tmpfs.last > 70
+    world.calm()
+
+
+def test_a_lost_state_file_makes_a_new_session_only() -> None:
+    """Without its tmpfs an agent goes on with what the kernel has, and moves to a new session."""
+    world = steady("ab", lanes=(1, 1))
+    world.agents["a"].wanted_renewal = True
+    world.agents["a"].begin()  # session 2 is made, nobody knows of it
+    world.agents["a"].begin()
+    while world.agents["a"].pending:
+        world.agents["a"].step()
+    world.crash("a", lose=True)
+    world.calm()
+    assert world.api["a"].last_session == 3
+
+
+def test_rotation_moves_every_pair_to_the_new_epoch() -> None:
+    """All pairs of three nodes end on sessions of the new epoch, and keys of the old one are gone."""
+    world = steady("abc", lanes=(1, 1, 1))
+    world.rotate(2)
+    world.calm()
+    assert {s.epoch.number for a in world.agents.values() for n, s in a.tmpfs.made.items() if n in a.tmpfs.alive} == {2}
+
+
+def test_published_session_of_a_status() -> None:
+    """A session keeps what was published of it."""
+    assert sessions.to_publish((own(1),))[0].session == session(1)

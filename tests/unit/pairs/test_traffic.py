@@ -1,0 +1,55 @@
+"""The simulator's judge: a fault excuses what it inevitably disturbs, and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.pairs.simulated_state import blocking, end_of
+from tests.unit.pairs.simulated_traffic import Violation
+from tests.unit.pairs.simulator import World, steady
+from wirecrypt.model.pair import Pair
+from wirecrypt.ports import GuardAction, GuardEntry
+
+
+def block(world: World, name: str, peer: str) -> None:
+    """Block what *name* sends to *peer*."""
+    kernel = world.kernels[name]
+    kernel.policies = {p.name: p for p in blocking(Pair(end_of(world.ids[name]), end_of(world.ids[peer])))}
+    kernel.version += 1
+
+
+def refuse_plain(world: World, name: str, peer: str) -> None:
+    """Have the guard of *name* drop cleartext from *peer*."""
+    kernel = world.kernels[name]
+    kernel.guard |= {p: GuardEntry(p, GuardAction.PASS, GuardAction.DROP) for p in world.ids[peer].pod_cidrs}
+    kernel.version += 1
+
+
+@pytest.mark.parametrize("fault", ["reboot", "flush"])
+@pytest.mark.parametrize(("sender", "receiver"), ["ab", "ba"])
+def test_a_pair_that_recovered_must_work(fault: str, sender: str, receiver: str) -> None:
+    """Blocked after a reboot or a flush is inevitable until both ends have new SAs; blocked again later is a violation."""
+    world = steady("ab", lanes=(1, 1))
+    if fault == "reboot":
+        world.reboot("a")
+    else:
+        world.wipe("a", "b", policies=True)
+    world.check()
+    world.calm()
+    block(world, sender, receiver)
+    with pytest.raises(Violation, match=f"{sender} blocks traffic to {receiver}"):
+        world.check()
+
+
+def test_a_flush_excuses_its_own_pair_only() -> None:
+    """What is dropped between a and b after a flush of their pair is inevitable; what c drops of a is not."""
+    world = World("abc", lanes=(1, 1, 1))
+    for name in "abc":
+        world.label(name)
+    world.check()
+    world.wipe("a", "b", policies=True)
+    refuse_plain(world, "b", "a")
+    world.check()
+    refuse_plain(world, "c", "a")
+    with pytest.raises(Violation, match="c drops plaintext of a"):
+        world.check()

@@ -1,0 +1,79 @@
+"""Short ways to write down what one end of a pair knows. The own end is `lo` (nodeID 16), the peer `hi` (nodeID 17)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from wirecrypt.model.objects import NodeState
+from wirecrypt.model.session import Epoch, Generation, Session, Word
+from wirecrypt.model.xfrm import Algorithm
+from wirecrypt.pairs import decide, probing
+from wirecrypt.pairs.decide import Decision, Installed, Observed, Out, OwnSession, Receive, View
+from wirecrypt.pairs.memory import Memory, Timing
+
+TIMING = Timing()
+NOW = 1000.0
+ACTIVE, JOINING, LEAVING = NodeState.ACTIVE, NodeState.JOINING, NodeState.LEAVING
+
+
+def g(own: int, peer: int, epoch: int = 1) -> Generation:
+    """Return the generation of these session numbers."""
+    return Generation(epoch, own, peer)
+
+
+def session(number: int, epoch: int = 1, *, lanes: int = 1, epoch_id: str = "") -> Session:
+    """Return a published session."""
+    return Session(number, Epoch(epoch, epoch_id or f"{epoch:032x}"), bytes([number % 256]) * 32, lanes, Algorithm.AES_256_GCM)
+
+
+def own(number: int, epoch: int = 1, *, published: bool = True, alive: bool = True) -> OwnSession:
+    """Return an own session."""
+    return OwnSession(session(number, epoch), published, alive)
+
+
+def whole(slot: int = 0, *, lanes: int = 1, untouched: bool = False) -> Installed:
+    """Return a generation with all its SAs."""
+    every = frozenset(range(lanes))
+    return Installed(lanes, every, every, slot, untouched)
+
+
+def receiving(slot: int = 0) -> Installed:
+    """Return a generation of which only the receiving SA is left."""
+    return Installed(1, frozenset({0}), frozenset(), slot)
+
+
+def esp(in_use: Generation, installed: Mapping[Generation, Installed], **more: Any) -> Observed:  # noqa: ANN401 - fields of Observed
+    """Return a pair that sends over *in_use* and requires ESP."""
+    seen = Observed(installed, Out.ESP, in_use, Receive.REQUIRED)
+    return replace(seen, **more)
+
+
+def view(observed: Observed, **more: Any) -> View:  # noqa: ANN401 - fields of View
+    """Return a view: by default both Active, both with session 1, whatever is installed is in the ledger."""
+    plain = View(
+        own_is_lo=True,
+        own_id=16,
+        peer_id=17,
+        own_state=ACTIVE,
+        peer_state=ACTIVE,
+        own_sessions=(own(1),),
+        peer_sessions=(session(1),),
+        peer_boot_session=1,
+        observed=observed,
+        ledger=frozenset(observed.installed),
+        marked=False,
+    )
+    return replace(plain, **more)
+
+
+def heard(*sending: Generation, in_use: Generation | None = None, newest: int = 1, **flags: bool) -> Word:
+    """Return a word of the peer."""
+    return Word(frozenset(sending), in_use, newest, **flags)
+
+
+def long_after(seen: View, memory: Memory | None = None, *, now: float = NOW) -> Decision:
+    """Decide when whatever holds now has held for longer than any drain."""
+    memory = probing.observe(memory or Memory(), seen, now - 2 * TIMING.drain)
+    return decide.decide(seen, probing.observe(memory, seen, now), now, TIMING)

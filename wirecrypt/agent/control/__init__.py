@@ -1,0 +1,1 @@
+"""Control datagrams with every peer, and probes on behalf of `verify`."""

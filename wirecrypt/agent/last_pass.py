@@ -1,0 +1,68 @@
+"""What the loop shows to other threads: the last pass's decisions, handed over whole, and a moment in which it stands still."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from wirecrypt.agent.control.verify_probes import LiveProbes
+from wirecrypt.agent.store.keyring import KeyRing
+from wirecrypt.agent.view.pass_state import Round
+from wirecrypt.pairs.memory import Memory
+from wirecrypt.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One pass: its last round, which nobody changes any more, each peer's memory, the uplinks, fingerprints of keys."""
+
+    turn: Round
+    memories: Mapping[str, Memory]
+    uplinks: tuple[str, ...]
+    ring: KeyRing
+
+
+class Window:
+    """Between the loop, which shows, and the threads that answer requests, which look.
+
+    *settings* is None until the configuration was read, *picture* while the node is not enabled. *refused* and *sessions*
+    count since the start.
+    """
+
+    def __init__(self) -> None:
+        self._between_passes = threading.Lock()
+        self._whole = True
+        self.live = LiveProbes()
+        self.settings: Settings | None = None
+        self.picture: Picture | None = None
+        self.refused: dict[str, int] = {}
+        self.sessions = 0
+        self.shown_at = time.monotonic()
+
+    @contextmanager
+    def passing(self) -> Iterator[None]:
+        """Mark a pass of the loop; one that ends in an error leaves a kernel that fits no picture."""
+        with self._between_passes:
+            self._whole = False
+            yield
+            self._whole = True
+
+    def show(self, settings: Settings, picture: Picture | None) -> None:
+        """Hand over what a pass ended with."""
+        self.settings, self.picture, self.shown_at = settings, picture, time.monotonic()
+
+    @contextmanager
+    def still(self, seconds: float) -> Iterator[bool]:
+        """Keep the loop between two passes, so that kernel and picture belong together.
+
+        Waits up to *seconds* for a pass to end; yields whether it did, and without an error.
+        """
+        held = self._between_passes.acquire(timeout=seconds)
+        try:
+            yield held and self._whole
+        finally:
+            if held:
+                self._between_passes.release()

@@ -1,0 +1,188 @@
+"""The agent's port: /metrics and /healthz for machines, /verify and /plan for people; all of it only reads.
+
+The port comes from the configuration, so it is opened after the first pass that knows it. What is answered holds no secret:
+SPIs, counters, names, fingerprints of keys, addresses of packets that were readable on the wire anyway.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from wirecrypt import logs
+from wirecrypt.agent.last_pass import Window
+from wirecrypt.agent.serve.inspector import BusyError, Eyes, Inspector
+from wirecrypt.agent.status.status_writer import headroom
+from wirecrypt.agent.view.pair_view import Survey
+from wirecrypt.agent.view.pass_state import Round
+from wirecrypt.errors import ConfigError, WirecryptError
+from wirecrypt.metrics import AgentMetrics, Served, serve
+from wirecrypt.model.verify_facts import NodeFacts, NodePlan, encode
+from wirecrypt.pairs.decide import Decision, Out
+from wirecrypt.pairs.probing import protected
+
+log = logs.get(__name__)
+
+SECONDS: Final = range(1, 11)  # of a capture: the answer must come before the API server's proxy or its client gives up
+DEFAULT_SECONDS: Final = 2
+STUCK: Final = 60.0  # seconds without a pass
+STUCK_IDLE: Final = 180.0  # a node that is not enabled passes once a minute
+AGAIN: Final = 30.0  # until a port that could not be opened is tried again
+_ADDRESSES: Final = ("::", "0.0.0.0")  # noqa: S104 - the API server and Prometheus come from other nodes; read-only
+
+Answer = tuple[int, str, bytes]
+
+
+class Service:
+    """What the port serves; `passed` is called by the loop after each pass, everything else by the threads of requests.
+
+    *writes* counts what was written to the kernel since the start.
+    """
+
+    def __init__(
+        self,
+        inspector: Inspector,
+        window: Window,
+        eyes: Eyes,
+        writes: Callable[[], int],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._inspector = inspector
+        self._window = window
+        self._eyes = eyes
+        self._writes = writes
+        self._metrics = AgentMetrics()
+        self._sessions = self._written = 0
+        self._served: Served | None = None
+        self._port = 0
+        self._not_before = float("-inf")
+        self._clock = clock
+        self._passed_at = clock()
+
+    @property
+    def port(self) -> int:
+        """Return the TCP port that is open, 0 for none."""
+        return self._served.port if self._served else 0
+
+    def passed(self, seconds: float, failed: bool) -> None:  # noqa: FBT001 - the loop's hook
+        """Count a pass, and have the configured port open."""
+        self._passed_at = self._clock()
+        self._metrics.passed(seconds, failed=failed)
+        settings = self._window.settings
+        if settings is not None and settings.metrics.port != self._port and self._passed_at >= self._not_before:
+            self._open(settings.metrics.port)
+
+    def close(self) -> None:
+        """Close the port; what is being answered ends soon."""
+        self._inspector.stop()
+        if self._served is not None:
+            self._served.close()
+            self._served = None
+
+    def problem(self) -> str:
+        """Return what is wrong with the loop, empty when nothing is."""
+        silent = self._clock() - self._passed_at
+        most = STUCK if self._window.picture is not None else STUCK_IDLE
+        return f"no pass for {silent:.0f} s" if silent > most else ""
+
+    def _open(self, port: int) -> None:
+        if self._served is not None:
+            self._served.close()
+            self._served = None
+        try:
+            self._served = _listening(port, self._metrics, self.problem, self._pages()) if port else None
+        except ConfigError as error:
+            log.error("port not opened", port=port, error=str(error))  # noqa: TRY400 - the message says all
+            self._not_before = self._passed_at + AGAIN
+            return
+        self._port = port
+
+    def _pages(self) -> dict[str, Callable[[Mapping[str, str]], Answer]]:
+        return {"/metrics": self._figures, "/verify": self._verify, "/plan": self._plan}
+
+    def _verify(self, query: Mapping[str, str]) -> Answer:
+        asked = query.get("seconds", str(DEFAULT_SECONDS))
+        if not (asked.isascii() and asked.isdigit() and int(asked) in SECONDS):
+            return _json(400, {"error": f"seconds must be a number from {SECONDS.start} to {SECONDS.stop - 1}"})
+        return _answered(lambda: self._inspector.verify(int(asked)))
+
+    def _plan(self, _query: Mapping[str, str]) -> Answer:
+        return _answered(self._inspector.plan)
+
+    def _figures(self, _query: Mapping[str, str]) -> Answer:
+        """Read the kernel's counters and the last pass, then answer; what cannot be read keeps its last value."""
+        try:
+            self._read_kernel()
+        except WirecryptError as error:
+            log.warning("figures not read", error=str(error))
+        self._read_pass()
+        return 200, CONTENT_TYPE_LATEST, generate_latest(self._metrics.registry)
+
+    def _read_kernel(self) -> None:
+        with self._eyes.xfrm() as xfrm:
+            self._metrics.xfrm.read(xfrm.stats())
+            self._metrics.headroom.set(headroom(xfrm.list_sas()) / 100)
+        if self._eyes.guard.loaded():
+            self._metrics.guard.read(self._eyes.guard.counters())
+
+    def _read_pass(self) -> None:
+        window, metrics = self._window, self._metrics
+        metrics.refused.read(dict(window.refused))
+        made, written = window.sessions, self._writes()
+        metrics.sessions.inc(max(0, made - self._sessions))
+        metrics.kernel_writes.inc(max(0, written - self._written))
+        self._sessions, self._written = made, written
+        turn = window.picture.turn if window.picture else None
+        states = [_state(turn, survey, decision) for survey, decision in turn.pairs()] if turn else []
+        metrics.peers(states + ["failing" for _ in (turn.undecided if turn else ())])
+        metrics.sending_epoch.set(min(_epochs(turn), default=0) if turn else 0)
+
+
+def _listening(
+    port: int,
+    metrics: AgentMetrics,
+    problem: Callable[[], str],
+    pages: Mapping[str, Callable[[Mapping[str, str]], Answer]],
+) -> Served:
+    """Listen on all addresses of both families, or of IPv4 where the kernel has no IPv6."""
+    both, only4 = _ADDRESSES
+    try:
+        return serve(port, both, metrics.registry, problem, pages)
+    except ConfigError:
+        return serve(port, only4, metrics.registry, problem, pages)
+
+
+def _state(turn: Round, survey: Survey, decision: Decision) -> str:
+    """Return the state of a pair as `wirecrypt_peers` counts it: the worst that is true."""
+    uid = survey.peer.node_uid
+    if turn.failed.get(uid) or turn.failing.get(uid):
+        return "failing"
+    if survey.view.leaving or decision.remove_all:
+        return "leaving"
+    if survey.view.observed.out is Out.BLOCK:
+        return "blocked"
+    return "protected" if protected(survey.view) else "joining"
+
+
+def _epochs(turn: Round) -> list[int]:
+    used = (survey.view.observed.in_use for survey, _ in turn.pairs())
+    return [generation.epoch for generation in used if generation is not None]
+
+
+def _answered(ask: Callable[[], NodeFacts | NodePlan]) -> Answer:
+    try:
+        return _json(200, encode(ask()))
+    except BusyError as error:
+        return _json(503, {"error": str(error)})
+    except WirecryptError as error:
+        log.warning("request not answered", error=str(error))
+        return _json(500, {"error": str(error)})
+
+
+def _json(status: int, body: Mapping[str, object]) -> Answer:
+    return status, "application/json", json.dumps(body).encode()

@@ -1,0 +1,274 @@
+"""From what was seen to facts: the kernel at one moment beside the decisions of the last pass, probes, and the capture. Pure.
+
+What the last round itself found still to do is no deviation: it was under way. What differs beyond that, somebody else did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from wirecrypt.agent.last_pass import Picture
+from wirecrypt.agent.steps.installing import guard_wanted, nothing_new, wishes
+from wirecrypt.agent.view.pair_view import Survey
+from wirecrypt.model.mark import MarkLayout
+from wirecrypt.model.pair import End, Pair
+from wirecrypt.model.spi import Spi
+from wirecrypt.model.verify_facts import FORMAT, Clear, Deviation, EspSeen, LaneProbe, NodeFacts, PeerFacts, SaFact, Watched
+from wirecrypt.model.xfrm import Address, Direction, Network, PolicyKey, SaKey, SaUsage, Verdict
+from wirecrypt.plan.diff import Wish
+from wirecrypt.plan.observe import observe
+from wirecrypt.plan.policies import UDP
+from wirecrypt.plan.snapshot import KernelSnapshot, host, policies_of, sas_of
+from wirecrypt.ports import Attachment, GuardAction, GuardEntry
+from wirecrypt.settings import Settings
+
+EGRESS = "wirecrypt_guard_egress"
+INGRESS = "wirecrypt_guard_ingress"
+
+Usages = Mapping[SaKey, SaUsage]
+Deviations = tuple[Deviation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The kernel of one moment and what the agent had decided by then; *settled*: no pass was running."""
+
+    picture: Picture
+    kernel: KernelSnapshot
+    usages: Usages
+    attachments: Sequence[Attachment]
+    settled: bool
+    pass_age: float
+
+
+@dataclass(frozen=True, slots=True)
+class Afterwards:
+    """What came after: usages at the end, probes by peer's node UID, ESP by (target, SPI), readable flows."""
+
+    usages: Usages
+    probes: Mapping[str, tuple[LaneProbe, ...]]
+    esp: Mapping[tuple[Address, int], int]
+    clear: Sequence[Clear]
+
+
+class Prefixes:
+    """Finds the peer that packets from this node to an address should reach encrypted."""
+
+    def __init__(self, pairs: Iterable[Pair]) -> None:
+        self._own: list[Network] = []
+        self._pods: dict[tuple[int, int], dict[int, str]] = {}
+        self._nodes: dict[Address, str] = {}
+        for pair in pairs:
+            self._own = list(pair.own.pod_cidrs)
+            for prefix in pair.peer.pod_cidrs:
+                known = self._pods.setdefault((prefix.version, prefix.prefixlen), {})
+                known[_bits(prefix.network_address, prefix.prefixlen)] = pair.peer.node_uid
+            self._nodes |= dict.fromkeys(pair.peer.endpoints, pair.peer.node_uid)
+
+    def peer(self, source: Address, target: Address) -> str | None:
+        """Return the peer's node UID; None when cleartext between these two is nobody's concern here.
+
+        As the policies: towards a peer's pods whatever the source, towards a peer's own address from own pods.
+        """
+        for (version, length), known in self._pods.items():
+            if version == target.version and (found := known.get(_bits(target, length))) is not None:
+                return found
+        if any(source in prefix for prefix in self._own if prefix.version == source.version):
+            return self._nodes.get(target)
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Sources:
+    """All that facts are taken from: names of all wanted policies, guard deviations by prefix, flows by peer's node UID."""
+
+    seen: Snapshot
+    after: Afterwards
+    marks: MarkLayout
+    names: AbstractSet[PolicyKey]
+    guard: Mapping[Network, tuple[Deviations, Deviations]]
+    clear: Mapping[str, tuple[Clear, ...]]
+
+
+def facts(seen: Snapshot, after: Afterwards, settings: Settings, node: str, watched: Watched) -> NodeFacts:
+    """Return the facts of the node called *node*, its peers in the order of names."""
+    turn = seen.picture.turn
+    wanted = wishes(turn, settings, nothing_new)
+    names = frozenset(p.name for wish in wanted for p in wish.policies)
+    clear = _by_peer([s.pair for s in turn.surveys.values()], after.clear)
+    sources = _Sources(seen, after, settings.mark.layout, names, _guard(seen, settings), clear)
+    pairs = [(s, w) for (s, d), w in zip(turn.pairs(), wanted, strict=True) if not (s.view.peer_gone or d.remove_all)]
+    others = _elsewhere(sources.guard, [survey.pair.peer for survey, _ in pairs])
+    return NodeFacts(
+        format=FORMAT,
+        node=node,
+        node_id=turn.own.node_id,
+        state=turn.own.state.value,
+        settled=seen.settled,
+        pass_age=seen.pass_age,
+        watched=watched,
+        guard_out=(*_attached(seen, EGRESS), *others[0]),
+        guard_in=(*_attached(seen, INGRESS), *others[1]),
+        peers=tuple(_peer(sources, survey, wish) for survey, wish in pairs),
+    )
+
+
+def _peer(sources: _Sources, survey: Survey, wish: Wish) -> PeerFacts:
+    uid, pair, seen = survey.peer.node_uid, survey.pair, sources.seen
+    turn = seen.picture.turn
+    now = observe(pair, seen.kernel, wish.known, sources.marks, lambda *_: True)
+    before = set(_policies(wish, turn.kernel, sources.names))
+    policies = [each for each in _policies(wish, seen.kernel, sources.names) if each not in before]
+    sas = tuple(_sas(seen, sources.after.usages, survey, wish))
+    missing = _missing(survey, wish, {sa.spi for sa in sas})
+    guard = [sources.guard[p] for p in _claims(pair.peer) if p in sources.guard]
+    return PeerFacts(
+        node=pair.peer.name,
+        node_id=pair.peer.node_id,
+        state=survey.peer.state.value,
+        out=now.out.value,
+        receive=now.receive.value,
+        in_use="" if now.in_use is None else str(now.in_use),
+        why=wish.decision.why,
+        failing=turn.failing.get(uid, ""),
+        refused=turn.failed.get(uid, ""),
+        uses=_uses(pair, seen.kernel),
+        sas=sas,
+        sending_missing=tuple(n for n in missing if _sender(n) == pair.own.node_id),
+        receiving_missing=tuple(n for n in missing if _sender(n) != pair.own.node_id),
+        policies_out=tuple(d for d, direction in policies if direction is Direction.OUT),
+        policies_in=tuple(d for d, direction in policies if direction is not Direction.OUT),
+        guard_out=tuple(d for out, _ in guard for d in out),
+        guard_in=tuple(d for _, come in guard for d in come),
+        probes=sources.after.probes.get(uid, ()),
+        esp=_esp(pair, sources.after.esp),
+        clear=sources.clear.get(uid, ()),
+        later=tuple(sorted(key.spi for key in sources.after.usages if key.dst in pair.outer())),
+    )
+
+
+def _uses(pair: Pair, kernel: KernelSnapshot) -> tuple[int, ...]:
+    data = (p for p in policies_of(pair, kernel) if p.direction is Direction.OUT and p.selector.proto != UDP)
+    spis = {t.spi for p in data if p.verdict is Verdict.ALLOW for t in p.templates if t.spi}
+    return tuple(sorted(spis))
+
+
+def _sas(seen: Snapshot, after: Usages, survey: Survey, wish: Wish) -> Iterator[SaFact]:
+    pair = survey.pair
+    for sa, spi in sas_of(pair, seen.kernel):
+        generation = wish.known.generation(spi, own_is_lo=pair.own_is_lo)
+        before, end = seen.usages[sa.name], after.get(sa.name)
+        yield SaFact(
+            spi=sa.spi,
+            sending=spi.sender == pair.own.node_id,
+            lane=spi.lane,
+            generation=str(generation),
+            fingerprint=sa.key.fingerprint,
+            right_key=seen.picture.ring.right_key(pair.peer.node_uid, generation, spi.lane, sa),
+            packets=before.packets,
+            grown=None if end is None else max(0, end.packets - before.packets),
+            errors=0 if end is None else max(0, end.integrity_errors - before.integrity_errors),
+        )
+
+
+def _missing(survey: Survey, wish: Wish, present: AbstractSet[int]) -> list[int]:
+    """Return the SPIs of installed generations that the last pass kept and that are not there."""
+    pair, installed = survey.pair, survey.view.observed.installed
+    found = []
+    for generation, (receive, send) in sorted(wish.decision.keep.items()):
+        if generation not in installed:
+            continue
+        for lane in range(installed[generation].lanes):
+            ends = [(receive, pair.peer.node_id), (send, pair.own.node_id)]
+            found += [spi for wanted, sender in ends if wanted and (spi := generation.spi(sender, lane)) not in present]
+    return found
+
+
+def _sender(spi: int) -> int:
+    parts = Spi.decode(spi)
+    return parts.sender if parts else 0
+
+
+def _policies(wish: Wish, kernel: KernelSnapshot, names: AbstractSet[PolicyKey]) -> list[tuple[Deviation, Direction]]:
+    found = []
+    for policy in wish.policies:
+        present = kernel.policies.get(policy.name)
+        if present != policy:
+            problem = "missing" if present is None else "different"
+            found.append((Deviation(f"policy {policy.name}", problem), policy.direction))
+    extra = [p for p in policies_of(wish.pair, kernel) if p.name not in names]
+    return found + [(Deviation(f"policy {p.name}", "not wanted"), p.direction) for p in extra]
+
+
+def _guard(seen: Snapshot, settings: Settings) -> dict[Network, tuple[Deviations, Deviations]]:
+    """Return (egress, ingress) deviations of the guard's entries by prefix."""
+    wanted = guard_wanted(seen.picture.turn, settings)
+    found: dict[Network, tuple[Deviations, Deviations]] = {}
+    before = seen.picture.turn.kernel.guard
+    for prefix in sorted({*wanted, *seen.kernel.guard}, key=lambda p: (p.version, p)):
+        now, then = (_entry(wanted.get(prefix), kernel.get(prefix), prefix) for kernel in (seen.kernel.guard, before))
+        fresh = tuple(() if n == t else n for n, t in zip(now, then, strict=True))
+        if any(fresh):
+            found[prefix] = (fresh[0], fresh[1])
+    return found
+
+
+def _entry(wanted: GuardEntry | None, present: GuardEntry | None, prefix: Network) -> tuple[Deviations, Deviations]:
+    sides: list[tuple[GuardAction | None, GuardAction | None]] = [
+        (wanted.egress if wanted else None, present.egress if present else None),
+        (wanted.ingress if wanted else None, present.ingress if present else None),
+    ]
+    egress, ingress = (
+        () if want is have else (Deviation(f"guard entry {prefix}", _problem(want, have)),) for want, have in sides
+    )
+    return egress, ingress
+
+
+def _problem(wanted: object, present: object) -> str:
+    if present is None:
+        return "missing"
+    return "not wanted" if wanted is None else "different"
+
+
+def _attached(seen: Snapshot, program: str) -> Deviations:
+    """Return on which uplinks *program* is not attached; that there is no uplink is a deviation, too."""
+    current = {a.link for a in seen.attachments if a.program == program and a.current}
+    if not seen.picture.uplinks:
+        return (Deviation(f"{program} on any uplink", "missing"),)
+    return tuple(Deviation(f"{program} on {link}", "missing") for link in seen.picture.uplinks if link not in current)
+
+
+def _elsewhere(
+    deviations: Mapping[Network, tuple[Deviations, Deviations]], ends: Iterable[End]
+) -> tuple[Deviations, Deviations]:
+    """Return the guard's deviations that are about none of the peers *ends*: own prefixes, plain nodes, cluster ranges."""
+    theirs = {prefix for end in ends for prefix in _claims(end)}
+    rest = [found for prefix, found in deviations.items() if prefix not in theirs]
+    return tuple(d for out, _ in rest for d in out), tuple(d for _, come in rest for d in come)
+
+
+def _claims(end: End) -> list[Network]:
+    return [*end.pod_cidrs, *map(host, end.endpoints)]
+
+
+def _esp(pair: Pair, esp: Mapping[tuple[Address, int], int]) -> tuple[EspSeen, ...]:
+    _, peer = pair.outer()
+    mine = sorted((spi, n) for (target, spi), n in esp.items() if target == peer and _sender(spi) == pair.own.node_id)
+    return tuple(EspSeen(spi, n) for spi, n in mine)
+
+
+def _by_peer(pairs: Iterable[Pair], clear: Sequence[Clear]) -> dict[str, tuple[Clear, ...]]:
+    prefixes = Prefixes(pairs)
+    found: dict[str, list[Clear]] = {}
+    for flow in clear:
+        uid = prefixes.peer(ip_address(flow.src), ip_address(flow.dst))
+        if uid is not None:
+            found.setdefault(uid, []).append(flow)
+    return {uid: tuple(flows) for uid, flows in found.items()}
+
+
+def _bits(address: Address, length: int) -> int:
+    return int(address) >> (address.max_prefixlen - length)

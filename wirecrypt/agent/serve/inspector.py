@@ -1,0 +1,250 @@
+"""One verification, and a plan for reading: what a person asks of a node, answered beside the loop and without a write.
+
+The kernel is read at once, in the asking thread's own netlink socket, before the loop is woken: what is missing has not been
+repaired yet. Then the loop is asked for probes, which are the traffic that the capture must see as ESP.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Final, Protocol, TypeVar
+
+from wirecrypt.agent.last_pass import Picture, Window
+from wirecrypt.agent.reconciler import timing
+from wirecrypt.agent.serve.evidence import Afterwards, Prefixes, Snapshot, Usages, facts
+from wirecrypt.agent.steps.installing import preview
+from wirecrypt.agent.view.pair_view import Flags, survey
+from wirecrypt.agent.view.pass_state import Round
+from wirecrypt.errors import KernelError, WirecryptError
+from wirecrypt.model.verify_facts import FORMAT, Change, Clear, NodeFacts, NodePlan, Watched
+from wirecrypt.model.xfrm import Address, SaEntry
+from wirecrypt.pairs import probing
+from wirecrypt.pairs.decide import decide
+from wirecrypt.plan.diff import Action
+from wirecrypt.plan.snapshot import KernelSnapshot
+from wirecrypt.ports import Guard, Xfrm
+from wirecrypt.settings import Settings
+
+ROUNDS: Final = 3  # probes on each lane, spread over the capture: one lost packet is no verdict
+PATIENCE: Final = 4.0  # seconds to wait for a pass to end: the loop may be waiting for the API server
+ANSWERS: Final = 1.5  # seconds to wait for the answers to the last probes
+MOST_WAITING: Final = 16
+
+T = TypeVar("T")
+
+
+class Seen(Protocol):
+    """What a capture has read."""
+
+    @property
+    def esp(self) -> Mapping[tuple[Address, int], int]:
+        """Return ESP packets by (outer target, SPI)."""
+
+    @property
+    def clear(self) -> Sequence[Clear]:
+        """Return readable flows."""
+
+    @property
+    def packets(self) -> int:
+        """Return how many packets were read."""
+
+    @property
+    def lost(self) -> int:
+        """Return how many were lost unread."""
+
+
+class Wire(Protocol):
+    """A running capture."""
+
+    def watch(self, until: float) -> None:
+        """Read until monotonic time *until*."""
+
+    def finish(self) -> Seen:
+        """Stop, and return what was read."""
+
+    def close(self) -> None:
+        """End the capture."""
+
+
+@dataclass(frozen=True, slots=True)
+class Eyes:
+    """How requests look at the node: each opens sockets of its own thread.
+
+    *wire* opens a capture of what leaves (links, settings, and of which (source, target) readable packets are told).
+    """
+
+    xfrm: Callable[[], AbstractContextManager[Xfrm]]
+    guard: Guard
+    wire: Callable[[Sequence[str], Settings, Callable[[Address, Address], bool]], Wire]
+
+
+class BusyError(WirecryptError):
+    """Too many wait already."""
+
+
+@dataclass(slots=True)
+class _Turnstile:
+    """One at a time; those who come while one runs share the next run, which begins after they came."""
+
+    _running: threading.Lock = field(default_factory=threading.Lock)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _next: dict[object, Future[object]] = field(default_factory=dict)
+    waiting: int = 0
+
+    def run(self, key: object, work: Callable[[], T]) -> T:
+        """Return what *work* returns, in this thread or in that of another caller with the same *key*."""
+        with self._lock:
+            if self.waiting >= MOST_WAITING:
+                raise BusyError("verify", answer=f"{MOST_WAITING} requests wait already", hint="ask again in a few seconds")
+            self.waiting += 1
+            future, leads = self._next.get(key), False
+            if future is None:
+                future, leads = self._next.setdefault(key, Future()), True
+        try:
+            if leads:
+                self._lead(key, future, work)
+            return future.result()  # type: ignore[return-value]  # callers with one key have one kind of work
+        finally:
+            with self._lock:
+                self.waiting -= 1
+
+    def _lead(self, key: object, future: Future[object], work: Callable[[], object]) -> None:
+        with self._running:
+            with self._lock:
+                del self._next[key]
+            try:
+                future.set_result(work())
+            except BaseException as error:  # noqa: BLE001 - whoever waits must hear of it, whatever it is
+                future.set_exception(error)
+
+
+class Inspector:
+    """Answers for one node; any thread may ask. *wake* has the loop do a pass now; *patience*: seconds to wait for it."""
+
+    def __init__(self, node: str, window: Window, eyes: Eyes, wake: Callable[[], None], *, patience: float = PATIENCE) -> None:
+        self._node = node
+        self._patience = patience
+        self._window = window
+        self._eyes = eyes
+        self._wake = wake
+        self._turnstile = _Turnstile()
+        self._stopped = threading.Event()
+
+    @property
+    def waiting(self) -> int:
+        """Return how many requests run or wait."""
+        return self._turnstile.waiting
+
+    def stop(self) -> None:
+        """End what runs soon."""
+        self._stopped.set()
+
+    def verify(self, seconds: int) -> NodeFacts:
+        """Return the facts of this node after a capture of *seconds*; raises `BusyError` or `KernelError`."""
+        return self._turnstile.run(seconds, lambda: self._verify(seconds))
+
+    def plan(self) -> NodePlan:
+        """Return what the agent would change now; nothing is changed and no key is derived. Raises `KernelError`."""
+        seen = self._look()
+        settings = self._window.settings
+        if seen is None or settings is None:
+            return NodePlan(FORMAT, self._node, settled=True)
+        turn = _again(seen.picture, seen.kernel, settings, time.monotonic())
+        return NodePlan(FORMAT, self._node, seen.settled, tuple(map(_change, preview(turn, settings))))
+
+    def _verify(self, seconds: int) -> NodeFacts:
+        seen, settings = self._look(), self._window.settings
+        if seen is None or settings is None:
+            return NodeFacts(FORMAT, self._node, 0, "", settled=True, pass_age=self._pass_age(), watched=Watched((), 0.0))
+        watched, after = self._watch(seen, settings, seconds)
+        return facts(seen, after, settings, self._node, watched)
+
+    def _look(self) -> Snapshot | None:
+        """Read the kernel between two passes; None while the node is not enabled."""
+        with self._window.still(self._patience) as settled, self._eyes.xfrm() as xfrm:
+            picture = self._window.picture
+            if picture is None:
+                return None
+            entries, guard = xfrm.list_sas(), self._eyes.guard
+            loaded = guard.loaded()
+            policies, foreign = xfrm.survey_policies()
+            known = guard.entries() if loaded else ()
+            kernel = KernelSnapshot.of([e.sa for e in entries], policies, known, foreign=foreign)
+            attachments = guard.attachments() if loaded else ()
+            return Snapshot(picture, kernel, _usages(entries), attachments, settled, self._pass_age())
+
+    def _watch(self, seen: Snapshot, settings: Settings, seconds: int) -> tuple[Watched, Afterwards]:
+        """Have probes sent, and watch what leaves meanwhile."""
+        turn, links, live = seen.picture.turn, seen.picture.uplinks, self._window.live
+        prefixes = Prefixes(s.pair for s in turn.surveys.values())
+        began, problem, wire = time.monotonic(), "", None
+        try:
+            wire = self._eyes.wire(links, settings, lambda source, target: prefixes.peer(source, target) is not None)
+        except KernelError as error:
+            problem = str(error)
+        try:
+            self._probe(wire, began, seconds)
+            found = wire.finish() if wire is not None else None
+        finally:
+            if wire is not None:
+                wire.close()
+        with self._eyes.xfrm() as xfrm:
+            usages = _usages(xfrm.list_sas())
+        probes = {uid: live.lanes(uid) for uid in turn.surveys}
+        took = time.monotonic() - began
+        if found is None:
+            return Watched(links, took, problem=problem), Afterwards(usages, probes, {}, ())
+        return Watched(links, took, found.packets, found.lost), Afterwards(usages, probes, found.esp, found.clear)
+
+    def _probe(self, wire: Wire | None, began: float, seconds: int) -> None:
+        live = self._window.live
+        live.start()
+        for turn in range(ROUNDS):
+            live.ask()
+            self._wake()
+            self._wait(wire, began + seconds * (turn + 1) / ROUNDS)
+        self._until(wire, live.served, self._patience)
+        self._until(wire, live.complete, min(ANSWERS, self._patience))
+
+    def _until(self, wire: Wire | None, done: Callable[[], bool], seconds: float) -> None:
+        late = time.monotonic() + seconds
+        while not done() and time.monotonic() < late and not self._stopped.is_set():
+            self._wait(wire, time.monotonic() + 0.05)
+
+    def _wait(self, wire: Wire | None, until: float) -> None:
+        while not self._stopped.is_set() and (left := until - time.monotonic()) > 0:
+            if wire is None:
+                self._stopped.wait(left)
+            else:
+                wire.watch(time.monotonic() + min(left, 0.5))
+
+    def _pass_age(self) -> float:
+        return time.monotonic() - self._window.shown_at
+
+
+def _usages(entries: Sequence[SaEntry]) -> Usages:
+    return {e.sa.name: e.usage for e in entries}
+
+
+def _again(picture: Picture, kernel: KernelSnapshot, settings: Settings, now: float) -> Round:
+    """Decide once more about what the kernel has now; the picture stays as it is."""
+    old, times = picture.turn, timing(settings)
+    turn = Round(own=old.own, world=old.world, state=old.state, kernel=kernel, trusted=old.trusted, undecided=old.undecided)
+    for uid, before in old.surveys.items():
+        view = before.view
+        flags = Flags(gone=view.peer_gone, marked=view.marked, block_joining=view.block_joining)
+        found = survey(old.own, before.peer, old.state, kernel, marks=settings.mark.layout, ring=picture.ring, flags=flags)
+        memory = probing.observe(picture.memories[uid], found.view, now)
+        turn.surveys[uid], turn.decisions[uid] = found, decide(found.view, memory, now, times)
+    return turn
+
+
+def _change(action: Action) -> Change:
+    thing = action.object
+    name = str(getattr(thing, "name", getattr(thing, "prefix", thing)))
+    return Change(action.step.name.lower().replace("_", " "), name, action.peer, action.why)

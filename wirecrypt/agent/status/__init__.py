@@ -1,0 +1,1 @@
+"""The status of this node: built purely, written by one place."""

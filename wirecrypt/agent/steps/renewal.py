@@ -1,0 +1,71 @@
+"""When a session is used up: soft limits, by the counters of its SAs, its age, and how often it may be replaced.
+
+The kernel tells of a soft limit once, and perhaps to nobody: each pass sees from the counters which SAs reached one. What was
+told only adds to that. Only SAs of the newest session of an epoch count, so a replacement answers its own reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from wirecrypt.agent.store.state import State
+from wirecrypt.agent.view.pair_view import Survey
+from wirecrypt.model.session import Epoch
+from wirecrypt.model.xfrm import SaKey
+from wirecrypt.pairs.decide import Decision
+from wirecrypt.plan.snapshot import KernelSnapshot, sas_of
+
+FIRST_GAP: Final = 2.0
+LONGEST_GAP: Final = 300.0
+
+
+@dataclass(slots=True)
+class Renewals:
+    """Reasons to replace sessions; at most one a gap, and the gap doubles while replacements follow each other.
+
+    *expired*: SAs that the kernel told of, until they are gone.
+    """
+
+    expired: set[SaKey] = field(default_factory=set)
+    born: dict[int, float] = field(default_factory=dict)
+    gap: float = FIRST_GAP
+    last: float = float("-inf")
+
+    def reasons(
+        self, state: State, surveys: Iterable[tuple[Survey, Decision]], kernel: KernelSnapshot, now: float, max_age: float
+    ) -> Mapping[Epoch, str]:
+        """Return the epochs whose newest session is to be replaced, with the reason."""
+        newest = {o.session.epoch: o.session.number for o in state.sessions if o.key is not None}
+        found: dict[Epoch, str] = {}
+        for epoch, number in newest.items():
+            if now - self.born.setdefault(number, now) >= max_age:
+                found[epoch] = f"session {number} is {max_age:.0f} s old"
+        self.expired &= kernel.sas.keys()
+        epochs = {number: epoch for epoch, number in newest.items()}
+        for survey, decision in surveys:
+            aimed = state.session(survey.view.own_number(decision.target)) if decision.target is not None else None
+            if decision.renew and aimed is not None:
+                found[aimed.session.epoch] = f"{survey.peer.name}: {decision.renew}"
+            for key, number in self._used_up(survey, kernel):
+                if number in epochs:
+                    found[epochs[number]] = f"{survey.peer.name}: soft limit of {key}"
+        return found
+
+    def allowed(self, now: float) -> bool:
+        """Say whether a replacement may be made now."""
+        return now - self.last >= self.gap
+
+    def made(self, now: float) -> None:
+        """Note that sessions were replaced. SAs of another epoch that reached a limit still have."""
+        self.gap = min(LONGEST_GAP, self.gap * 2) if now - self.last < 4 * self.gap else FIRST_GAP
+        self.last = now
+
+    def _used_up(self, survey: Survey, kernel: KernelSnapshot) -> Iterator[tuple[SaKey, int]]:
+        """Yield the pair's sending SAs that reached a soft limit, each with its own session's number."""
+        used_up = kernel.used_up | self.expired
+        for sa, spi in sas_of(survey.pair, kernel) if used_up else ():
+            if sa.name in used_up and spi.sender == survey.pair.own.node_id:
+                generation = survey.known.generation(spi, own_is_lo=survey.pair.own_is_lo)
+                yield sa.name, survey.view.own_number(generation)

@@ -1,0 +1,1 @@
+"""What a node keeps over restarts: own sessions, ledger, node keys, the pairs on disk."""

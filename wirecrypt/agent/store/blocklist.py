@@ -1,0 +1,188 @@
+"""The pairs that a boot must block, on disk: JSON with a version, mode 0600, replaced whole; no secret is in it.
+
+Beside the pairs stands whether the own NodePeer was last seen `Leaving`: the only farewell that lets a node that the API
+server does not show any more be stripped. A file that cannot be read is kept aside, for a person to look at, and the list
+begins anew: the API server still says which pairs are over with plaintext.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from ipaddress import ip_address, ip_network
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from wirecrypt import logs, private_file
+from wirecrypt.agent.fields import Fields, by_version, encode
+from wirecrypt.errors import StateError
+from wirecrypt.model.objects import NodePeer, NodeState
+from wirecrypt.model.pair import End, Pair
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+log = logs.get(__name__)
+PATH: Final = Path("/var/lib/wirecrypt/pairs.json")
+VERSION: Final = 2
+ASIDE: Final = ".unreadable"
+
+
+@dataclass(frozen=True, slots=True)
+class Blocklist:
+    """This node's end, and each peer's. *leaving*: the own NodePeer was Leaving when it was last seen."""
+
+    own: End
+    peers: tuple[End, ...] = ()
+    leaving: bool = False
+
+    def pairs(self) -> tuple[Pair, ...]:
+        """Return the pairs to block."""
+        return tuple(Pair(self.own, peer) for peer in self.peers)
+
+    def with_peer(self, peer: End) -> Blocklist:
+        """Return the list with *peer*, in the place of what was known of its node UID."""
+        rest = [each for each in self.peers if each.node_uid != peer.node_uid]
+        return replace(self, peers=tuple(sorted([*rest, peer], key=lambda each: each.node_uid)))
+
+    def without_peer(self, node_uid: str) -> Blocklist:
+        """Return the list without the peer of this node UID."""
+        return replace(self, peers=tuple(each for each in self.peers if each.node_uid != node_uid))
+
+
+class PairsOnDisk:
+    """The list of one node: read once, written before a pair is reported as ready.
+
+    *refused*: why the last change is not on disk, empty when it is. A pair that is not on disk is not in the list either.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.refused = ""
+        self.list, self._unread = open_blocklist(path)
+
+    @property
+    def trouble(self) -> str:
+        """Return what is wrong while a file that could not be read waits for a person, empty when none does."""
+        kept = self._path.with_name(f"{self._path.name}{ASIDE}")
+        if not os.path.lexists(kept):
+            return self._unread
+        return f"{self._path} could not be read, a boot may have blocked too few pairs; look at {kept}, then remove it"
+
+    def has(self, node_uid: str) -> bool:
+        """Say whether the pair with this peer is on disk."""
+        return self.list is not None and any(p.node_uid == node_uid for p in self.list.peers)
+
+    def add(self, own: End, peer: End) -> None:
+        """Put a pair on disk, or its newer claims; on stable storage when `has` says so."""
+        before = self.list if self.list is not None and self.list.own.node_uid == own.node_uid else Blocklist(own)
+        self._save(replace(before, own=own).with_peer(peer))
+
+    def note(self, own: NodePeer) -> None:
+        """Put on disk whether the own NodePeer, as it is seen now, is Leaving; a list of another identity stays."""
+        if self.list is not None and self.list.own.node_uid == own.node_uid:
+            self._save(replace(self.list, leaving=own.state is NodeState.LEAVING))
+
+    def drop(self, node_uid: str) -> None:
+        """Take a pair off the list: it left, or its peer is gone."""
+        if self.list is not None and self.has(node_uid):
+            self._save(self.list.without_peer(node_uid))
+
+    def remove(self) -> None:
+        """Remove the list: the node left. Raises `StateError` when the system refuses."""
+        if os.path.lexists(self._path):
+            private_file.remove(self._path)
+        self.list, self.refused = None, ""
+
+    def _save(self, blocklist: Blocklist) -> None:
+        if blocklist == self.list:
+            return
+        try:
+            save_blocklist(blocklist, self._path)
+        except StateError as error:
+            if str(error) != self.refused:
+                log.error("pairs to block not written", error=str(error))  # noqa: TRY400 - the message says all
+            self.refused = str(error)
+            return
+        self.list, self.refused = blocklist, ""
+
+
+def open_blocklist(path: Path = PATH) -> tuple[Blocklist | None, str]:
+    """Return the list, None when there is none or it cannot be read: then the file is kept aside.
+
+    When it stands where it stood because the system refused that too, the text says why.
+    """
+    try:
+        return load_blocklist(path), ""
+    except StateError as error:
+        log.error("pairs to block not read", path=str(path), error=str(error))  # noqa: TRY400 - the message says all
+    try:
+        private_file.rename(path, next(_aside(path)))
+    except StateError as error:
+        log.error("file not kept aside", path=str(path), error=str(error))  # noqa: TRY400 - the message says all
+        return None, str(error)
+    return None, ""
+
+
+def load_blocklist(path: Path = PATH) -> Blocklist | None:
+    """Return the pairs to block, None when there is no file.
+
+    Raises `StateError` when the file could have been touched by others, is malformed or of an unknown version.
+    """
+    content = private_file.read(path)
+    if content is None:
+        return None
+    top = Fields.parse(str(path), content)
+    return by_version(top, _READERS)(top)
+
+
+def save_blocklist(blocklist: Blocklist, path: Path = PATH) -> None:
+    """Replace the file; on stable storage when this returns. Raises `StateError` when the system refuses."""
+    peers = [_end(peer) for peer in blocklist.peers]
+    content = {"version": VERSION, "own": _end(blocklist.own), "peers": peers, "leaving": blocklist.leaving}
+    private_file.replace(path, encode(content))
+
+
+def _aside(path: Path) -> Iterator[Path]:
+    """Yield the names under which an unreadable file may be kept: those that nothing has, in order."""
+    for number in count():
+        name = path.with_name(f"{path.name}{ASIDE}{f'.{number}' if number else ''}")
+        if not os.path.lexists(name):
+            yield name
+
+
+def _end(end: End) -> dict[str, object]:
+    return {
+        "name": end.name,
+        "node_id": end.node_id,
+        "node_uid": end.node_uid,
+        "endpoints": [str(address) for address in end.endpoints],
+        "pod_cidrs": [str(prefix) for prefix in end.pod_cidrs],
+    }
+
+
+def _read_end(fields: Fields) -> End:
+    fields.only("name", "node_id", "node_uid", "endpoints", "pod_cidrs")
+    return End(
+        name=fields.text("name"),
+        node_id=fields.number("node_id"),
+        node_uid=fields.text("node_uid"),
+        endpoints=fields.texts("endpoints", ip_address),
+        pod_cidrs=fields.texts("pod_cidrs", ip_network),
+    )
+
+
+def _read_1(top: Fields) -> Blocklist:
+    """Read what knew no farewell: none was seen."""
+    top.only("version", "own", "peers")
+    return Blocklist(_read_end(top.inner("own")), tuple(_read_end(each) for each in top.objects("peers")))
+
+
+def _read_2(top: Fields) -> Blocklist:
+    top.only("version", "own", "peers", "leaving")
+    peers = tuple(_read_end(each) for each in top.objects("peers"))
+    return Blocklist(_read_end(top.inner("own")), peers, top.flag("leaving"))
+
+
+_READERS: Final = {1: _read_1, 2: _read_2}

@@ -1,0 +1,227 @@
+"""The node's own sessions: made, written down, published, destroyed; always in this order, each step restartable.
+
+A session is in the state file before any SA of it exists and before anybody hears of it. It is published by
+compare-and-swap after a quorum read, or one number would get two public keys ◆. That it is offered is written down before it
+is sent: an answer that is lost says nothing, and peers may send on what they saw. What the API server shows has the last word
+on what is published; that it went back is believed only of a quorum read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from wirecrypt import keys, logs
+from wirecrypt.agent.store import state as states
+from wirecrypt.agent.store.state import LedgerEntry, OwnSession, State
+from wirecrypt.errors import StateError
+from wirecrypt.model.objects import NodePeer
+from wirecrypt.model.session import Epoch, Generation, Session
+from wirecrypt.model.xfrm import Algorithm
+from wirecrypt.pairs import sessions as rules
+from wirecrypt.pairs.decide import OwnSession as SeenSession
+from wirecrypt.ports import Cluster
+
+log = logs.get(__name__)
+
+
+class Store(Protocol):
+    """Where the state is kept: a file on tmpfs."""
+
+    def load(self) -> State | None:
+        """Return what was kept, None when there is nothing."""
+
+    def save(self, state: State) -> None:
+        """Keep *state*, atomically."""
+
+    def remove(self) -> None:
+        """Keep nothing any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What this node offers in a new session."""
+
+    lanes: int
+    algorithm: Algorithm
+
+
+class Keeper:
+    """Owner of the state file. *state* is what it holds."""
+
+    def __init__(self, store: Store, cluster: Cluster, boot_id: str) -> None:
+        self._store = store
+        self._cluster = cluster
+        self._boot_id = boot_id
+        self.state: State | None = None
+        self._older: frozenset[str] = frozenset()  # versions of the own NodePeer from before what was published
+
+    def open(self, own: NodePeer) -> State:
+        """Return the state that belongs to this node and boot, a new one when there is none; raises `StateError`.
+
+        It belongs to one NodePeer object: another one of the same node (the label was taken off and set again) starts without
+        sessions. What the object lists is published: the agent may have died, or the answer got lost, in between.
+        """
+        if self.state is None or self.state.node_uid != own.node_uid:
+            self.state = self._kept(own) or self._new(own)
+        state = self.state
+        if state.peer_uid != own.uid:
+            # a file of an earlier version does not name the object
+            state = replace(state, peer_uid=own.uid) if not state.peer_uid else states.of_new_object(state, own.uid)
+        state = _seen_published(state, own)
+        if state != self.state:
+            self._save(state)
+        return state
+
+    def close(self) -> None:
+        """Forget everything: the node left."""
+        self.state = None
+        self._store.remove()
+
+    def seen(self) -> tuple[SeenSession, ...]:
+        """Return the own sessions as the rules see them."""
+        return as_seen(self._state)
+
+    def fetch_keys(self, node: str) -> bool | None:
+        """Read this node's Secret; keys of epochs that are in it are kept, those at hand already stay. None: nothing new."""
+        found = {k.epoch: k for k in self._cluster.node_keys(node)}
+        held = {k.epoch: k for k in self._state.node_keys}
+        if not found.keys() - held.keys():
+            return None
+        self._save(states.with_node_keys(self._state, (held | found).values()))
+        return True
+
+    def make(self, need: rules.Need, offer: Offer, residues: Collection[int], own: NodePeer) -> Session:
+        """Make a session and write it down; raises `StateError` when its epoch's node key is not at hand."""
+        if self._state.node_key(need.epoch) is None:
+            raise StateError("make a session", what=f"epoch {need.epoch}", answer="no node key", hint="see the node's Secret")
+        key = keys.new_session_key()
+        number = rules.next_number(max(self._state.last_session, own.last_session), residues)
+        session = Session(number, need.epoch, key.public, offer.lanes, offer.algorithm)
+        state = states.with_session(replace(self._state, last_session=number - 1), OwnSession(session, key))
+        self._save(replace(state, boot_session=state.boot_session or number))
+        log.info("session made", session=number, epoch=need.epoch.number, reason=need.why)
+        return session
+
+    def outdated(self, own: NodePeer) -> bool:
+        """Say whether *own* shows less than was published: an old view, or an API server that went back."""
+        newest = max((o.session.number for o in self._state.sessions if o.published and o.key is not None), default=0)
+        if own.last_session >= newest:
+            self._older = frozenset()
+            return False
+        return own.resource_version not in self._older
+
+    def look_again(self, own: NodePeer) -> bool:
+        """Ask the API server itself; say whether it went back, so that what it lost is to be published again."""
+        fresh = self._cluster.node_peer(own.name)
+        if fresh is None or fresh.uid != own.uid:
+            return False
+        state = states.lost_by_api(self._state, fresh.last_session)
+        if state == self._state:
+            self._older |= {own.resource_version}
+            return False
+        log.warning("the API server went back", session=fresh.last_session)
+        self._save(state)
+        return True
+
+    def publish(self, own: NodePeer) -> bool:
+        """Publish the newest sessions; False when the API server knows of a newer one, whose number is then skipped.
+
+        What stands there already is not written again. Raises `Conflict` when somebody wrote in between, `ClusterError` when
+        the API server refuses.
+        """
+        fresh = self._cluster.node_peer(own.name)
+        if fresh is None or fresh.uid != own.uid:
+            return False
+        listed = [o.session for o in rules.to_publish(self.seen())]
+        known = {s.number: s for s in fresh.sessions}
+        if any(s.number <= fresh.last_session and known.get(s.number) != s for s in listed):
+            self._overtaken(fresh)
+            return False
+        numbers = {s.number for s in listed}
+        boot = (self._boot_id, self._state.boot_session)
+        if not numbers <= known.keys() or (fresh.boot_id, fresh.boot_session) != boot:
+            self._save_changed(states.offered(self._state, numbers))
+            self._cluster.publish_sessions(fresh, boot_id=boot[0], boot_session=boot[1], sessions=listed)
+        self._older |= {own.resource_version, fresh.resource_version}
+        self._save(states.published(self._state, numbers))
+        log.info("sessions published", session=max(numbers))
+        return True
+
+    def destroy(self, wanted: Sequence[Epoch], epochs_in_kernel: Collection[int]) -> None:
+        """Destroy private keys that are over, and node keys of epochs without any ◆."""
+        state = states.without_keys(self._state, rules.over(self.seen(), wanted, epochs_in_kernel))
+        used = {o.session.epoch for o in state.sessions if o.key is not None}
+        if wanted:
+            first = min(wanted).number
+            later = {k.epoch for k in state.node_keys if k.epoch.number >= first or k.epoch.number in epochs_in_kernel}
+            keep = used | {epoch for epoch in later if not rules.replaced(epoch, wanted)}
+            state = states.with_node_keys(state, [k for k in state.node_keys if k.epoch in keep])
+        self._save_changed(state)
+
+    def forget_sessions(self, installed: Collection[int]) -> None:
+        """Drop sessions without a private key that no generation in the kernel is made of."""
+        idle = {o.session.number for o in self._state.sessions if o.key is None and o.session.number not in installed}
+        self._save_changed(states.without_sessions(self._state, idle))
+
+    def list_generation(self, peer_uid: str, entry: LedgerEntry) -> None:
+        """Write *entry* into the ledger: before the first SA of its generation ◆."""
+        self._save(states.with_ledger_entry(self._state, peer_uid, entry))
+
+    def trim_ledger(self, peer_uid: str, installed: Collection[Generation]) -> None:
+        """Drop a peer's entries that are neither installed nor of a session whose private key lives."""
+        living = self._state.living(peer_uid)
+        entries = self._state.ledger.get(peer_uid, frozenset())
+        idle = {e.generation for e in entries} - living - set(installed)
+        self._save_changed(states.without_ledger_entries(self._state, peer_uid, idle))
+
+    def _overtaken(self, fresh: NodePeer) -> None:
+        log.warning("another publication is newer", session=fresh.last_session)
+        numbers = {o.session.number for o in self._state.sessions if not o.published}
+        last = max(self._state.last_session, fresh.last_session)
+        self._save(replace(states.without_keys(self._state, numbers), last_session=last))
+
+    @property
+    def _state(self) -> State:
+        if self.state is None:
+            raise StateError("use the state", answer="it was not opened", hint="open it with the own NodePeer first")
+        return self.state
+
+    def _kept(self, own: NodePeer) -> State | None:
+        try:
+            kept = self._store.load()
+        except StateError as error:
+            log.error("state file lost", error=str(error))  # noqa: TRY400 - the message says all, a trace adds nothing
+            return None
+        return kept if kept is not None and (kept.node_uid, kept.boot_id) == (own.node_uid, self._boot_id) else None
+
+    def _new(self, own: NodePeer) -> State:
+        same_boot = own.boot_id == self._boot_id
+        return State(
+            node_uid=own.node_uid,
+            boot_id=self._boot_id,
+            boot_session=own.boot_session if same_boot else 0,
+            last_session=own.last_session,
+            sessions=tuple(OwnSession(s, None, published=True, offered=True) for s in own.sessions) if same_boot else (),
+            peer_uid=own.uid,
+        )
+
+    def _save_changed(self, state: State) -> None:
+        if state != self._state:
+            self._save(state)
+
+    def _save(self, state: State) -> None:
+        self._store.save(state)
+        self.state = state
+
+
+def _seen_published(state: State, own: NodePeer) -> State:
+    """Take the API server's word for what is published."""
+    listed = {(s.number, s.public) for s in own.sessions}
+    return states.published(state, {o.session.number for o in state.sessions if (o.session.number, o.session.public) in listed})
+
+
+def as_seen(state: State) -> tuple[SeenSession, ...]:
+    """Return the own sessions of *state* as the rules see them."""
+    return tuple(SeenSession(o.session, o.published, o.key is not None, o.offered) for o in state.sessions)

@@ -1,0 +1,83 @@
+"""What one pass works on, and what it finds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from wirecrypt.agent.store.state import State
+from wirecrypt.agent.view.cluster_view import World
+from wirecrypt.agent.view.pair_view import Survey
+from wirecrypt.model.objects import NodePeer
+from wirecrypt.model.pair import End
+from wirecrypt.model.session import Word
+from wirecrypt.pairs.decide import Decision, Out, Receive
+from wirecrypt.plan.snapshot import KernelSnapshot, sas_of
+
+
+@dataclass(frozen=True, slots=True)
+class Undecided:
+    """A peer that nothing could be decided about: every claim of it that is known, the newest first.
+
+    *over*: plaintext with it is over for good: both ends Active, or the pair is on disk.
+    """
+
+    name: str
+    ends: tuple[End, ...]
+    over: bool
+
+
+@dataclass(slots=True)
+class Round:
+    """One look at everything, by peer node UID: surveys, decisions, why a pair fails, what went wrong with it.
+
+    *undecided*: peers about which nothing could be decided; *failed* says why. *guarded*: the guard is in place.
+    """
+
+    own: NodePeer
+    world: World
+    state: State
+    kernel: KernelSnapshot
+    trusted: bool
+    guarded: bool = True
+    surveys: dict[str, Survey] = field(default_factory=dict)
+    decisions: dict[str, Decision] = field(default_factory=dict)
+    failing: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    undecided: dict[str, Undecided] = field(default_factory=dict)
+    trouble: list[tuple[str, str]] = field(default_factory=list)
+
+    def pairs(self) -> Iterator[tuple[Survey, Decision]]:
+        """Yield each peer's survey and decision, in the order of names."""
+        for uid in sorted(self.surveys, key=lambda u: self.surveys[u].peer.name):
+            yield self.surveys[uid], self.decisions[uid]
+
+    def own_residues(self) -> set[int]:
+        """Return the residues of own session numbers that SAs in the kernel carry ◆."""
+        return {
+            spi.residue_lo if s.pair.own_is_lo else spi.residue_hi
+            for s in self.surveys.values()
+            for _, spi in sas_of(s.pair, self.kernel)
+        }
+
+    def own_numbers(self) -> set[int]:
+        """Return the own session numbers that generations in the kernel are made of."""
+        return {s.view.own_number(g) for s in self.surveys.values() for g in s.view.observed.installed}
+
+    def epochs(self) -> set[int]:
+        """Return the epochs of generations in the kernel."""
+        return {g.epoch for s in self.surveys.values() for g in s.view.observed.installed}
+
+
+def block(why: str) -> Decision:
+    """Return the decision to drop whatever is not encrypted, both ways, without any generation."""
+    return Decision(
+        out=Out.BLOCK,
+        in_use=None,
+        receive=Receive.REQUIRED,
+        keep={},
+        install=None,
+        target=None,
+        word=Word(frozenset(), None, 0),
+        why=why,
+    )

@@ -1,0 +1,95 @@
+"""Which peers a node has, and which of them are gone: absence from a view is never consent ◆.
+
+A peer is every NodePeer that the API shows, and every one that this agent knew (from an earlier view, or from the list of
+pairs on disk) until its deletion is confirmed: by a quorum read, from an API that is not older than what was seen before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Final
+
+from wirecrypt.agent.store.blocklist import Blocklist
+from wirecrypt.agent.view.cluster_view import World
+from wirecrypt.errors import ClusterError, ObjectError
+from wirecrypt.model.objects import Node, NodePeer, NodeState
+from wirecrypt.model.pair import End
+from wirecrypt.ports import Cluster
+
+ASK: Final = 5.0  # seconds between two questions about one peer, and for which an answer holds
+
+
+@dataclass(frozen=True, slots=True)
+class Roster:
+    """Peers by node UID; *vanished*: those that the API does not show."""
+
+    peers: Mapping[str, NodePeer]
+    vanished: frozenset[str]
+
+
+def roster(world: World, before: Mapping[str, NodePeer], blocklist: Blocklist | None) -> Roster:
+    """Return this pass's peers: the API's, and those known from *before* or from disk that it does not show."""
+    shown = {p.node_uid: p for p in world.peers}
+    known = {end.node_uid: _from_disk(end) for end in (blocklist.peers if blocklist else ())} | dict(before)
+    missing = {uid: peer for uid, peer in known.items() if uid not in shown}
+    return Roster({**missing, **shown}, frozenset(missing))
+
+
+class Deletions:
+    """Which vanished peers are gone by the API server's own word; that word holds for ASK seconds, and never longer."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._answers: dict[str, tuple[float, bool]] = {}
+
+    def forget(self, node_uid: str) -> None:
+        """Note that the peer is shown (again), or that nothing of it is left: what was confirmed says nothing any more ◆."""
+        self._answers.pop(node_uid, None)
+
+    def confirmed(self, peer: NodePeer, nodes: tuple[Node, ...], *, plain: bool, now: float) -> bool:
+        """Say whether a vanished *peer* is really gone; the API server is asked at most once in ASK seconds."""
+        asked, gone = self._answers.get(peer.node_uid, (float("-inf"), False))
+        if now - asked >= ASK:
+            gone = deletion_confirmed(peer, nodes, self._cluster, plain=plain)
+            self._answers[peer.node_uid] = (now, gone)
+        return gone
+
+
+def deletion_confirmed(peer: NodePeer, nodes: tuple[Node, ...], cluster: Cluster, *, plain: bool) -> bool:
+    """Say whether a vanished *peer* is really gone: its NodePeer by a quorum read, and its Node too.
+
+    A peer that left (traffic to it is *plain* already) is gone without its Node being deleted. No answer is no proof, and
+    nor is an object that cannot be read.
+    """
+    if not plain and any(n.uid == peer.node_uid for n in nodes):
+        return False
+    try:
+        found = cluster.node_peer(peer.name)
+    except (ClusterError, ObjectError):
+        return False
+    return found is None or found.node_uid != peer.node_uid
+
+
+def rolled_back(own: NodePeer, last_published: int) -> bool:
+    """Say whether the API is older than what this agent has seen (restored from a backup): then nothing is removed."""
+    return own.last_session < last_published
+
+
+def unpublish(peer: NodePeer) -> NodePeer:
+    """Return a vanished peer without sessions: nothing new is made with it."""
+    return replace(peer, sessions=())
+
+
+def _from_disk(end: End) -> NodePeer:
+    return NodePeer(
+        name=end.name,
+        uid="",
+        node_id=end.node_id,
+        node_uid=end.node_uid,
+        endpoints=end.endpoints,
+        pod_cidrs=end.pod_cidrs,
+        state=NodeState.ACTIVE,
+        created=datetime.fromtimestamp(0, UTC),
+    )

@@ -1,0 +1,99 @@
+"""Asking agents through the API server: its proxy to pods reaches the port that the agents serve their figures on.
+
+Whoever asks needs the rights to list Nodes, to list pods and to get pods/proxy in the agents' namespace, and nothing on the
+nodes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any, Final, Self
+from urllib.parse import urlencode
+
+from wirecrypt.cluster import decode, paths
+from wirecrypt.cluster.agent_client import AgentCluster
+from wirecrypt.cluster.api import Api
+from wirecrypt.cluster.cli_client import PeopleCluster
+from wirecrypt.errors import ClusterError, ConfigError, NotFound, Unreachable
+from wirecrypt.model.objects import SYSTEM_NAMESPACE, NodePeer
+from wirecrypt.settings import Settings
+
+PODS: Final = f"/api/v1/namespaces/{SYSTEM_NAMESPACE}/pods"
+_PATIENCE: Final = 30.0
+
+
+class Agents:
+    """The agents of a cluster as a person asks them; raises `ClusterError`. Threads may share one."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._cluster = AgentCluster(api)
+
+    @classmethod
+    def connect(cls, kubeconfig: Path | None = None, context: str | None = None) -> Self:
+        """Return the agents of the cluster that *kubeconfig* and *context* say."""
+        return cls(Api.connect(kubeconfig, context=context))
+
+    def enabled(self) -> list[NodePeer]:
+        """Return the NodePeers by name: the nodes whose pairs are encrypted."""
+        return sorted(self._cluster.node_peers(), key=lambda p: p.name)
+
+    def malformed(self) -> dict[str, str]:
+        """Return what is wrong with NodePeers that the last `enabled` left out, by name."""
+        return {name: str(error) for (path, name), error in self._cluster.malformed.items() if path == paths.NODE_PEERS}
+
+    def labels(self) -> dict[str, str]:
+        """Return the label's value by Node, of those that have it."""
+        return {wish.name: wish.label for wish in PeopleCluster(self._api).wishes() if wish.label is not None}
+
+    def pods(self) -> dict[str, str]:
+        """Return the name of the agent's pod by node: that of the DaemonSet, a running one before others."""
+        items, _ = self._api.items(PODS)
+        found: dict[str, tuple[bool, str]] = {}
+        for pod in items:
+            meta, node = pod["metadata"], pod.get("spec", {}).get("nodeName", "")
+            owned = any(o.get("kind") == "DaemonSet" for o in meta.get("ownerReferences") or ())
+            if not owned or not node or meta.get("deletionTimestamp"):
+                continue
+            better = pod.get("status", {}).get("phase") == "Running", meta["name"]
+            found[node] = max(better, found.get(node, (False, "")))
+        return {node: name for node, (_, name) in found.items()}
+
+    def port(self) -> int:
+        """Return the agents' TCP port as configured, the default where the configuration cannot be read; 0: none."""
+        try:
+            document = self._api.get(paths.CONFIG)
+        except NotFound:
+            return Settings().metrics.port
+        try:
+            return Settings.from_document(decode.config_document(document)).metrics.port
+        except ConfigError:
+            return Settings().metrics.port
+
+    def ask(self, pod: str, port: int, page: str, query: Mapping[str, object]) -> Any:  # noqa: ANN401 - JSON
+        """Return the answer of an agent's *page*."""
+        return self._api.get(f"{PODS}/http:{pod}:{port}/proxy/{page}?{urlencode(query)}")
+
+
+def ask_local(port: int, page: str, query: Mapping[str, object]) -> Any:  # noqa: ANN401 - JSON
+    """Return the answer of this node's own agent; raises `Unreachable`, or `ClusterError` with what it said."""
+    tried, what = f"ask this node's agent for {page}", f"127.0.0.1 port {port}"
+    connection = HTTPConnection("127.0.0.1", port, timeout=_PATIENCE)
+    try:
+        connection.request("GET", f"/{page}?{urlencode(query)}")
+        answer = connection.getresponse()
+        status, body = answer.status, answer.read()
+    except (OSError, HTTPException) as error:
+        hint = "is the agent running, and on this port (metrics.port of the configuration)?"
+        raise Unreachable(tried, what=what, answer=f"{type(error).__name__}: {error}", hint=hint) from error
+    finally:
+        connection.close()
+    try:
+        if status == 200:  # noqa: PLR2004 - OK
+            return json.loads(body)
+    except ValueError as error:
+        raise ClusterError(tried, what=what, answer="not JSON", hint="does another program have this port?") from error
+    raise ClusterError(tried, what=what, answer=f"{status} {body[:300].decode(errors='replace').strip()}")

@@ -1,0 +1,140 @@
+"""The API server as a person sees it: what the verbs of the command line read and write.
+
+A person labels Nodes and makes KeyRotations; all the rest is the controller's and the agents'. Every write names the object
+that was read by its UID, so that a Node or a rotation that was made anew under the same name is not changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, Self, TypeVar
+
+from wirecrypt.cluster import decode, paths
+from wirecrypt.cluster.agent_client import AgentCluster
+from wirecrypt.cluster.api import Api, Throttled
+from wirecrypt.cluster.paths import VERSION
+from wirecrypt.errors import ClusterError, Forbidden, NotFound, ObjectError
+from wirecrypt.model.objects import LABEL, EncryptedNode, KeyRotation, NodePeer
+from wirecrypt.retry import Limits, retry
+from wirecrypt.typed_json import Fields
+
+T = TypeVar("T")
+_PREFIX: Final = "manual-"
+_AGAIN: Final = Limits(attempts=4, seconds=10.0)  # a server that asks to come again has done nothing yet
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a Node's metadata say: its UID, the label's value (None without label), whether it runs Linux, its birth.
+
+    Read without its claims, so that a Node with a malformed one can be labelled and unlabelled all the same.
+    """
+
+    name: str
+    uid: str
+    label: str | None
+    linux: bool
+    created: datetime
+
+
+class PeopleCluster:
+    """Reads and writes for the verbs; raises `ClusterError`, each write's with the object's name."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._agent = AgentCluster(api)
+
+    @classmethod
+    def connect(cls, kubeconfig: Path | None = None, context: str | None = None) -> Self:
+        """Return the cluster that *kubeconfig* and *context* say, else the pod's own, else KUBECONFIG's."""
+        return cls(Api.connect(kubeconfig, context=context))
+
+    @property
+    def malformed(self) -> Mapping[str, ObjectError]:
+        """Return the objects that the last reads left out, by path and name."""
+        return {f"{path.rpartition('/')[2]}/{name}": error for (path, name), error in self._agent.malformed.items()}
+
+    def wishes(self) -> Sequence[Wish]:
+        """Return all Nodes by name."""
+        items, _ = _patiently(lambda: self._api.items(paths.NODES))
+        return sorted((_wish(raw) for raw in items), key=lambda w: w.name)
+
+    def encrypted_nodes(self) -> Sequence[EncryptedNode]:
+        """Return all EncryptedNodes but the canary by name."""
+        return sorted(_patiently(self._agent.encrypted_nodes), key=lambda e: e.name)
+
+    def node_peers(self) -> Sequence[NodePeer]:
+        """Return all NodePeers but the canary by name."""
+        return sorted(_patiently(self._agent.node_peers), key=lambda p: p.name)
+
+    def rotations(self) -> Sequence[KeyRotation]:
+        """Return all KeyRotations, oldest first."""
+        return sorted(_patiently(self._agent.key_rotations), key=lambda r: (r.created, r.name))
+
+    def rotation(self, name: str) -> KeyRotation | None:
+        """Return one KeyRotation, None when there is none."""
+        try:
+            return decode.key_rotation(_patiently(lambda: self._api.get(f"{paths.KEY_ROTATIONS}/{name}")))
+        except NotFound:
+            return None
+
+    def label(self, node: Wish, value: str | None, *, dry_run: bool = False) -> None:
+        """Set the label of the Node that was read, or with None remove it; *dry_run* only asks whether it may be."""
+        body = {"metadata": {"uid": node.uid, "labels": {LABEL: value}}}
+        with _doing("remove the label" if value is None else "set the label", f"Node {node.name}", right="patch nodes"):
+            _patiently(lambda: self._api.patch(f"{paths.NODES}/{node.name}", body, dry_run=dry_run))
+
+    def request_rotation(self, reason: str) -> KeyRotation:
+        """Create a KeyRotation under a new name."""
+        meta = {"generateName": _PREFIX}
+        body = {"apiVersion": VERSION, "kind": "KeyRotation", "metadata": meta, "spec": {"reason": reason}}
+        with _doing("ask for a rotation", "KeyRotation", right="create keyrotations"):
+            return decode.key_rotation(_patiently(lambda: self._api.create(paths.KEY_ROTATIONS, body)))
+
+    def abort(self, rotation: KeyRotation) -> None:
+        """Ask to abort a KeyRotation; the API server refuses when nodes use the new keys already."""
+        body = {"metadata": {"uid": rotation.uid}, "spec": {"abort": True}}
+        late = "let it finish; `wirecrypt status` shows how far it is"
+        with _doing("abort the rotation", f"KeyRotation {rotation.name}", right="patch keyrotations", late=late):
+            _patiently(lambda: self._api.patch(f"{paths.KEY_ROTATIONS}/{rotation.name}", body))
+
+
+def _wish(raw: Mapping[str, Any]) -> Wish:
+    meta = Fields.of("Node", raw).group("metadata")
+    labels = meta.mapping("labels")
+    return Wish(
+        name=meta.text("name"),
+        uid=meta.text("uid"),
+        label=labels.get(LABEL),
+        linux=labels.get("kubernetes.io/os", "linux") == "linux",
+        created=meta.time("creationTimestamp"),
+    )
+
+
+def _patiently(call: Callable[[], T]) -> T:
+    """Return what *call* returns; one that the server put off is made again a few times, not before it says."""
+    return retry(on=Throttled, limits=_AGAIN, asked=_after)(call)()
+
+
+def _after(error: Exception) -> float:
+    return error.after if isinstance(error, Throttled) else 0.0
+
+
+@contextmanager
+def _doing(tried: str, what: str, *, right: str, late: str = "") -> Iterator[None]:
+    """Say of a refusal what was tried on which object, instead of the request's method and path.
+
+    *right*: what to ask for when it was forbidden; *late*: the next step when the object's own rules refused.
+    """
+    try:
+        yield
+    except Forbidden as error:
+        hint = f"ask for the right, `kubectl auth can-i {right}` shows it; nothing was changed"
+        raise Forbidden(tried, what=what, answer=error.answer, hint=hint) from error
+    except ClusterError as error:
+        invalid = error.answer.startswith("422") and late
+        raise type(error)(tried, what=what, answer=error.answer, hint=late if invalid else error.hint) from error

@@ -1,0 +1,216 @@
+"""The API server as the controller sees it: local copies to decide from, and writes by compare-and-swap.
+
+A decision from copies that do not show the own last writes could give one node ID to two nodes. So every write notes the
+version that it made, and `view` gives nothing until the copies have reached all of them. An object that was deleted and
+that others hold with a finalizer counts as reached, and is not deleted again: nobody else's work waits for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
+
+from wirecrypt import logs
+from wirecrypt.cluster import encode, paths
+from wirecrypt.cluster.api import AlreadyExists, Api, Json
+from wirecrypt.cluster.decode import KEY_PREFIX, SEED_PREFIX
+from wirecrypt.cluster.events import Events
+from wirecrypt.cluster.informers import ControllerInformers
+from wirecrypt.cluster.paths import VERSION
+from wirecrypt.errors import NotFound
+from wirecrypt.model.objects import (
+    FINALIZER,
+    EncryptedNode,
+    KeyRotation,
+    KeySecret,
+    Node,
+    NodePeer,
+    NodeState,
+    SeedSecret,
+)
+from wirecrypt.ports import ControllerView
+
+T = TypeVar("T")
+_log = logs.get(__name__)
+_GUARDED: Final = ("Node", "NodePeer", "EncryptedNode")
+
+
+class ControlCluster:
+    """Implements `wirecrypt.ports.ControllerCluster`."""
+
+    def __init__(self, api: Api) -> None:
+        self.api = api
+        self._informers = ControllerInformers(api)
+        self._events = Events(api)
+        self._written: dict[str, int] = {}  # by path: the highest version that a write made
+        self._deleted: dict[tuple[str, str], str] = {}  # by path and name: the version or UID that was deleted
+        self._held: dict[tuple[str, str], str] = {}  # the same, of what was told to be held by others
+
+    def start(self, changed: Callable[[], None]) -> None:
+        """Start the watches; *changed* is called from their threads."""
+        self._informers.start(changed)
+
+    def stop(self) -> None:
+        """Stop the watches."""
+        self._informers.stop()
+
+    def view(self) -> ControllerView | None:
+        """Return the local copies, None while they do not show all of the own writes yet."""
+        copies = self._informers
+        if not (copies.synced() and copies.show(self._written, self._deleted)):
+            return None
+        self._written.clear()
+        self._deleted.clear()
+        return ControllerView(
+            nodes=_by_name(copies.nodes()),
+            peers=_by_name(copies.peers()),
+            encrypted=_by_name(copies.encrypted_nodes()),
+            keys={secret.node: secret for secret in copies.key_secrets()},
+            seeds=tuple(copies.seeds()),
+            rotations=tuple(copies.rotations()),
+            config=copies.config(),
+            unreadable=frozenset(name for kind, name in copies.malformed() if kind in _GUARDED),
+            unusable_keys={n.removeprefix(KEY_PREFIX): str(e) for (k, n), e in copies.malformed().items() if k == "Secret"},
+        )
+
+    def catch_up(self) -> None:
+        """Hold `view` back until the copies show what a quorum read of every kind shows now."""
+        copies = self._informers
+        held: dict[str, dict[str, str]] = {  # by path: the identity of each object of the copy, by name
+            paths.NODES: {n.name: n.uid for n in copies.nodes()},
+            paths.NODE_PEERS: {p.name: p.uid for p in copies.peers()},
+            paths.ENCRYPTED_NODES: {e.name: e.uid for e in copies.encrypted_nodes()},
+            paths.KEY_ROTATIONS: {r.name: r.uid for r in copies.rotations()},
+            paths.KEYS_ONLY: {KEY_PREFIX + s.node: s.resource_version for s in copies.key_secrets()},
+            paths.SEEDS_ONLY: {f"{SEED_PREFIX}{s.epoch.number}": s.resource_version for s in copies.seeds()},
+            paths.CONFIG_ONLY: {},
+        }
+        for query, identities in held.items():
+            path = query.partition("?")[0]
+            items, _ = self.api.items(query)
+            for item in items:
+                self._note(path, item)
+            there = {item["metadata"]["name"] for item in items}
+            self._deleted.update({(path, n): i for n, i in identities.items() if n not in there})
+
+    def create_canaries(self) -> None:
+        """Create the objects for the agents' forbidden write, if they are missing; nobody acts on them."""
+        for path, kind in ((paths.ENCRYPTED_NODES, "EncryptedNode"), (paths.NODE_PEERS, "NodePeer")):
+            with suppress(AlreadyExists):
+                self.api.create(path, encode.canary(kind))
+
+    def create_encrypted_node(self, node: Node, node_id: int, state: NodeState, problems: Sequence[str]) -> None:
+        """Create the EncryptedNode of *node*."""
+        self._create(paths.ENCRYPTED_NODES, encode.encrypted_node(node, node_id, state, problems))
+
+    def update_encrypted_node(self, encrypted: EncryptedNode, state: NodeState, problems: Sequence[str]) -> None:
+        """Write what may change in the spec of an EncryptedNode."""
+        spec = {"spec": encode.node_spec(state, problems)}
+        self._patch(paths.ENCRYPTED_NODES, encrypted.name, encrypted.resource_version, spec)
+
+    def delete_encrypted_node(self, encrypted: EncryptedNode) -> None:
+        """Delete an EncryptedNode: the object that was read, whatever its agent wrote since."""
+        self._delete(paths.ENCRYPTED_NODES, encrypted.name, uid=encrypted.uid)
+
+    def create_node_peer(self, node: Node, peer: NodePeer) -> None:
+        """Create the NodePeer of *node* with our finalizer."""
+        self._create(paths.NODE_PEERS, encode.node_peer(node, peer))
+
+    def update_node_peer(self, old: NodePeer, new: NodePeer) -> None:
+        """Write what may change in the spec of a NodePeer."""
+        self._patch(paths.NODE_PEERS, old.name, old.resource_version, {"spec": encode.peer_spec(new)})
+
+    def remove_node_peer(self, peer: NodePeer) -> None:
+        """Delete a NodePeer in the version that was read and take our finalizer away."""
+        path = f"{paths.NODE_PEERS}/{peer.name}"
+        if not peer.deleting:
+            self.api.delete(path, version=peer.resource_version, uid=peer.uid)
+        with suppress(NotFound):  # somebody else took the finalizer away
+            self._finalize(path, peer.uid, held=False)
+        self._deleted[paths.NODE_PEERS, peer.name] = peer.uid
+
+    def write_keys(self, secret: KeySecret, owner: Node | None) -> None:
+        """Create the Secret with a node's keys, or replace the version that was read."""
+        body = encode.key_secret(secret, encode.owner(owner) if owner else [])
+        self._write(paths.NODE_KEYS, KEY_PREFIX + secret.node, secret.resource_version, body)
+
+    def delete_keys(self, secret: KeySecret) -> None:
+        """Delete the Secret with a node's keys."""
+        self._delete(paths.NODE_KEYS, KEY_PREFIX + secret.node, version=secret.resource_version)
+
+    def write_seed(self, seed: SeedSecret) -> None:
+        """Create the Secret of an epoch, or replace the version that was read."""
+        name = f"{SEED_PREFIX}{seed.epoch.number}"
+        self._write(paths.SEEDS, name, seed.resource_version, encode.seed_secret(seed))
+
+    def delete_seed(self, seed: SeedSecret) -> None:
+        """Delete the Secret of an epoch."""
+        self._delete(paths.SEEDS, f"{SEED_PREFIX}{seed.epoch.number}", version=seed.resource_version)
+
+    def create_rotation(self, name: str, reason: str) -> None:
+        """Create a KeyRotation."""
+        body = {"apiVersion": VERSION, "kind": "KeyRotation", "metadata": {"name": name}, "spec": {"reason": reason}}
+        self._create(paths.KEY_ROTATIONS, body)
+
+    def hold_rotation(self, rotation: KeyRotation, *, held: bool) -> None:
+        """Put our finalizer on a KeyRotation or take it away."""
+        self._note(paths.KEY_ROTATIONS, self._finalize(f"{paths.KEY_ROTATIONS}/{rotation.name}", rotation.uid, held=held))
+
+    def write_rotation(self, old: KeyRotation, new: KeyRotation) -> None:
+        """Write the status of a KeyRotation."""
+        status = encode.rotation_status(new, datetime.now(UTC))
+        self._patch(paths.KEY_ROTATIONS, old.name, old.resource_version, {"status": status}, part="/status")
+
+    def node_event(self, node: str, *, reason: str, message: str, warning: bool) -> None:
+        """Write an Event on a Node, once per text."""
+        self._events.on_node(node, reason=reason, message=message, warning=warning)
+
+    def rotation_event(self, rotation: KeyRotation, *, reason: str, message: str) -> None:
+        """Write an Event on a KeyRotation, once per text."""
+        self._events.on_rotation(rotation, reason=reason, message=message)
+
+    def _create(self, path: str, body: Json) -> None:
+        self._note(path, self.api.create(path, body))
+
+    def _write(self, path: str, name: str, version: str, body: Json) -> None:
+        self._note(path, self.api.replace(f"{path}/{name}", body) if version else self.api.create(path, body))
+
+    def _patch(self, path: str, name: str, version: str, body: Json, *, part: str = "") -> None:
+        body = {**body, "metadata": {**body.get("metadata", {}), "resourceVersion": version}}
+        self._note(path, self.api.patch(f"{path}/{name}{part}", body))
+
+    def _finalize(self, path: str, uid: str, *, held: bool) -> Json:
+        """Put our finalizer on an object of this *uid* or take it away; those of others, which a patch replaces, stay."""
+        meta = self.api.get(path)["metadata"]
+        before = meta.get("finalizers", [])
+        wanted = [f for f in before if f != FINALIZER] + [FINALIZER] * held
+        if sorted(wanted) == sorted(before):
+            return {"metadata": meta}
+        guard = {"uid": uid, "resourceVersion": meta["resourceVersion"]}
+        return self.api.patch(path, {"metadata": {**guard, "finalizers": wanted or None}})
+
+    def _delete(self, path: str, name: str, *, version: str = "", uid: str = "") -> None:
+        identity = version or uid
+        if self._informers.deleting(path, name, identity):
+            self._say_held(path, name, identity)
+            return
+        self.api.delete(f"{path}/{name}", version=version, uid=uid)
+        self._deleted[path, name] = identity
+
+    def _say_held(self, path: str, name: str, identity: str) -> None:
+        """Log once that an object was deleted and is still there."""
+        if self._held.get((path, name)) != identity:
+            self._held[path, name] = identity
+            kind = path.rpartition("/")[2]
+            _log.warning("deleted, and held by finalizers of others", kind=kind, object=name, answer="see metadata.finalizers")
+
+    def _note(self, path: str, answer: Mapping[str, Any]) -> None:
+        version = str(answer.get("metadata", {}).get("resourceVersion", ""))
+        if version.isdigit():
+            self._written[path] = max(int(version), self._written.get(path, 0))
+
+
+def _by_name(objects: Iterable[T]) -> dict[str, T]:
+    return {object_.name: object_ for object_ in objects}  # type: ignore[attr-defined]  # all kinds have a name

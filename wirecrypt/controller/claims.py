@@ -1,0 +1,218 @@
+"""Who may have which prefix, address and node ID.
+
+Prefixes and addresses of Nodes are claims, for a kubelet can fill its own. A claim that overlaps another node's, the
+Service range, an API server's address or an address that no node can own is refused, and the older holder keeps it:
+first those that a NodePeer of the node holds already, then the older Node. What is held is never taken away because of
+the configuration or of what the Node stopped to mention: agents would let its traffic pass in clear. It is kept and told
+(docs/adr/0011). The result does not depend on the order of the input.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from ipaddress import ip_network
+from typing import Final
+
+from wirecrypt.errors import ObjectError
+from wirecrypt.model.objects import Node, NodePeer, SeedSecret
+from wirecrypt.model.spi import MAX_NODE_ID, MIN_NODE_ID
+from wirecrypt.model.xfrm import Address, Network
+
+SHORTEST: Final = {4: 16, 6: 48}  # a shorter prefix is not one node's
+MOST_ENDPOINTS: Final = 4
+MOST_PREFIXES: Final = 64
+_NOBODYS: Final = tuple(
+    ip_network(text)
+    for text in ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "::/127", "fe80::/10", "ff00::/8")
+)
+_EPOCH_START: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """What no node may claim: Service ranges and API servers' addresses."""
+
+    services: tuple[Network, ...] = ()
+    api_servers: tuple[Address, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What a node gets of its claims, sorted as claimed, and in words the refused ones and those that are only *kept*.
+
+    *kept*: the node holds them already, and as new ones they would be refused.
+    """
+
+    endpoints: tuple[Address, ...]
+    pod_cidrs: tuple[Network, ...]
+    refused: tuple[str, ...]
+    kept: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """One claim of one node (its UID tells nodes of one name apart); *held* by its NodePeer already.
+
+    *trusted*: the Node carries the label of the control plane, which its kubelet cannot set.
+    """
+
+    node: str
+    uid: str
+    created: datetime
+    held: bool
+    network: Network
+    endpoint: bool
+    trusted: bool = False
+
+    @property
+    def rank(self) -> tuple[bool, datetime, str, bool, int, Network]:
+        """Return the order in which claims are heard: holders, then older nodes, then endpoints."""
+        return (not self.held, self.created, self.uid, not self.endpoint, self.network.version, self.network)
+
+    def __str__(self) -> str:
+        return str(self.network.network_address) if self.endpoint else str(self.network)
+
+
+@dataclass(slots=True)
+class _Granted:
+    """Granted claims as disjoint intervals per family, so that thousands of nodes are settled in one pass.
+
+    Claims of one node may contain each other; only the widest is kept here.
+    """
+
+    claims: list[_Claim] = field(default_factory=list)
+    index: dict[int, list[tuple[int, int, _Claim]]] = field(default_factory=lambda: {4: [], 6: []})
+
+    def grant(self, claim: _Claim) -> None:
+        """Add *claim*, which overlaps no other node's."""
+        self.claims.append(claim)
+        first, last, low, high = self._range(claim)
+        entries = self.index[claim.network.version]
+        if not any(start <= low and high <= end for start, end, _ in entries[first:last]):
+            entries[first:last] = [(low, high, claim)]
+
+    def rival(self, claim: _Claim) -> _Claim | None:
+        """Return another node's claim that *claim* overlaps."""
+        first, last, _, _ = self._range(claim)
+        others = (other for _, _, other in self.index[claim.network.version][first:last])
+        return next((other for other in others if other.uid != claim.uid), None)
+
+    def _range(self, claim: _Claim) -> tuple[int, int, int, int]:
+        """Return the slice of entries that overlap *claim*, and its lowest and highest address as numbers."""
+        low, high = int(claim.network.network_address), int(claim.network.broadcast_address)
+        entries = self.index[claim.network.version]
+        last = bisect_right(entries, high, key=lambda entry: entry[0])
+        first = last
+        while first and entries[first - 1][1] >= low:
+            first -= 1
+        return first, last, low, high
+
+
+def settle(nodes: Iterable[Node], peers: Iterable[NodePeer], reserved: Reserved) -> Mapping[str, Settled]:
+    """Return by name of each Node what it gets; claims of a NodePeer whose Node is gone are held until it goes, too."""
+    holders = {p.node_uid: p for p in peers}
+    nodes = sorted((_mentioning(node, holders.get(node.uid)) for node in nodes), key=lambda n: n.uid)
+    live = {node.uid for node in nodes}
+    granted = _Granted()
+    for claim in (c for uid, peer in sorted(holders.items()) if uid not in live for c in _held(peer)):
+        granted.grant(claim)
+    refused: dict[str, list[str]] = {node.uid: [] for node in nodes}
+    kept: dict[str, list[str]] = {node.uid: [] for node in nodes}
+    for claim in sorted((c for node in nodes for c in _claims(node, holders.get(node.uid))), key=lambda c: c.rank):
+        unfit = _unfit(claim, reserved)
+        why = unfit if unfit and not claim.held else _rivalry(claim, granted)
+        if why:
+            refused[claim.uid].append(f"{claim}: {why}")
+            continue
+        granted.grant(claim)
+        if unfit:
+            kept[claim.uid].append(f"{claim}: {unfit}")
+    mine: dict[str, set[tuple[bool, Network]]] = {node.uid: set() for node in nodes}
+    for claim in granted.claims:
+        mine.setdefault(claim.uid, set()).add((claim.endpoint, claim.network))
+    return {
+        node.name: replace(_settled(node, mine[node.uid], refused[node.uid]), kept=tuple(sorted(kept[node.uid])))
+        for node in nodes
+    }
+
+
+def _mentioning(node: Node, peer: NodePeer | None) -> Node:
+    """Return *node* with what *peer* holds where it mentions nothing at all: absence says nothing ◆."""
+    if peer is None:
+        return node
+    return replace(node, endpoints=node.endpoints or peer.endpoints, pod_cidrs=node.pod_cidrs or peer.pod_cidrs)
+
+
+def _claims(node: Node, peer: NodePeer | None) -> Iterable[_Claim]:
+    held = set(_networks(peer.endpoints, peer.pod_cidrs)) if peer else set()
+    for endpoint, network in _networks(node.endpoints, node.pod_cidrs):
+        has = (endpoint, network) in held
+        yield _Claim(node.name, node.uid, node.created, has, network, endpoint, trusted=node.control_plane)
+
+
+def _held(peer: NodePeer) -> Iterable[_Claim]:
+    for endpoint, network in _networks(peer.endpoints, peer.pod_cidrs):
+        yield _Claim(peer.name, peer.node_uid, _EPOCH_START, held=True, network=network, endpoint=endpoint)
+
+
+def _networks(endpoints: Iterable[Address], prefixes: Iterable[Network]) -> Iterable[tuple[bool, Network]]:
+    yield from ((True, ip_network(address)) for address in endpoints)
+    yield from ((False, prefix) for prefix in prefixes)
+
+
+def _unfit(claim: _Claim, reserved: Reserved) -> str:
+    """Return why no node may have *claim* anew, nothing when one may."""
+    if not claim.endpoint and claim.network.prefixlen < SHORTEST[claim.network.version]:
+        return f"too short for one node, at least /{SHORTEST[claim.network.version]}"
+    if any(_overlap(claim.network, other) for other in _NOBODYS):
+        return "no node can own it"
+    for service in sorted(reserved.services, key=str):
+        if _overlap(claim.network, service):
+            return f"overlaps the Service range {service}"
+    if claim.endpoint and claim.trusted:
+        return ""  # an API server listens on the address of its own node
+    for address in sorted(reserved.api_servers, key=str):
+        if _overlap(claim.network, ip_network(address)):
+            return f"contains the API server {address}"
+    return ""
+
+
+def _rivalry(claim: _Claim, granted: _Granted) -> str:
+    """Return whose claim *claim* overlaps, nothing when nobody's."""
+    rival = granted.rival(claim)
+    return f"overlaps {rival} of {rival.node}, which had it first" if rival else ""
+
+
+def _overlap(one: Network, other: Network) -> bool:
+    # Spelt out for each family: `overlaps` of one family does not take the other.
+    return one.version == other.version and (one.network_address in other or other.network_address in one)
+
+
+def _settled(node: Node, mine: set[tuple[bool, Network]], refused: Iterable[str]) -> Settled:
+    endpoints = tuple(a for a in dict.fromkeys(node.endpoints) if (True, ip_network(a)) in mine)
+    prefixes = tuple(p for p in dict.fromkeys(node.pod_cidrs) if (False, p) in mine)
+    extra = [f"{a}: more than {MOST_ENDPOINTS} addresses" for a in endpoints[MOST_ENDPOINTS:]]
+    extra += [f"{p}: more than {MOST_PREFIXES} prefixes" for p in prefixes[MOST_PREFIXES:]]
+    return Settled(endpoints[:MOST_ENDPOINTS], prefixes[:MOST_PREFIXES], (*sorted(refused), *extra))
+
+
+def resting(seeds: Iterable[SeedSecret]) -> frozenset[int]:
+    """Return the IDs that may not be given out: released in a live epoch, or in the one before it."""
+    return frozenset(node_id for seed in seeds for node_id in (*seed.released, *seed.carried))
+
+
+def allocate(used: Iterable[int], seeds: Iterable[SeedSecret]) -> int:
+    """Return the lowest node ID that is neither used nor resting; raises `ObjectError` when there is none."""
+    taken = {*used, *resting(seeds)}
+    for node_id in range(MIN_NODE_ID, MAX_NODE_ID):  # the last one is the canary's
+        if node_id not in taken:
+            return node_id
+    raise ObjectError(
+        "choose a node ID",
+        what=f"{MIN_NODE_ID}..{MAX_NODE_ID - 1}",
+        answer="all are used or resting",
+        hint="rotate twice, so that IDs of deleted nodes are free again",
+    )

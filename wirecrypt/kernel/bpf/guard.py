@@ -1,0 +1,289 @@
+"""The guard of a node: eBPF programs at tc and their maps, pinned, adopted, configured (port `Guard`).
+
+Programs are attached by tcx where the kernel has it, because that loses no packet, else by filters of a clsact qdisc.
+Filters that an older version left on a kernel with tcx go once their programs are attached by tcx: make before break.
+
+Nothing here keeps state: each call opens the pins, does its work and closes them, so a restarted agent finds what the
+last one left and writes nothing. The packets' rules are in bpf/wirecrypt.c.
+
+Order of an upgrade: `load` pins the new programs beside maps that stay; `attach_*` replaces each program atomically. Only
+if the layout of the prefixes changed do the new maps start empty, and then `attach_guard` leaves an older guard in
+place until entries are written: in between the old one goes on with its own.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Final
+
+from wirecrypt.errors import LinkError
+from wirecrypt.kernel.bpf import cache, records, syscall, tc
+from wirecrypt.kernel.bpf import load as bpf_load
+from wirecrypt.kernel.bpf import ring as bpf_ring
+from wirecrypt.kernel.bpf.pins import Pins, remove, remove_folder
+from wirecrypt.kernel.bpf.reasons import REASONS
+from wirecrypt.kernel.bpf.tcx import Tcx, TcxHook, tcx_supported
+from wirecrypt.kernel.bpf_links import header_length
+from wirecrypt.ports import Attachment, Drop, GuardEntry, GuardSettings
+
+__all__ = ["REASONS", "KernelGuard"]
+
+_HANDLE: Final = 0x5743
+_SETTINGS_KEY: Final = bytes(4)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a program is attached: at a priority among filters, behind another one of ours in a chain of tcx."""
+
+    program: str
+    direction: tc.TcDirection
+    priority: int
+    behind: str = ""
+
+    @property
+    def hook(self) -> TcxHook:
+        return TcxHook.INGRESS if self.direction == "ingress" else TcxHook.EGRESS
+
+
+# The guard comes before anyone whose verdict would end the chain, and before a mark would hide that of decryption.
+_GUARD: Final = (_Place("wirecrypt_guard_egress", "egress", 1), _Place("wirecrypt_guard_ingress", "ingress", 1))
+_MARK: Final = _Place("wirecrypt_mark", "ingress", 2, behind="wirecrypt_guard_ingress")
+_PLACES: Final = (*_GUARD, _MARK)
+
+
+class KernelGuard:
+    """Implement `Guard` with pins below *bpffs_dir*/wirecrypt; *writes* counts every change made in the kernel.
+
+    The compiled programs are kept in *programs_dir*, private to this user.
+    Raises `BpfError` (programs, maps, pins) and `LinkError` (links, qdiscs, filters).
+    """
+
+    def __init__(self, bpffs_dir: Path, *, programs_dir: Path = cache.FOLDER) -> None:
+        self._programs_dir = programs_dir
+        self._pins = Pins(bpffs_dir)
+        self._tcx = Tcx(self._pins.attached)
+        self.writes = 0
+
+    def compile_ahead(self) -> bool:
+        """Compile the programs if they are not, for `load` to find, and say whether that was done; no kernel object is made."""
+        return cache.ensure(self._programs_dir)
+
+    def load(self, settings: GuardSettings) -> None:
+        """Load, pin and configure what is not there yet; then remove the pins of other versions."""
+        if not self.loaded():
+            bpf_load.load(self._pins, cache.programs(self._programs_dir))
+            self.writes += 1
+        self.configure(settings)
+        for path in self._pins.stale():
+            remove(path)
+            self.writes += 1
+        self.writes += self._tcx.remove_gone()
+
+    def loaded(self) -> bool:
+        """Say whether programs and maps of this version are pinned."""
+        return self._pins.wanted() <= self._pins.present()
+
+    def configure(self, settings: GuardSettings) -> bool:
+        """Write settings that differ; say whether anything was written. Raises `InputError` before any write."""
+        wanted = records.pack_settings(settings)
+        with self._map("settings") as table:
+            if table.get(_SETTINGS_KEY) == wanted:
+                return False
+            table.set(_SETTINGS_KEY, wanted)
+        self.writes += 1
+        return True
+
+    def entries(self) -> Sequence[GuardEntry]:
+        """Return the entries of the guard maps, IPv4 first, in the order of their prefixes."""
+        found: list[GuardEntry] = []
+        for version in (4, 6):
+            with self._map(f"guard{version}") as table:
+                elements = [records.unpack_entry(version, *item) for item in table.items()]
+            found += sorted(elements, key=lambda e: (int(e.prefix.network_address), e.prefix.prefixlen))
+        return found
+
+    def set_entries(self, entries: Iterable[GuardEntry]) -> None:
+        """Add or replace entries."""
+        with self._map("guard4") as v4, self._map("guard6") as v6:
+            for entry in entries:
+                table = v4 if entry.prefix.version == 4 else v6  # noqa: PLR2004 - IP versions
+                table.set(records.pack_prefix(entry.prefix), records.pack_actions(entry))
+                self.writes += 1
+
+    def delete_entries(self, prefixes: Iterable[IPv4Network | IPv6Network]) -> None:
+        """Delete exactly these entries; one that is gone already is no failure."""
+        with self._map("guard4") as v4, self._map("guard6") as v6:
+            for prefix in prefixes:
+                table = v4 if prefix.version == 4 else v6  # noqa: PLR2004 - IP versions
+                self.writes += table.delete(records.pack_prefix(prefix))
+
+    def attachments(self) -> Sequence[Attachment]:
+        """Return our programs on all links, sorted; current is false for a program of another version."""
+        ids = {place.program: self._program_id(place.program) for place in _PLACES}
+        names = dict(socket.if_nameindex())
+        return sorted(
+            (
+                Attachment(names[index], program, current=found == ids.get(program, 0) != 0)
+                for index, programs in self._attached().items()
+                for program, found in programs.items()
+                if index in names
+            ),
+            key=lambda a: (a.link, a.program),
+        )
+
+    def attach_guard(self, link: str) -> None:
+        """Attach guard-egress and guard-ingress to an uplink; what is current there is left as it is.
+
+        While the maps are empty an older guard is left too, and its attachment stays not current: it goes on with its
+        own maps until a later pass, with entries written, replaces it.
+        """
+        attached = self._attached().get(_index(link), {})
+        older = [name for name in attached if name != _MARK.program and attached[name] != self._program_id(name)]
+        if older and not self.entries():
+            return
+        self._attach(link, _GUARD)
+
+    def attach_mark(self, link: str) -> None:
+        """Attach the mark program to a pod-facing link; one that is current there is left as it is."""
+        self._attach(link, (_MARK,))
+
+    def detach(self, link: str) -> None:
+        """Detach our programs from a link, and remove the clsact qdisc only if we made it and nobody uses it."""
+        try:
+            index = socket.if_nametoindex(link)
+        except OSError:
+            return
+        self._detach(index)
+
+    def unload(self) -> None:
+        """Remove all that is attached and pinned by us, and with it programs and maps: the last step of leaving."""
+        for index, _ in socket.if_nameindex():
+            self._detach(index)
+        self.writes += self._tcx.remove_all()
+        for path in sorted(self._pins.present()):
+            remove(path)
+            self.writes += 1
+        self.writes += remove_folder(self._pins.folder)
+
+    def counters(self) -> Mapping[str, int]:
+        """Return packets counted per reason, summed over CPUs."""
+        with self._map("counters") as table:
+            return {
+                name: records.sum_counter(table.get(number.to_bytes(4, sys.byteorder)) or b"")
+                for number, name in records.reason_names().items()
+            }
+
+    def drops(self, limit: int = 64) -> Sequence[Drop]:
+        """Take up to *limit* waiting drop events out of the ring buffer, without waiting (one reader at a time)."""
+        with self._map("events") as ring:
+            return [records.unpack_event(r) for r in bpf_ring.take(ring.fd, ring.shape.max_entries, limit)]
+
+    def _map(self, name: str) -> AbstractContextManager[syscall.Map]:
+        return syscall.opened_map(self._pins.map(name))
+
+    def _program_id(self, program: str) -> int:
+        path = self._pins.program(program)
+        if path not in self._pins.present():
+            return 0
+        with syscall.opened(path) as fd:
+            return syscall.program_id(fd)
+
+    def _attached(self) -> dict[int, dict[str, int]]:
+        """Return the program ids of ours by link and name.
+
+        Listing filters is slow, so that is done only for links that are noted and have nothing at tcx.
+        """
+        found: dict[int, dict[str, int]] = {}
+        for one in self._tcx.attached():
+            found.setdefault(one.index, {})[one.program] = one.program_id
+        for index in self._noted() - found.keys():
+            if filters := _filters(index):
+                found[index] = filters
+        return found
+
+    def _noted(self) -> set[int]:
+        """Return the indexes of links that programs may be attached to: all when no map tells."""
+        present = {index for index, _ in socket.if_nameindex()}
+        if not self._pins.map("links").exists():
+            return present
+        with self._map("links") as table:
+            return present & {int.from_bytes(key, sys.byteorder) for key in table.keys()}  # noqa: SIM118 - a Map is no dict
+
+    def _attach(self, link: str, places: Iterable[_Place]) -> None:
+        index = _index(link)
+        by_tcx = tcx_supported(index)
+        known = self._note_link(index, link, made=not by_tcx and tc.ensure_clsact(index))
+        for place in places:
+            with syscall.opened(self._pins.program(place.program)) as fd:
+                if by_tcx:
+                    self.writes += self._tcx.attach(index, place.hook, place.program, fd, after=place.behind)
+                    self.writes += known and _remove_filter(index, place)
+                else:
+                    self.writes += _put_filter(index, place, fd)
+
+    def _note_link(self, index: int, link: str, *, made: bool) -> bool:
+        """Record what the programs and a later `detach` must know, before anything is attached; say if the link was known."""
+        self.writes += made
+        key = index.to_bytes(4, sys.byteorder)
+        with self._map("links") as table:
+            present = table.get(key)
+            known = records.unpack("wc_link", present) if present else None
+            made = made or bool(known and known.clsact_made)
+            wanted = records.pack("wc_link", header=header_length(link), clsact_made=made)
+            if present != wanted:
+                _forget_gone(table)
+                self._tcx.remove_gone()
+                table.set(key, wanted)
+                self.writes += 1
+        return present is not None
+
+    def _detach(self, index: int) -> None:
+        self.writes += self._tcx.detach(index)
+        for place in _PLACES:
+            self.writes += _remove_filter(index, place)
+        if not self._pins.map("links").exists():
+            return
+        key = index.to_bytes(4, sys.byteorder)
+        with self._map("links") as table:
+            present = table.get(key)
+            if present is None:
+                return
+            if records.unpack("wc_link", present).clsact_made:
+                self.writes += tc.remove_clsact_if_empty(index)
+            self.writes += table.delete(key)
+
+
+def _filters(index: int) -> dict[str, int]:
+    """Return the program ids of our filters on a link: ours by name, direction, priority and handle."""
+    listed = {(f.name, f.direction, f.prio, f.handle): f.prog_id for f in tc.filters(index)}
+    places = ((place, (place.program, place.direction, place.priority, _HANDLE)) for place in _PLACES)
+    return {place.program: listed[where] for place, where in places if where in listed}
+
+
+def _put_filter(index: int, place: _Place, fd: int) -> bool:
+    return tc.attach(index, direction=place.direction, fd=fd, name=place.program, prio=place.priority, handle=_HANDLE)
+
+
+def _remove_filter(index: int, place: _Place) -> bool:
+    return tc.detach(index, place.direction, place.priority, _HANDLE, place.program)
+
+
+def _forget_gone(table: syscall.Map) -> None:
+    """Drop the records of links that do not exist any more."""
+    alive = {index.to_bytes(4, sys.byteorder) for index, _ in socket.if_nameindex()}
+    for key in [key for key in table.keys() if key not in alive]:  # noqa: SIM118 - a Map is no dict
+        table.delete(key)
+
+
+def _index(link: str) -> int:
+    try:
+        return socket.if_nametoindex(link)
+    except OSError as error:
+        raise LinkError("find a link", what=link, answer=str(error), hint="see `ip link`", errno=error.errno or 0) from error

@@ -1,0 +1,105 @@
+"""Values of wirecrypt as the bytes of the maps, and back; layouts come from bpf/wirecrypt.h."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping
+from functools import cache
+from ipaddress import ip_address, ip_network
+from typing import Any, Final
+
+from wirecrypt.errors import InputError
+from wirecrypt.kernel.bpf.header import header
+from wirecrypt.model.xfrm import Address, Network
+from wirecrypt.ports import Drop, GuardAction, GuardEntry, GuardSettings
+
+_PREFIX: Final = "WC_REASON_"
+_MAX_LANES: Final = 16
+
+
+@cache
+def reason_names() -> Mapping[int, str]:
+    """Return the name of each reason by its number."""
+    reasons = header().enums["wc_reason"]
+    return {number: name.removeprefix(_PREFIX).lower() for name, number in reasons.items()}
+
+
+def pack(struct: str, **values: object) -> bytes:
+    """Return a struct of the header as bytes; fields that are not given are zero, sequences fill arrays from the left."""
+    record: Any = header().structs[struct]()
+    for field, value in values.items():
+        if isinstance(value, (bytes, tuple)):
+            getattr(record, field)[: len(value)] = value
+        else:
+            setattr(record, field, value)
+    return bytes(record)
+
+
+def unpack(struct: str, data: bytes) -> Any:  # noqa: ANN401 - a ctypes structure whose fields the header names
+    """Return a struct of the header from its bytes."""
+    return header().structs[struct].from_buffer_copy(data)
+
+
+def pack_settings(settings: GuardSettings) -> bytes:
+    """Return struct wc_settings; raises `InputError` for more ports than fit or lanes out of range."""
+    room = header().numbers["WC_PORTS"]
+    for name, ports in (("VXLAN", settings.vxlan_ports), ("Geneve", settings.geneve_ports)):
+        if len(ports) > room:
+            raise InputError("configure the guard", what=f"{name} ports {ports}", answer=f"more than {room}", hint="list fewer")
+    if not 1 <= settings.lanes <= _MAX_LANES:
+        raise InputError("configure the guard", what=f"lanes {settings.lanes}", answer="not in 1..16", hint="choose 1 to 16")
+    return pack(
+        "wc_settings",
+        mark_shift=settings.mark_shift,
+        permissive=not settings.strict,
+        lanes=settings.lanes,
+        control_port=settings.control_port,
+        vxlan_ports=settings.vxlan_ports,
+        geneve_ports=settings.geneve_ports,
+    )
+
+
+def trie_of(prefix: Network) -> str:
+    """Return the name of the map that holds prefixes of this family."""
+    return f"guard{prefix.version}"
+
+
+def pack_prefix(prefix: Network) -> bytes:
+    """Return struct wc_key4 or wc_key6."""
+    return pack(f"wc_key{prefix.version}", length=prefix.prefixlen, address=prefix.network_address.packed)
+
+
+def pack_actions(entry: GuardEntry) -> bytes:
+    """Return struct wc_entry."""
+    return pack("wc_entry", egress=entry.egress.value, ingress=entry.ingress.value, node=entry.node_id)
+
+
+def unpack_entry(version: int, key: bytes, value: bytes) -> GuardEntry:
+    """Return one element of the trie of IP *version* as an entry."""
+    prefix, actions = unpack(f"wc_key{version}", key), unpack("wc_entry", value)
+    network = ip_network((bytes(prefix.address), prefix.length))
+    return GuardEntry(network, GuardAction(actions.egress), GuardAction(actions.ingress), actions.node)
+
+
+def unpack_event(data: bytes) -> Drop:
+    """Return one record of the ring as a drop."""
+    event = unpack("wc_event", data)
+    return Drop(
+        egress=bool(event.egress),
+        reason=reason_names()[event.reason],
+        src=_address(event.family, bytes(event.src)),
+        dst=_address(event.family, bytes(event.dst)),
+        proto=event.proto,
+        sport=event.sport,
+        dport=event.dport,
+        ifindex=event.ifindex,
+    )
+
+
+def sum_counter(slots: bytes) -> int:
+    """Return the sum over CPUs of one element of a per-CPU map of __u64."""
+    return sum((ctypes.c_uint64 * (len(slots) // 8)).from_buffer_copy(slots))
+
+
+def _address(family: int, data: bytes) -> Address:
+    return ip_address(data[:4] if family == 4 else data)  # noqa: PLR2004 - IP versions

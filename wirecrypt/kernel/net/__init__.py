@@ -1,0 +1,1 @@
+"""Links, packet capture, control sockets."""

@@ -1,0 +1,1 @@
+"""IPsec in the kernel over netlink: states, policies, expiry."""

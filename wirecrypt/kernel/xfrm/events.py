@@ -1,0 +1,130 @@
+"""What the kernel tells by itself: expired states, changed links, and (only when asked for) missing states.
+
+Each source is a socket to `select` on and read in the thread that made it; reading never waits. Messages are a reason to
+look again, never the truth: *lost* counts overflows, after which everything is to be looked at again. A soft limit is told of
+once in the life of a state, and may be told to nobody: which states reached one is seen from their counters in each pass.
+"""
+
+from __future__ import annotations
+
+import errno
+import select
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+from pyroute2.netlink.nlsocket import NetlinkSocket
+
+from wirecrypt.errors import KernelError, LinkError, XfrmError
+from wirecrypt.kernel.xfrm import policy, state
+from wirecrypt.kernel.xfrm.adapter import NETLINK_XFRM
+from wirecrypt.kernel.xfrm.netlink import RECEIVE, messages
+from wirecrypt.kernel.xfrm.wire import Message
+from wirecrypt.model.xfrm import SaKey, Selector, Template
+
+NETLINK_ROUTE: Final = 0
+_XFRMGRP_ACQUIRE: Final = 1
+_XFRMGRP_EXPIRE: Final = 2
+_RTMGRP: Final = 0x1 | 0x10 | 0x40 | 0x100 | 0x400  # links, and addresses and routes of IPv4 and IPv6
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """A limit of a state was reached: soft is a reason to look at its counters, after a hard one the state is gone."""
+
+    key: SaKey
+    hard: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Acquired:
+    """A packet met a policy whose templates no state fits."""
+
+    selector: Selector
+    templates: tuple[Template, ...]
+
+
+class _Source:
+    """A subscribed socket whose messages are read without waiting."""
+
+    def __init__(self, protocol: int, groups: int, error: type[KernelError]) -> None:
+        self.lost = 0
+        self._error = error
+        try:
+            self._socket: Any = NetlinkSocket(family=protocol)
+            self._socket.bind(groups=groups)
+        except OSError as e:
+            raise self._failed("subscribe to the kernel's events", e) from e
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def fileno(self) -> int:
+        """Return the file descriptor that becomes readable when there is something to read."""
+        return int(self._socket.fileno())
+
+    def close(self) -> None:
+        """Unsubscribe."""
+        self._socket.close()
+
+    def _messages(self) -> Iterator[tuple[int, bytes]]:
+        """Yield (type, payload) of all that is waiting."""
+        poll = select.poll()
+        poll.register(self.fileno(), select.POLLIN)
+        while poll.poll(0):
+            try:
+                data = self._socket.recv(RECEIVE)
+            except OSError as e:
+                if e.errno != errno.ENOBUFS:
+                    raise self._failed("read the kernel's events", e) from e
+                self.lost += 1
+                continue
+            yield from ((kind, payload) for kind, _, _, payload in messages(data))
+
+    def _failed(self, tried: str, e: OSError) -> KernelError:
+        hint = "`wirecrypt doctor` says what this kernel lacks"
+        return self._error(tried, answer=e.strerror or str(e), hint=hint, errno=e.errno or 0)
+
+
+class ExpireEvents(_Source):
+    """Soft and hard expiry of ESP states."""
+
+    def __init__(self) -> None:
+        super().__init__(NETLINK_XFRM, _XFRMGRP_EXPIRE, XfrmError)
+
+    def read(self) -> list[Expired]:
+        """Return what expired since the last read."""
+        found = (state.decode_expire(payload) for kind, payload in self._messages() if kind == Message.EXPIRE)
+        return [Expired(*one) for one in found if one]
+
+
+class AcquireEvents(_Source):
+    """Packets that found no state: for diagnosis in a network namespace that no agent uses.
+
+    Never open this beside an agent. With a listener the kernel makes a larval state, with the SPI that the template names,
+    for each such packet; until that expires it stands in the way of the real one (net/xfrm/xfrm_state.c, xfrm_state_find).
+    """
+
+    def __init__(self) -> None:
+        super().__init__(NETLINK_XFRM, _XFRMGRP_ACQUIRE, XfrmError)
+
+    def read(self) -> list[Acquired]:
+        """Return what was missing since the last read."""
+        found = (policy.decode_acquire(payload) for kind, payload in self._messages() if kind == Message.ACQUIRE)
+        return [Acquired(*one) for one in found if one]
+
+
+class LinkEvents(_Source):
+    """Changes of links, addresses and routes."""
+
+    def __init__(self) -> None:
+        super().__init__(NETLINK_ROUTE, _RTMGRP, LinkError)
+
+    def read(self) -> bool:
+        """Say whether anything changed since the last read."""
+        before = self.lost
+        seen = sum(1 for _ in self._messages())
+        return bool(seen) or self.lost != before

@@ -1,0 +1,1 @@
+"""The lab's kubelets: pods, volumes, the API server's client."""

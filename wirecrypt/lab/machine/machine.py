@@ -1,0 +1,222 @@
+"""A guest kernel with its command server, in namespaces that vanish with it; with or without a control plane beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import wirecrypt
+from wirecrypt.errors import BootError, LabError, TimedOut
+from wirecrypt.lab import addresses
+from wirecrypt.lab.machine import folders, kernels, vehicles
+from wirecrypt.lab.machine.channel import Channel, guest_environment
+from wirecrypt.lab.machine.console import last_words
+from wirecrypt.lab.machine.controlplane import ETCD_PORT, ControlPlane
+from wirecrypt.lab.machine.supervisor_client import SOCKET, control
+from wirecrypt.lab.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from wirecrypt.lab.machine.kernels import Kernel
+
+BOOT_DEADLINE = 120.0  # seconds; a loaded machine boots user-mode Linux in 15, QEMU in 25
+CONSOLE = 10_000  # lines of it that are kept of a guest that did not boot
+SOURCE = Path(wirecrypt.__file__).resolve().parent.parent
+GUEST_PYTHON = "/usr/bin/python3"  # the distribution's: starts fastest, has bcc
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """What to boot: the kernel (None: no guest, a control plane alone) and its memory in MB.
+
+    *shares*: further folders of the host that the guest may write; *routes*: prefix to gateway, on the API server's side.
+    """
+
+    kernel: Kernel | None
+    memory: int = 1024
+    shares: tuple[Path, ...] = ()
+    control_plane: bool = False
+    routes: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+class Machine:
+    """One booted guest. Leave the `with` block, or call `down`, and nothing of it is left."""
+
+    def __init__(self, build: Build, name: str = "") -> None:
+        self.build = build
+        self.folder, self._lock = folders.create(name)
+        self._identity = folders.identity(self.folder)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._reading, self._lifeline = os.pipe()
+        try:
+            self.plane = self._prepare_plane()
+            self._supervisor = self._start()
+        except BaseException:
+            for descriptor in (self._lock, self._reading, self._lifeline, self._listener.detach()):
+                os.close(descriptor)
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
+        self.channel = Channel(self.folder / "guest.sock", self._token, self.folder / "logs", self._environment())
+
+    @classmethod
+    def boot(cls, build: Build, name: str = "") -> Machine:
+        """Start the guest and wait until it takes commands; BootError with its last words when it does not."""
+        machine = cls(build, name)
+        try:
+            machine.wait_for_guest()
+        except BaseException:
+            machine.down()
+            raise
+        return machine
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.down()
+
+    def wait_for_guest(self) -> None:
+        """Wait until the guest takes commands; BootError when its kernel ends first, or takes too long."""
+        kernel = self.build.kernel
+        if kernel is None:
+            return
+
+        def answered() -> bool:
+            try:
+                return bool(self.channel.hello())
+            except LabError:
+                if "guest" in self._ended():
+                    raise self._not_booted(kernel, "it ended") from None
+                self.check_alive()
+                return False
+
+        try:
+            until(answered, what="the guest's command server", seconds=BOOT_DEADLINE)
+        except TimedOut as error:
+            raise self._not_booted(kernel, f"no answer for {BOOT_DEADLINE:.0f} s") from error
+
+    def _not_booted(self, kernel: Kernel, how: str) -> BootError:
+        """Return the error that tells the guest's last words; its whole console outlives the lab."""
+        console = kernels.cache() / f"not-booted-{kernel.version}.log"
+        console.write_text(text := self.log("guest", CONSOLE))
+        others = ", ".join(other.version for other in kernels.available() if other.version != kernel.version)
+        hint = f"see the whole console in {console}" + (f", or take another kernel (there are: {others})" if others else "")
+        what, answer = f"Linux {kernel.version}, {kernel.vehicle}", f"{how}; {last_words(text)}".removesuffix("; ")
+        return BootError("the guest's kernel did not boot", what=what, answer=answer, hint=hint, kernel=kernel.version)
+
+    def control(self, do: str, name: str = "", number: int = 0) -> dict[str, Any]:
+        """Ask the supervisor to `start` or `stop` (with a signal) one of its programs, or for their `status`."""
+        return control(self.folder, do, name, number)
+
+    def down(self) -> None:
+        """End the guest and all programs, and remove the state folder, unless another lab of this name has it by now."""
+        self.channel.close()
+        with contextlib.suppress(OSError):
+            os.close(self._lifeline)
+        try:
+            self._supervisor.wait(5)
+        except subprocess.TimeoutExpired:
+            self._supervisor.kill()
+            self._supervisor.wait()
+        if folders.identity(self.folder) == self._identity:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def log(self, program: str, lines: int = 20) -> str:
+        """Return the last *lines* of what `guest`, `etcd`, `kube-apiserver` or `supervisor` said."""
+        path = self.folder / f"{program}.log"
+        text = path.read_text(errors="replace") if path.exists() else ""
+        return "\n".join(text.splitlines()[-lines:])
+
+    def check_alive(self) -> None:
+        """Raise LabError, with what was said last, when the supervisor or one of its programs has ended."""
+        if self._supervisor.poll() is not None:
+            answer = f"{self.log('supervisor')}\n{self.log('guest')}"
+            raise LabError("the lab ended while it was starting", what=self.folder.name, answer=answer)
+        for name in self._ended():
+            raise LabError("a program of the lab ended", what=name, answer=self.log(name))
+
+    def _ended(self) -> list[str]:
+        """Return the supervisor's programs that have ended; none while it does not answer yet."""
+        if not (self.folder / SOCKET).exists() or self._supervisor.poll() is not None:
+            return []
+        return [name for name, values in self.control("status").items() if values["status"] is not None]
+
+    def _prepare_plane(self) -> ControlPlane | None:
+        if not self.build.control_plane:
+            return None
+        return ControlPlane.prepare(self.folder / "cluster", self._listener.getsockname()[1])
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        (self.folder / "logs").mkdir()
+        self._token = secrets.token_hex(16)
+        self._write_guest_files()
+        config = self.folder / "config.json"
+        config.write_text(json.dumps(self._config()))
+        descriptors = (self._listener.fileno(), self._reading)
+        argv = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", sys.executable, "-m",
+                "wirecrypt.lab.machine.supervisor", str(config), *map(str, descriptors)]  # fmt: skip
+        with (self.folder / "supervisor.log").open("ab") as log:
+            supervisor = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(*descriptors, self._lock),
+                env={**os.environ, "PYTHONPATH": str(SOURCE)}, start_new_session=True,
+            )  # fmt: skip
+        self._listener.close()
+        os.close(self._reading)
+        os.close(self._lock)
+        return supervisor
+
+    def _environment(self) -> dict[str, str]:
+        headers = kernels.cache() / "headers"
+        bcc = {"BCC_KERNEL_SOURCE": str(headers)} if headers.is_dir() else {}
+        return guest_environment({**bcc, **self.build.environment})
+
+    def _write_guest_files(self) -> None:
+        shares = sorted({self.folder, SOURCE, kernels.cache(), *self.build.shares})
+        vehicle = self.build.kernel.vehicle if self.build.kernel else ""
+        disks = [disk for disk in self._disks() if Path(disk) not in shares]
+        server = {
+            "address": str(addresses.GUEST_END.ip), "port": addresses.GUEST_PORT, "token": self._token,
+            "shares": [*disks, *map(str, shares)],
+        }  # fmt: skip
+        (self.folder / "guest.json").write_text(json.dumps(server))
+        run = f"{GUEST_PYTHON}|-S|-m|wirecrypt.lab.guest.server|{self.folder}/guest.json"
+        settings = {
+            "WC_VEHICLE": vehicle, "WC_MODULES": str(self.build.kernel.modules) if self.build.kernel else "",
+            "WC_DISKS": ":".join(disks), "WC_SHARE": ":".join(map(str, shares)), "WC_ADDRESS": str(addresses.GUEST_END),
+            "WC_RUN": run, "WC_WIRE": "1" if self.build.control_plane else "0", "PYTHONPATH": str(SOURCE),
+        }  # fmt: skip
+        text = "".join(f"{key}='{value}'\n" for key, value in settings.items()) + "export PYTHONPATH\n"
+        (self.folder / "guest.env").write_text(text)
+
+    def _disks(self) -> list[str]:
+        """Return what an overlay over the root does not show; a kernel of its own sees this machine's disk as one."""
+        if self.build.kernel is None or self.build.kernel.vehicle != "host":
+            return []
+        from wirecrypt.lab.machine import hostkernel  # noqa: PLC0415 - it imports the kernel's adapters, and few runs need them
+
+        return hostkernel.disks()
+
+    def _config(self) -> dict[str, Any]:
+        taps = {"wclab0": [str(addresses.OUTSIDE_END)]}
+        programs = self.plane.programs() if self.plane else {}
+        relays = {str(self.folder / "guest.sock"): [str(addresses.GUEST_END.ip), addresses.GUEST_PORT]}
+        if self.plane:
+            taps["wclab1"] = [str(addresses.API_HOST4), str(addresses.API_HOST6)]
+            relays[str(self.folder / "etcd.sock")] = ["127.0.0.1", ETCD_PORT]
+        if self.build.kernel:
+            programs["guest"] = vehicles.command_line(self.build.kernel, self.build.memory, self.folder, list(taps))
+        return {
+            "taps": taps, "peers": vehicles.peers(self.build.kernel, list(taps)), "routes": dict(self.build.routes),
+            "relays": relays, "api": ["127.0.0.1", addresses.API_PORT], "programs": programs,
+        }  # fmt: skip

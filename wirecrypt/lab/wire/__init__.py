@@ -1,0 +1,1 @@
+"""The lab's network, its load, and the observer on the wire."""

@@ -1,0 +1,205 @@
+"""Numbered traffic between two places of a lab, started and counted from outside: the programs are in `load`."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from wirecrypt.errors import LabError
+from wirecrypt.lab.machine.machine import GUEST_PYTHON
+from wirecrypt.lab.waiting import until
+from wirecrypt.lab.wire import load
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from wirecrypt.lab.lab import Lab
+    from wirecrypt.lab.machine.channel import Process
+
+START_DEADLINE = 20.0  # seconds until the first packet has arrived
+END_DEADLINE = 40.0  # seconds for a stream to be confirmed after its end
+_ports = itertools.count(20000)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a flow came to: numbers of packets (UDP) or bytes (TCP); *details* is all that both programs said."""
+
+    sent: int
+    received: int
+    duplicates: int
+    reordered: int
+    retransmissions: int
+    unneeded: int  # retransmissions of what had arrived, as the receiver reported by DSACK (RFC 2883): late, not lost
+    longest_gap: float  # seconds without anything arriving
+    details: dict[str, Any]
+
+    @property
+    def lost(self) -> int:
+        """What was sent and did not arrive."""
+        return self.sent - self.received
+
+
+class _Flow:
+    """A sender in one place and a receiver in another."""
+
+    kind: ClassVar[str]
+
+    def __init__(self, lab: Lab, source: str, target: str, document: dict[str, Any], receiver: Process) -> None:
+        self.source = source
+        self.target = target
+        self.marker: str = document["marker"]
+        self._lab = lab
+        self._document = document
+        self._receiver = receiver
+        self._sender: Process | None = None
+
+    @classmethod
+    def start(cls, lab: Lab, source: str, target: str, *, wait: bool = True, **wish: Any) -> Self:  # noqa: ANN401 - as `prepare`
+        """Start traffic as `prepare` says, with *wait* until the first packet has arrived."""
+        flow = cls.prepare(lab, source, target, **wish)
+        flow.send()
+        if wait:
+            flow.wait_flowing()
+        return flow
+
+    @classmethod
+    def prepare(  # noqa: PLR0913  # keywords with defaults: a call names what it cares for
+        cls, lab: Lab, source: str, target: str, *, family: int = 4, rate: int = 1000, size: int = 200, seconds: float = 600,
+    ) -> Self:  # fmt: skip
+        """Start the receiver of traffic from *source* to *target* (names as for `Lab.exec`); `send` starts the sender.
+
+        *rate*: packets of *size* bytes a second, for TCP bytes a second. It ends by itself after *seconds*.
+        """
+        marker = f"wirecrypt-marker-{secrets.token_hex(8)}"
+        document = {
+            "address": address(lab, target, family), "port": next(_ports), "rate": rate, "size": size, "seconds": seconds,
+            "marker": marker,
+        }  # fmt: skip
+        return cls(lab, source, target, document, _program(lab, target, {**document, "do": f"{cls.kind}-receive"}))
+
+    def send(self) -> None:
+        """Start the sender as soon as the receiver is ready."""
+        what = f"the receiver in {self.target} is ready"
+        until(lambda: "ready" in _lines(self._receiver), what=what, seconds=START_DEADLINE)
+        self._sender = _program(self._lab, self.source, {**self._document, "do": f"{self.kind}-send"})
+
+    def wait_flowing(self) -> None:
+        """Wait until the first packet has arrived."""
+        what = f"traffic arrives in {self.target} from {self.source}"
+        until(lambda: "flowing" in _lines(self._receiver), what=what, seconds=START_DEADLINE)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in (self._sender, self._receiver):
+            if process and process.running:
+                process.kill(9)
+
+    def end(self) -> None:
+        """Tell the sender to end; `stop` waits for it."""
+        if self._sender:
+            self._sender.kill()
+
+    def end_receiving(self) -> None:
+        """Wait for the sender's end, then tell the receiver to end; `stop` waits for it."""
+        if self._sender:
+            self._sender.wait(END_DEADLINE)
+        self._receiver.kill()
+
+    def stop(self) -> Result:
+        """End the sender, then the receiver, and return what arrived; LabError when one of the programs failed."""
+        if self._sender is None:
+            raise LabError("nothing was sent yet", what=f"{self.source} to {self.target}")
+        sent = _result(self._sender, "sender")
+        received = _result(self._receiver, "receiver")
+        if received.get("dropped_by_receiver"):
+            raise LabError("the receiving program was too slow: this run says nothing", what=self.target, answer=str(received))
+        return Result(
+            sent["sent"], received["received"], received.get("duplicates", 0), received.get("reordered", 0),
+            sent.get("retransmissions", 0), sent.get("unneeded", 0), received["longest_gap"],
+            {"sender": sent, "receiver": received},
+        )  # fmt: skip
+
+
+class Udp(_Flow):
+    """Numbered packets."""
+
+    kind = "udp"
+
+
+class Tcp(_Flow):
+    """One connection whose every byte is checked; give a *rate* in bytes a second, e.g. 200,000."""
+
+    kind = "tcp"
+
+    @classmethod
+    def prepare(cls, lab: Lab, source: str, target: str, **wish: Any) -> Self:  # noqa: ANN401 - as that of all flows
+        """Do as for all flows, and let the source's network send nothing again that may only be late.
+
+        Tail loss probes (RFC 8985, section 7) resend the last segment after twice the round trip: on a busy guest that counts
+        the scheduler's delays, not losses.
+        """
+        lab.exec(source, ["sysctl", "-qw", "net.ipv4.tcp_early_retrans=0"])
+        return super().prepare(lab, source, target, **wish)
+
+    def stop(self) -> Result:
+        """End the stream and return what arrived; LabError when a byte was wrong."""
+        result = super().stop()
+        if not result.details["receiver"]["intact"]:
+            raise LabError("the stream arrived damaged", what=f"{self.source} to {self.target}", answer=str(result))
+        return result
+
+
+def start_all(flows: Sequence[_Flow]) -> None:
+    """Start the senders of prepared *flows* together, and wait until the first packet of each has arrived."""
+    for flow in flows:
+        flow.send()
+    for flow in flows:
+        flow.wait_flowing()
+
+
+def stop_all(flows: Sequence[_Flow]) -> list[Result]:
+    """End *flows* together, all senders before the first receiver, and return what each came to."""
+    for flow in flows:
+        flow.end()
+    for flow in flows:
+        flow.end_receiving()
+    return [flow.stop() for flow in flows]
+
+
+def address(lab: Lab, where: str, family: int = 4) -> str:
+    """Return the address of a pod or node, IPv4 or (*family* 6) IPv6."""
+    if pod := lab.pods.get(where):
+        return pod.ip4 if family == 4 else pod.ip6  # noqa: PLR2004  # the family's number
+    node = lab.nodes[where].addresses
+    return str(node.wire4.ip if family == 4 else node.wire6.ip)  # noqa: PLR2004  # the family's number
+
+
+def _program(lab: Lab, where: str, document: dict[str, Any]) -> Process:
+    path = str(Path(load.__file__).resolve())
+    return lab.spawn(where, [GUEST_PYTHON, "-SE", path, json.dumps(document)])
+
+
+def _lines(process: Process) -> dict[str, Any]:
+    """Return what the program has said, lines merged; LabError when it has ended with an error."""
+    text = process.output()
+    if not process.running and process.wait():
+        raise LabError("a load program failed", answer=text[-1000:])
+    merged: dict[str, Any] = {}
+    for line in text.splitlines():
+        if line.startswith("{") and line.endswith("}"):
+            merged |= json.loads(line)
+    return merged
+
+
+def _result(process: Process, role: str) -> dict[str, Any]:
+    process.kill()
+    if process.wait(END_DEADLINE):
+        raise LabError(f"the {role} failed", answer=process.output()[-1000:])
+    return _lines(process)

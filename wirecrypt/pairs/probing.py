@@ -1,0 +1,129 @@
+"""When to send which probe: a pure schedule.
+
+Three needs: to prove a newer generation (every lane of every candidate, quickly at first, then with backoff, never ending);
+to tell the peer a word of ours that it does not surely have; and, in the steady state, to see that the path still works.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from wirecrypt.model.session import Generation
+from wirecrypt.pairs import decide
+from wirecrypt.pairs.decide import Out, Receive, View
+from wirecrypt.pairs.memory import Fact, Memory, Timing
+
+
+class Need(StrEnum):
+    """Why a probe is sent."""
+
+    PROVE = "prove"
+    TELL = "tell"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Due:
+    """A probe and the monotonic time from which it should be sent."""
+
+    at: float
+    generation: Generation
+    lane: int
+    need: Need
+
+
+def observe(memory: Memory, view: View, now: float) -> Memory:
+    """Bring memory up to date with what the kernel has and the cluster says."""
+    memory = memory.forget_words_before(view.peer_boot_session).only(view.observed.installed, now)
+    memory = memory.tell(decide.word(view))
+    facts: list[tuple[Fact, Generation | None]] = [("idle", g) for g in decide.unneeded(view)]
+    heard = memory.word
+    if heard is not None:
+        facts += [("gone", g) for g in decide.gone(view, heard)]
+        if decide.sends_esp(view, heard):
+            facts.append(("esp", None))
+    return replace(memory.holds(facts, now), plain_known_since=_plain_known(memory, view, now))
+
+
+def _plain_known(memory: Memory, view: View, now: float) -> float | None:
+    """Return since when both ends are known to send plaintext and to know it: the peer said so, and has our present word."""
+    if view.observed.out is not Out.PLAIN:
+        return None
+    said, heard = decide.word(view), memory.word
+    known = said.sends_plain and memory.confirmed == said and heard is not None and heard.sends_plain
+    return now if known and memory.plain_known_since is None else memory.plain_known_since
+
+
+def schedule(view: View, memory: Memory, now: float, timing: Timing) -> list[Due]:
+    """Return every probe that is wanted, the earliest first; those with ``at <= now`` are due."""
+    wanted = list(_proofs(view, memory, now, timing))
+    wanted += _tellings(view, memory, now, timing)
+    return sorted(wanted)
+
+
+def failing(view: View, memory: Memory, now: float, timing: Timing) -> str:
+    """Return why the pair is reported as failing, empty when it is not."""
+    seen = view.observed
+    stuck = [g for g in decide.candidates(view) if now - memory.first_seen.get(g, now) > timing.patience]
+    if stuck:
+        unanswered = not any(memory.proved_lanes(g) for g in stuck)
+        why = "no answer" if unanswered else "not every lane is answered"
+        return f"{why} on generation {max(stuck)} (ESP blocked? MTU? wrong key?)"
+    if seen.out is Out.BLOCK:
+        return "traffic is blocked: no proved generation"
+    if seen.out is Out.ESP and memory.lost_in_row >= LOST_IN_ROW:
+        return f"{memory.lost_in_row} probes in a row without an answer"
+    return ""
+
+
+LOST_IN_ROW = 3
+_LONG_WAIT = 4  # times the patience
+
+
+def protected(view: View) -> bool:
+    """Say whether traffic of every flow is encrypted both ways and nothing else is accepted."""
+    seen = view.observed
+    used = seen.installed.get(seen.in_use) if seen.in_use is not None else None
+    both = seen.out is Out.ESP and seen.receive is Receive.REQUIRED and seen.whole
+    return both and used is not None and bool(used.tx)
+
+
+def _proofs(view: View, memory: Memory, now: float, timing: Timing) -> list[Due]:
+    found = []
+    for g in decide.candidates(view):
+        for lane in range(view.observed.installed[g].lanes):
+            if lane in memory.proved_lanes(g):
+                continue
+            count, last = memory.tries.get((g, lane), (0, 0.0))
+            if count:
+                at = last + min(timing.slow, timing.quick * 2 ** min(count, 16))
+            else:
+                at = now if g in memory.evidence else _blind(view, memory, memory.first_seen.get(g, now), timing)
+            found.append(Due(at, g, lane, Need.PROVE))
+    return found
+
+
+def _blind(view: View, memory: Memory, seen: float, timing: Timing) -> float:
+    """Return when to probe a generation, installed here since *seen*, without a sign that the peer has it.
+
+    A peer that has not installed it yet counts the probe as an error (XfrmInNoStates). While the generation in use is
+    answered the sign comes over it, in the peer's word: so only a silence lets us probe blindly, or a very long wait.
+    """
+    if view.observed.out is not Out.ESP:
+        return seen + timing.blind_first
+    if memory.answered is None:
+        return seen + timing.blind
+    return min(max(seen + timing.blind, memory.answered + timing.patience), seen + _LONG_WAIT * timing.patience)
+
+
+def _tellings(view: View, memory: Memory, now: float, timing: Timing) -> list[Due]:
+    over = decide.channel(view)
+    if over is None or (view.observed.out is not Out.ESP and over not in memory.evidence and not memory.answered):
+        return []
+    count, last = memory.word_tries
+    if memory.confirmed == decide.word(view):
+        at = last + timing.steady
+    else:
+        at = last + min(timing.steady, timing.quick * 2 ** min(count, 16)) if count else now
+    lane = count % max(view.observed.installed[over].lanes, 1)
+    return [Due(at, over, lane, Need.TELL)]

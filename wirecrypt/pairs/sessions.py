@@ -1,0 +1,133 @@
+"""Which sessions a node needs, when it may publish one, and when a private key is over: pure decisions.
+
+The phase of the rotation decides which epochs a node has sessions of, not which node keys happen to be in its Secret ◆:
+`from` until Retiring, `to` from Switching on. An epoch is its number and its id: after an etcd restore a number may come back
+with another id, and what is at hand of the one is of no use for the other.
+
+A session is published only when its generations are installed towards every peer that is published already ◆, except towards
+pairs that are full and skip it, and towards peers with which it cannot be installed: what one peer published, or one kernel
+lacks, holds up nobody else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from wirecrypt.model.objects import KeyRotation, Phase
+from wirecrypt.model.session import Epoch
+from wirecrypt.model.spi import AHEAD, RESIDUES
+from wirecrypt.pairs.decide import Decision, OwnSession, View
+
+MAX_PUBLISHED: Final = 3
+_STARTED: Final = (Phase.SWITCHING, Phase.RETIRING, Phase.COMPLETE)
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """A session that is needed, and why."""
+
+    epoch: Epoch
+    why: str
+
+
+def wanted_epochs(rotations: Iterable[KeyRotation]) -> tuple[Epoch, ...]:
+    """Return the epochs that sessions are wanted of, ascending; empty when no rotation says so (then nothing changes).
+
+    The id is empty when no rotation tells it: that of `from` stands in the rotation that led to it.
+    """
+    started = [r for r in rotations if r.phase in _STARTED]
+    if not started:
+        return ()
+    newest = max(started, key=lambda r: (r.to_epoch, r.created))
+    to = Epoch(newest.to_epoch, newest.to_epoch_id)
+    if newest.phase is Phase.SWITCHING and newest.from_epoch:
+        before = [r for r in started if r.to_epoch == newest.from_epoch]
+        last = max(before, key=lambda r: r.created, default=None)
+        return (Epoch(newest.from_epoch, last.to_epoch_id if last else ""), to)
+    return (to,)
+
+
+def fits(wanted: Epoch, epoch: Epoch) -> bool:
+    """Say whether *epoch* is the *wanted* one: by number and, if it is known, by id."""
+    return wanted.number == epoch.number and wanted.id in ("", epoch.id)
+
+
+def missing(wanted: Iterable[Epoch], held: Collection[Epoch]) -> tuple[Epoch, ...]:
+    """Return the wanted epochs of which nothing is held."""
+    return tuple(w for w in wanted if not any(fits(w, epoch) for epoch in held))
+
+
+def replaced(epoch: Epoch, wanted: Iterable[Epoch]) -> bool:
+    """Say whether another epoch is wanted under the number of *epoch*."""
+    return any(w.number == epoch.number and not fits(w, epoch) for w in wanted)
+
+
+def next_number(last: int, residues_in_kernel: Collection[int]) -> int:
+    """Return the next own session number, with a residue that no SA in the kernel carries ◆.
+
+    It is above *last* and above what the kernel has: residues shortly after *last* are of sessions that a lost state file
+    named and nobody else.
+    """
+    ahead = [(residue - last) % RESIDUES for residue in residues_in_kernel]
+    last += max((distance for distance in ahead if distance <= AHEAD), default=0)
+    return next(n for n in range(last + 1, last + 2 + RESIDUES) if n % RESIDUES not in residues_in_kernel)
+
+
+def needs(
+    own: Sequence[OwnSession], wanted: Sequence[Epoch], held: Collection[Epoch], renew: Mapping[Epoch, str]
+) -> list[Need]:
+    """Return the sessions to make: for a wanted epoch without one, and for each epoch in *renew* with its reason.
+
+    *held* are the epochs that a node key is at hand of; without one no session can be made.
+    """
+    found = []
+    for each in wanted:
+        fitting = sorted(epoch for epoch in held if fits(each, epoch))
+        alive = {o.session.epoch for o in own if o.alive and o.session.epoch in fitting}
+        if fitting and not alive:
+            found.append(Need(fitting[-1], "first session of the epoch"))
+        found += [Need(epoch, renew[epoch]) for epoch in sorted(alive) if epoch in renew]
+    return found
+
+
+def publishable(own: Sequence[OwnSession], pairs: Iterable[tuple[View, Decision]]) -> bool:
+    """Say whether the newest own sessions may be published: installed towards every published peer, or skipped there."""
+    if all(o.published for o in own if o.alive):
+        return False
+    for view, decision in pairs:
+        aim = decision.target
+        if aim is None or decision.full or decision.remove_all:
+            continue
+        unpublished = {o.session.number for o in own if not o.published}
+        if view.own_number(aim) not in unpublished:
+            continue
+        state = view.observed.installed.get(aim)
+        if state is None or not state.whole:
+            return False
+    return True
+
+
+def to_publish(own: Sequence[OwnSession]) -> list[OwnSession]:
+    """Return the sessions that the status lists: the newest living one of each epoch, at most three, newest last."""
+    newest = {o.session.epoch.number: o for o in sorted(own, key=lambda o: o.session.number) if o.alive}
+    return sorted(newest.values(), key=lambda o: o.session.number)[-MAX_PUBLISHED:]
+
+
+def over(own: Sequence[OwnSession], wanted: Sequence[Epoch], epochs_in_kernel: Collection[int]) -> frozenset[int]:
+    """Return the numbers of living sessions whose private key is to be destroyed.
+
+    Overtaken by a published one of the same epoch ◆ (or of another that took its number: a pair's generations go on with
+    that), or of an epoch that is neither wanted nor in the kernel any more.
+    """
+    found = set()
+    for o in own:
+        if not o.alive:
+            continue
+        number = o.session.epoch.number
+        newer = [p for p in own if p.session.epoch.number == number and p.session.number > o.session.number]
+        retired = bool(wanted) and number < min(wanted).number and number not in epochs_in_kernel
+        if retired or any(p.published for p in newer):
+            found.add(o.session.number)
+    return frozenset(found)
