@@ -20,7 +20,8 @@ from wirecrypt.cluster.controller_client import ControlCluster
 from wirecrypt.cluster.lease import ClusterLease
 from wirecrypt.controller import Controller, Elector, Timings, run
 from wirecrypt.errors import Forbidden, NotFound
-from wirecrypt.model.objects import Condition, NodeState, NodeStatus, Phase
+from wirecrypt.model.conditions import Condition
+from wirecrypt.model.objects import NodeState, NodeStatus, Phase
 from wirecrypt.model.session import Session
 from wirecrypt.model.xfrm import Algorithm
 

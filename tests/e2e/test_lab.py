@@ -99,7 +99,7 @@ def test_background_programs_can_be_signalled_and_awaited(lab: Lab) -> None:
 
 
 def test_workloads_run_as_their_templates_say(lab: Lab) -> None:
-    lab.kubelet.apply(MANIFESTS)
+    lab.apply(MANIFESTS)
     probes, callers = lab.kubelet.pods("probe"), lab.kubelet.pods("caller")
     assert [run.node for run in probes] == ["node-1", "node-2", "node-3"]
     assert len(callers) == 2
@@ -124,7 +124,7 @@ def test_a_volume_does_not_hide_the_project_from_a_container(lab: Lab) -> None:
 
 def test_tokens_are_bound_to_pod_and_node(lab: Lab) -> None:
     if not lab.kubelet.pods("caller"):
-        lab.kubelet.apply(MANIFESTS)
+        lab.apply(MANIFESTS)
     caller = lab.kubelet.pods("caller")[0]
     user = json.loads(caller.exec(["/usr/bin/python3", "-c", WHO_AM_I]).stdout)["status"]["userInfo"]
     assert user["username"] == "system:serviceaccount:lab-test:probe"
@@ -134,7 +134,7 @@ def test_tokens_are_bound_to_pod_and_node(lab: Lab) -> None:
 
 def test_a_container_is_killed_and_started_again_in_the_same_pod(lab: Lab) -> None:
     if not lab.kubelet.pods("probe"):
-        lab.kubelet.apply(MANIFESTS)
+        lab.apply(MANIFESTS)
     probe = lab.kubelet.pod("probe", "node-2")
     before = probe.process.pid
     probe.kill()

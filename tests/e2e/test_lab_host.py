@@ -102,7 +102,7 @@ def test_the_wire_shows_a_packet_between_pods_once(host_lab: Lab, tmp_path: Path
 
 def test_kubelets_run_workloads_on_the_machines_kernel(host_lab: Lab) -> None:
     """Containers get their volumes and privileges, and their tokens are asked for as their node."""
-    host_lab.kubelet.apply(MANIFESTS)
+    host_lab.apply(MANIFESTS)
     probes = host_lab.kubelet.pods("probe")
     assert [run.node for run in probes] == ["node-1", "node-2"]
     until(lambda: "CapEff" in probes[0].log(), what="the probe has spoken", seconds=10)

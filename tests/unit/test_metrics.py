@@ -13,7 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from wirecrypt import __version__
 from wirecrypt.errors import ClusterError, ConfigError, Forbidden
-from wirecrypt.metrics import MOST_VALUES, AgentMetrics, ControllerMetrics, Served, serve
+from wirecrypt.http_server import Served, serve
+from wirecrypt.metrics import MOST_VALUES, AgentMetrics, ControllerMetrics
 from wirecrypt.model.objects import NodeState, Phase
 
 if TYPE_CHECKING:

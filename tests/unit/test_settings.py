@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from wirecrypt.errors import ConfigError
 from wirecrypt.model.objects import ConfigDocument
 from wirecrypt.model.xfrm import Algorithm
-from wirecrypt.settings import Joining, Mode, Settings, parse
+from wirecrypt.settings import Joining, Mode, Settings, from_document, parse
 from wirecrypt.settings.reference import document, page
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -123,10 +123,10 @@ def test_any_text_is_taken_or_refused(text: str) -> None:
 
 def test_a_config_map_without_the_document_is_refused_and_no_config_map_is_the_default() -> None:
     """A misspelt key of the ConfigMap is an error, not a silent default."""
-    assert Settings.from_document(None) == Settings()
-    assert Settings.from_document(ConfigDocument({"config.yaml": "lanes: 2"}, "1")).lanes == 2
+    assert from_document(None) == Settings()
+    assert from_document(ConfigDocument({"config.yaml": "lanes: 2"}, "1")).lanes == 2
     with pytest.raises(ConfigError, match="exactly the key"):
-        Settings.from_document(ConfigDocument({"config.yml": "lanes: 2"}, "1"))
+        from_document(ConfigDocument({"config.yml": "lanes: 2"}, "1"))
 
 
 def test_the_reference_page_is_the_generated_one() -> None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Final
 
 from wirecrypt import logs
-from wirecrypt.agent.components import Parts, offer
+from wirecrypt.agent.components import Parts
 from wirecrypt.agent.control.conversation import Conversation, Talk
 from wirecrypt.agent.last_pass import Picture, Window
 from wirecrypt.agent.status.status_writer import Reporter
@@ -24,7 +24,7 @@ from wirecrypt.agent.store.keyring import KeyRing
 from wirecrypt.agent.store.state import newest_seen
 from wirecrypt.agent.view import peers as rosters
 from wirecrypt.agent.view.cluster_view import World, end_of, without_new_keys
-from wirecrypt.agent.view.configuration import Configuration
+from wirecrypt.agent.view.configuration import Configuration, offer, timing
 from wirecrypt.agent.view.pair_view import Flags, survey
 from wirecrypt.agent.view.pass_state import Round, Undecided
 from wirecrypt.errors import BpfError, LinkError, ObjectError
@@ -32,7 +32,6 @@ from wirecrypt.model.objects import NodePeer, NodeState
 from wirecrypt.model.xfrm import SaKey
 from wirecrypt.pairs import probing
 from wirecrypt.pairs.decide import Out, decide
-from wirecrypt.pairs.memory import Timing
 from wirecrypt.plan.marks import kept
 from wirecrypt.settings import Joining, Settings
 
@@ -262,8 +261,3 @@ class Agent:
         if not self._trust.holds:
             found.insert(0, ("AdmissionPolicyMissing", "a forbidden write was admitted: no new peer key is accepted"))
         return found
-
-
-def timing(settings: Settings) -> Timing:
-    """Return the times of pairs as configured."""
-    return Timing(drain=settings.drain, linger=settings.linger, steady=settings.probe.steady)

@@ -17,7 +17,7 @@ from wirecrypt.doctor.finding import Finding, Severity, worst
 from wirecrypt.doctor.inspect_cluster import inspect_cluster
 from wirecrypt.doctor.inspect_node import inspect_node
 from wirecrypt.errors import ConfigError
-from wirecrypt.settings import Settings
+from wirecrypt.settings import Settings, from_document
 
 _SIGNS: Final = {Severity.OK: ("ok", "green"), Severity.WARNING: ("warning", "yellow"), Severity.ERROR: ("error", "red")}
 _SIDES: Final = ("cluster", "node")
@@ -58,7 +58,7 @@ def doctor(only: str | None, bpffs: Path | None, *, everything: bool) -> None:
 def _settings(facts: ClusterFacts) -> Settings:
     """Return the cluster's settings, the defaults where they cannot be had (which is a finding of its own)."""
     with suppress(ConfigError):
-        return Settings.from_document(facts.config)
+        return from_document(facts.config)
     return Settings()
 
 

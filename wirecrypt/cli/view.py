@@ -10,7 +10,8 @@ from typing import Final
 from wirecrypt.cli.output import Grid, Json, age, stamp
 from wirecrypt.cli.tools import People
 from wirecrypt.cluster.cli_client import Wish
-from wirecrypt.model.objects import LABEL_ENABLED, Condition, EncryptedNode, KeyRotation, NodePeer, NodeState
+from wirecrypt.model.conditions import COMPLETE, NO_STATUS, READY, Condition, find
+from wirecrypt.model.objects import LABEL_ENABLED, EncryptedNode, KeyRotation, NodePeer, NodeState
 from wirecrypt.rotation.phases import FINISHED
 
 PLAIN: Final = "Plain"
@@ -51,7 +52,7 @@ def rows(wishes: Sequence[Wish], encrypted: Sequence[EncryptedNode], peers: Sequ
 def _row(name: str, wish: Wish | None, encrypted: EncryptedNode | None, peer: NodePeer | None) -> Row:
     if encrypted is None:
         return _without_objects(name, wish, peer)
-    ready = ready_of(encrypted) or Condition("Ready", None, "NoStatus", "its agent has reported nothing yet")
+    ready = find(encrypted.conditions, READY) or Condition(READY, None, NO_STATUS, "its agent has reported nothing yet")
     reason, message = ready.reason, ready.message
     if encrypted.problems:
         reason, message = REFUSED, "; ".join(encrypted.problems)
@@ -65,12 +66,6 @@ def _without_objects(name: str, wish: Wish | None, peer: NodePeer | None) -> Row
     if wish.label != LABEL_ENABLED:
         return Row(name, PENDING, None, "BadLabel", f"the label's value is {wish.label!r}, not {LABEL_ENABLED!r}", since)
     return Row(name, PENDING, None, "NoController", "labelled; the controller has not taken it up yet", since, peer=peer)
-
-
-def ready_of(encrypted: EncryptedNode) -> Condition | None:
-    """Return the condition Ready, None when there is none."""
-    conditions = encrypted.status.conditions if encrypted.status else ()
-    return next((c for c in conditions if c.type == "Ready"), None)
 
 
 def node_grid(shown: Sequence[Row], now: datetime) -> Grid:
@@ -119,7 +114,7 @@ def open_rotations(rotations: Sequence[KeyRotation]) -> list[KeyRotation]:
 
 def why(rotation: KeyRotation) -> str:
     """Return what a rotation waits for, in the controller's words."""
-    complete = next((c for c in rotation.conditions if c.type == "Complete"), None)
+    complete = find(rotation.conditions, COMPLETE)
     return complete.message if complete else "the controller has not taken it up yet"
 
 
@@ -133,7 +128,7 @@ def _lag(encrypted: EncryptedNode | None, rotation: KeyRotation) -> str:
         return "has no EncryptedNode any more"
     if encrypted.status is None:
         return "its agent has reported nothing yet"
-    ready = ready_of(encrypted)
+    ready = find(encrypted.conditions, READY)
     if ready and ready.status is not True:
         return f"{ready.reason}: {ready.message}"
     epoch = encrypted.status.sending_epoch
@@ -191,7 +186,7 @@ def unready(cluster: People, names: Sequence[str]) -> list[str]:
 def _unready(encrypted: EncryptedNode | None) -> str:
     if encrypted is None:
         return "no EncryptedNode yet: is the controller running?"
-    ready = ready_of(encrypted)
+    ready = find(encrypted.conditions, READY)
     if encrypted.state is NodeState.LEAVING:
         return "is still leaving; it joins anew after that"
     if ready is None:

@@ -11,7 +11,7 @@ from typing import Final
 
 from wirecrypt.cli.output import count, say
 from wirecrypt.cli.tools import tools
-from wirecrypt.cluster.api import ServerError, Throttled
+from wirecrypt.cluster.answer import ServerError, Throttled
 from wirecrypt.errors import ClusterError, Unreachable
 
 EVERY: Final = 1.0

@@ -14,12 +14,12 @@ from typing import Any, Final, Self
 from urllib.parse import urlencode
 
 from wirecrypt.cluster import decode, paths
-from wirecrypt.cluster.agent_client import AgentCluster
 from wirecrypt.cluster.api import Api
 from wirecrypt.cluster.cli_client import PeopleCluster
+from wirecrypt.cluster.readers import ObjectReader
 from wirecrypt.errors import ClusterError, ConfigError, NotFound, Unreachable
 from wirecrypt.model.objects import SYSTEM_NAMESPACE, NodePeer
-from wirecrypt.settings import Settings
+from wirecrypt.settings import Settings, from_document
 
 PODS: Final = f"/api/v1/namespaces/{SYSTEM_NAMESPACE}/pods"
 _PATIENCE: Final = 30.0
@@ -30,7 +30,7 @@ class Agents:
 
     def __init__(self, api: Api) -> None:
         self._api = api
-        self._cluster = AgentCluster(api)
+        self._reader = ObjectReader(api)
 
     @classmethod
     def connect(cls, kubeconfig: Path | None = None, context: str | None = None) -> Self:
@@ -39,11 +39,11 @@ class Agents:
 
     def enabled(self) -> list[NodePeer]:
         """Return the NodePeers by name: the nodes whose pairs are encrypted."""
-        return sorted(self._cluster.node_peers(), key=lambda p: p.name)
+        return sorted(self._reader.node_peers(), key=lambda p: p.name)
 
     def malformed(self) -> dict[str, str]:
         """Return what is wrong with NodePeers that the last `enabled` left out, by name."""
-        return {name: str(error) for (path, name), error in self._cluster.malformed.items() if path == paths.NODE_PEERS}
+        return {name: str(error) for (path, name), error in self._reader.malformed.items() if path == paths.NODE_PEERS}
 
     def labels(self) -> dict[str, str]:
         """Return the label's value by Node, of those that have it."""
@@ -69,7 +69,7 @@ class Agents:
         except NotFound:
             return Settings().metrics.port
         try:
-            return Settings.from_document(decode.config_document(document)).metrics.port
+            return from_document(decode.config_document(document)).metrics.port
         except ConfigError:
             return Settings().metrics.port
 

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
 from wirecrypt.cluster import decode, paths
-from wirecrypt.cluster.agent_client import AgentCluster
-from wirecrypt.cluster.api import Api, Throttled
+from wirecrypt.cluster.answer import Throttled
+from wirecrypt.cluster.api import Api
+from wirecrypt.cluster.object_fields import ObjectFields
 from wirecrypt.cluster.paths import VERSION
+from wirecrypt.cluster.readers import ObjectReader
 from wirecrypt.errors import ClusterError, Forbidden, NotFound, ObjectError
 from wirecrypt.model.objects import LABEL, EncryptedNode, KeyRotation, NodePeer
 from wirecrypt.retry import Limits, retry
-from wirecrypt.typed_json import Fields
 
 T = TypeVar("T")
 _PREFIX: Final = "manual-"
@@ -46,7 +47,7 @@ class PeopleCluster:
 
     def __init__(self, api: Api) -> None:
         self._api = api
-        self._agent = AgentCluster(api)
+        self._reader = ObjectReader(api)
 
     @classmethod
     def connect(cls, kubeconfig: Path | None = None, context: str | None = None) -> Self:
@@ -56,7 +57,7 @@ class PeopleCluster:
     @property
     def malformed(self) -> Mapping[str, ObjectError]:
         """Return the objects that the last reads left out, by path and name."""
-        return {f"{path.rpartition('/')[2]}/{name}": error for (path, name), error in self._agent.malformed.items()}
+        return {f"{path.rpartition('/')[2]}/{name}": error for (path, name), error in self._reader.malformed.items()}
 
     def wishes(self) -> Sequence[Wish]:
         """Return all Nodes by name."""
@@ -65,15 +66,15 @@ class PeopleCluster:
 
     def encrypted_nodes(self) -> Sequence[EncryptedNode]:
         """Return all EncryptedNodes but the canary by name."""
-        return sorted(_patiently(self._agent.encrypted_nodes), key=lambda e: e.name)
+        return sorted(_patiently(self._reader.encrypted_nodes), key=lambda e: e.name)
 
     def node_peers(self) -> Sequence[NodePeer]:
         """Return all NodePeers but the canary by name."""
-        return sorted(_patiently(self._agent.node_peers), key=lambda p: p.name)
+        return sorted(_patiently(self._reader.node_peers), key=lambda p: p.name)
 
     def rotations(self) -> Sequence[KeyRotation]:
         """Return all KeyRotations, oldest first."""
-        return sorted(_patiently(self._agent.key_rotations), key=lambda r: (r.created, r.name))
+        return sorted(_patiently(self._reader.key_rotations), key=lambda r: (r.created, r.name))
 
     def rotation(self, name: str) -> KeyRotation | None:
         """Return one KeyRotation, None when there is none."""
@@ -104,7 +105,7 @@ class PeopleCluster:
 
 
 def _wish(raw: Mapping[str, Any]) -> Wish:
-    meta = Fields.of("Node", raw).group("metadata")
+    meta = ObjectFields.of("Node", raw).group("metadata")
     labels = meta.mapping("labels")
     return Wish(
         name=meta.text("name"),

@@ -15,7 +15,7 @@ from kubernetes.client.configuration import Configuration
 from kubernetes.client.rest import RESTClientObject
 from kubernetes.config import incluster_config
 
-from wirecrypt.cluster.api import Answer, unreachable
+from wirecrypt.cluster.answer import Answer, unreachable
 from wirecrypt.errors import ClusterError
 
 # what the client lets through for a file that is no kubeconfig: no YAML, no text, no mapping

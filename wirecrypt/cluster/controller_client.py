@@ -14,7 +14,8 @@ from typing import Any, Final, TypeVar
 
 from wirecrypt import logs
 from wirecrypt.cluster import encode, paths
-from wirecrypt.cluster.api import AlreadyExists, Api, Json
+from wirecrypt.cluster.answer import AlreadyExists, Json
+from wirecrypt.cluster.api import Api
 from wirecrypt.cluster.decode import KEY_PREFIX, SEED_PREFIX
 from wirecrypt.cluster.events import Events
 from wirecrypt.cluster.informers import ControllerInformers

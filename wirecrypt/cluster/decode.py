@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from ipaddress import ip_address, ip_network
 from typing import Any, Final
 
+from wirecrypt.cluster.object_fields import ObjectFields
+from wirecrypt.model.conditions import Condition
 from wirecrypt.model.objects import (
     FINALIZER,
     LABEL,
     LABEL_CONTROL_PLANE,
-    Condition,
     ConfigDocument,
     EncryptedNode,
     KeyRotation,
@@ -29,7 +30,6 @@ from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.session import Epoch, Session
 from wirecrypt.model.spi import MAX_LANES, MAX_NODE_ID, MIN_NODE_ID
 from wirecrypt.model.xfrm import Algorithm
-from wirecrypt.typed_json import Fields
 
 CONFIRM: Final = "wirecrypt.io/confirm-removal"
 NODE_UID: Final = "wirecrypt.io/node-uid"
@@ -45,7 +45,7 @@ Raw = Mapping[str, Any]
 
 def node(raw: Raw) -> Node:
     """Return a Node; its pod prefixes are `podCIDRs`, or `podCIDR` where only that is set."""
-    obj = Fields.of("Node", raw)
+    obj = ObjectFields.of("Node", raw)
     meta, spec, status = obj.group("metadata"), obj.group("spec"), obj.group("status")
     labels = meta.mapping("labels")
     addresses = [a for a in status.groups("addresses") if a.text("type") == "InternalIP"]
@@ -67,7 +67,7 @@ def node(raw: Raw) -> Node:
 
 def node_peer(raw: Raw) -> NodePeer:
     """Return a NodePeer."""
-    obj = Fields.of("NodePeer", raw)
+    obj = ObjectFields.of("NodePeer", raw)
     meta, spec, status = obj.group("metadata"), obj.group("spec"), obj.group("status")
     return NodePeer(
         name=meta.text("name"),
@@ -88,7 +88,7 @@ def node_peer(raw: Raw) -> NodePeer:
     )
 
 
-def _session(raw: Fields) -> Session:
+def _session(raw: ObjectFields) -> Session:
     return Session(
         number=raw.number("number", low=1),
         epoch=Epoch(raw.number("epoch", low=1), raw.via("epochID", _epoch_id)),
@@ -100,7 +100,7 @@ def _session(raw: Fields) -> Session:
 
 def encrypted_node(raw: Raw) -> EncryptedNode:
     """Return an EncryptedNode; its status is None until its agent wrote one."""
-    obj = Fields.of("EncryptedNode", raw)
+    obj = ObjectFields.of("EncryptedNode", raw)
     meta, spec = obj.group("metadata"), obj.group("spec")
     return EncryptedNode(
         name=meta.text("name"),
@@ -117,7 +117,7 @@ def encrypted_node(raw: Raw) -> EncryptedNode:
     )
 
 
-def _node_status(raw: Fields) -> NodeStatus:
+def _node_status(raw: ObjectFields) -> NodeStatus:
     peers = raw.group("peers")
     return NodeStatus(
         boot_id=raw.text("bootID", ""),
@@ -135,7 +135,7 @@ def _node_status(raw: Fields) -> NodeStatus:
     )
 
 
-def _conditions(raw: Fields) -> tuple[Condition, ...]:
+def _conditions(raw: ObjectFields) -> tuple[Condition, ...]:
     return tuple(
         Condition(
             type=c.text("type"),
@@ -150,7 +150,7 @@ def _conditions(raw: Fields) -> tuple[Condition, ...]:
 
 def key_rotation(raw: Raw) -> KeyRotation:
     """Return a KeyRotation; its phase is None until the controller saw it."""
-    obj = Fields.of("KeyRotation", raw)
+    obj = ObjectFields.of("KeyRotation", raw)
     meta, spec, status = obj.group("metadata"), obj.group("spec"), obj.group("status")
     return KeyRotation(
         name=meta.text("name"),
@@ -176,13 +176,13 @@ def key_rotation(raw: Raw) -> KeyRotation:
 
 def config_document(raw: Raw) -> ConfigDocument:
     """Return the ConfigMap's data, unparsed."""
-    obj = Fields.of("ConfigMap", raw)
+    obj = ObjectFields.of("ConfigMap", raw)
     return ConfigDocument(obj.mapping("data"), obj.group("metadata").text("resourceVersion", ""))
 
 
 def key_secret(raw: Raw) -> KeySecret:
     """Return a node-key Secret; errors never show its data."""
-    obj = Fields.of("Secret", raw, secret=True)
+    obj = ObjectFields.of("Secret", raw, secret=True)
     meta, data = obj.group("metadata"), obj.group("data")
     name = meta.text("name")
     if not name.startswith(KEY_PREFIX):
@@ -195,7 +195,7 @@ def key_secret(raw: Raw) -> KeySecret:
     )
 
 
-def _node_key(data: Fields, number: str) -> NodeKey:
+def _node_key(data: ObjectFields, number: str) -> NodeKey:
     value = data.via(number, _base64)
     if not (number.isascii() and number.isdigit() and 0 < int(number) < 2**63 and number == str(int(number))):
         data.refuse(number, "the entry's name is not an epoch's number")
@@ -206,7 +206,7 @@ def _node_key(data: Fields, number: str) -> NodeKey:
 
 def seed_secret(raw: Raw) -> SeedSecret:
     """Return an epoch's Secret; errors never show its data."""
-    obj = Fields.of("Secret", raw, secret=True)
+    obj = ObjectFields.of("Secret", raw, secret=True)
     meta, data = obj.group("metadata"), obj.group("data")
     number = meta.text("name").removeprefix(SEED_PREFIX)
     if not (number.isascii() and number.isdigit() and int(number) > 0):

@@ -9,12 +9,12 @@ from typing import Any, Final
 
 from wirecrypt.cluster.decode import KEY_PREFIX, NODE_UID, SEED_PREFIX
 from wirecrypt.cluster.paths import KEY_TYPE, SEED_TYPE, VERSION
+from wirecrypt.model.conditions import Condition
 from wirecrypt.model.objects import (
     CANARY,
     FINALIZER,
     KEYS_NAMESPACE,
     SYSTEM_NAMESPACE,
-    Condition,
     KeyRotation,
     KeySecret,
     Node,

@@ -8,7 +8,8 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 from wirecrypt.cluster import encode, paths
-from wirecrypt.cluster.api import AlreadyExists, Api
+from wirecrypt.cluster.answer import AlreadyExists
+from wirecrypt.cluster.api import Api
 from wirecrypt.cluster.paths import VERSION
 from wirecrypt.model.objects import KeyRotation
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from wirecrypt.cluster import paths
-from wirecrypt.cluster.api import Api, Json
+from wirecrypt.cluster.answer import Json
+from wirecrypt.cluster.api import Api
 from wirecrypt.cluster.encode import micro_time
+from wirecrypt.cluster.object_fields import ObjectFields
 from wirecrypt.errors import NotFound
 from wirecrypt.ports import Lease
-from wirecrypt.typed_json import Fields
 
 NAME: Final = "wirecrypt-controller"
 
@@ -48,7 +49,7 @@ class ClusterLease:
 
 
 def _lease(raw: Json) -> Lease:
-    obj = Fields.of("Lease", raw)
+    obj = ObjectFields.of("Lease", raw)
     spec = obj.group("spec")
     return Lease(
         holder=spec.text("holderIdentity", ""),

@@ -20,13 +20,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from wirecrypt import logs
-from wirecrypt.cluster.api import Api, Gone, Throttled
+from wirecrypt.cluster.answer import Gone, Throttled
+from wirecrypt.cluster.api import Api
 from wirecrypt.errors import ClusterError, ObjectError
 from wirecrypt.model.objects import CANARY
 from wirecrypt.retry import Backoff, Delays
 
 if TYPE_CHECKING:
-    from wirecrypt.cluster.api import Answer
+    from wirecrypt.cluster.answer import Answer
 
 T = TypeVar("T")
 WATCH_SECONDS: Final = (240, 480)  # how long a stream lives; between them by chance, so that they do not end together

@@ -8,7 +8,8 @@ from typing import Final
 from wirecrypt import logs
 from wirecrypt.controller.leaving import held_back
 from wirecrypt.errors import ConfigError
-from wirecrypt.metrics import ControllerMetrics, Served, serve
+from wirecrypt.http_server import Served, serve
+from wirecrypt.metrics import ControllerMetrics
 from wirecrypt.model.objects import Phase
 from wirecrypt.ports import ControllerView
 from wirecrypt.settings import Settings

@@ -23,7 +23,7 @@ from wirecrypt.controller.worker import Worker
 from wirecrypt.errors import ConfigError, WirecryptError
 from wirecrypt.model.objects import ConfigDocument
 from wirecrypt.ports import ControllerCluster, ControllerView
-from wirecrypt.settings import Settings
+from wirecrypt.settings import Settings, from_document
 
 TICK_SECONDS: Final = 5.0  # a look without a reason: grace periods, schedules and back-offs pass in silence
 REPEAT_SECONDS: Final = 600.0  # between two lines about the same held removals
@@ -177,4 +177,4 @@ def _settings(document: ConfigDocument | None) -> Settings:
     if document is None:
         hint = "make it from manifests/config.yaml"
         raise ConfigError("read the ConfigMap wirecrypt-config", answer="there is none", hint=hint)
-    return Settings.from_document(document)
+    return from_document(document)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from wirecrypt.model.conditions import CLEANED, find
 from wirecrypt.model.objects import LABEL_ENABLED, EncryptedNode, KeySecret, Node, NodePeer, NodeState
 from wirecrypt.ports import ControllerView
-
-CLEANED = "Cleaned"  # condition by which an agent says that nothing of its pairs is left in its kernel
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +60,8 @@ class One:
     @property
     def cleaned(self) -> bool:
         """Say whether the node's agent has said that it is cleaned up."""
-        status = self.encrypted.status if self.encrypted else None
-        return bool(status and any(c.type == CLEANED and c.status for c in status.conditions))
+        found = find(self.encrypted.conditions, CLEANED) if self.encrypted else None
+        return found is not None and found.status is True
 
 
 def ones(view: ControllerView) -> tuple[One, ...]:

@@ -9,11 +9,11 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from wirecrypt.cluster.agent_client import AgentCluster
 from wirecrypt.cluster.api import Api
 from wirecrypt.cluster.cli_client import PeopleCluster
 from wirecrypt.cluster.connection import Connection
 from wirecrypt.cluster.lease import ClusterLease
+from wirecrypt.cluster.readers import ObjectReader
 from wirecrypt.doctor.facts import ClusterFacts, Kind, Pod
 from wirecrypt.doctor.inspect_cluster import EXPECTED_KINDS, EXPECTED_POLICIES
 from wirecrypt.doctor.needs import AGENT, CONTROLLER, NEEDS, Need
@@ -53,7 +53,7 @@ def _hello(connection: Connection) -> tuple[str, datetime | None]:
 
 def _all(api: Api, now: datetime, version: str, date: datetime | None) -> ClusterFacts:
     unseen: dict[str, str] = {}
-    people, agent = PeopleCluster(api), AgentCluster(api)
+    people, reader = PeopleCluster(api), ObjectReader(api)
 
     def read(name: str, call: Callable[[], T]) -> T | None:
         try:
@@ -74,7 +74,7 @@ def _all(api: Api, now: datetime, version: str, date: datetime | None) -> Cluste
         wishes=read("wishes", people.wishes),
         encrypted=read("encrypted", people.encrypted_nodes) if kinds != {} else None,
         rotations=read("rotations", people.rotations) if kinds != {} else None,
-        config=read("config", agent.config),
+        config=read("config", reader.config),
         lease=read("lease", ClusterLease(api).read),
         malformed={name: error.answer or str(error) for name, error in people.malformed.items()},
         unseen=unseen,

@@ -10,8 +10,9 @@ from wirecrypt.doctor.facts import ClusterFacts
 from wirecrypt.doctor.finding import Check, Finding
 from wirecrypt.doctor.needs import AGENT, CONTROLLER
 from wirecrypt.errors import ConfigError
-from wirecrypt.model.objects import LABEL, LABEL_ENABLED, Condition, EncryptedNode, NodeState, Phase
-from wirecrypt.settings import Mode, Settings
+from wirecrypt.model.conditions import ON_THE_WAY, READY, find
+from wirecrypt.model.objects import LABEL, LABEL_ENABLED, EncryptedNode, NodeState, Phase
+from wirecrypt.settings import Mode, from_document
 
 SERVER: Final = Check("cluster", "api-server")
 CLOCK: Final = Check("cluster", "clock")
@@ -165,7 +166,7 @@ def _config(facts: ClusterFacts) -> Iterator[Finding]:
         yield CONFIG.unseen(facts.unseen["config"])
         return
     try:
-        settings = Settings.from_document(facts.config)
+        settings = from_document(facts.config)
     except ConfigError as error:
         yield CONFIG.error(f"{error.what}: {error.answer}; agents keep the last good one", error.hint)
         return
@@ -198,20 +199,14 @@ def _nodes(facts: ClusterFacts) -> Iterator[Finding]:
 
 
 def _unready(encrypted: EncryptedNode) -> Iterator[Finding]:
-    ready = ready_of(encrypted)
+    ready = find(encrypted.conditions, READY)
     step = f"`wirecrypt status {encrypted.name}`, then `wirecrypt verify`"
     if ready is None:
         yield NODES.error(f"{encrypted.name}: its agent has reported nothing yet", "see the agent's logs on that node")
     elif ready.status is not True:
         sentence = f"{encrypted.name} is not Ready, {ready.reason}: {ready.message}"
-        moving = encrypted.state is not NodeState.ACTIVE and ready.reason in ("Joining", "Leaving", "NoSession")
+        moving = encrypted.state is not NodeState.ACTIVE and ready.reason in ON_THE_WAY
         yield NODES.warning(sentence, "wait; if it stays, " + step) if moving else NODES.error(sentence, step)
-
-
-def ready_of(encrypted: EncryptedNode) -> Condition | None:
-    """Return the condition Ready, None when there is none."""
-    conditions = encrypted.status.conditions if encrypted.status else ()
-    return next((c for c in conditions if c.type == "Ready"), None)
 
 
 def _claims(facts: ClusterFacts) -> Iterator[Finding]:

@@ -59,7 +59,7 @@ class Lab:
         self.network = Network(machine.channel, options.cni)
         self.nodes: dict[str, Node] = {}
         self.pods: dict[str, Pod] = {}
-        self.kubelet = Kubelet(self)
+        self.kubelet = Kubelet(machine.channel, self.network, self.plane, self.api)
 
     @classmethod
     def up(cls, nodes: int = 3, *, progress: Callable[[str], None] = lambda _: None, **options: Any) -> Self:  # noqa: ANN401
@@ -149,6 +149,11 @@ class Lab:
         if check and done.returncode:
             raise LabError("kubectl failed", what=" ".join(words), answer=done.stderr.strip())
         return done.stdout
+
+    def apply(self, folder: Path) -> None:
+        """Apply a folder of manifests with kubectl, and start what they ask for."""
+        self.kubectl("apply", "-k", str(folder))
+        self.kubelet.sync()
 
     # Nodes and pods -------------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
+from wirecrypt.model.conditions import Condition
 from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.session import Epoch, Session
 from wirecrypt.model.xfrm import Address, Network
@@ -85,17 +86,6 @@ class NodePeer:
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
-    """A condition by the Kubernetes API conventions; *changed* is lastTransitionTime."""
-
-    type: str
-    status: bool | None
-    reason: str
-    message: str
-    changed: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class NodeStatus:
     """Status of an EncryptedNode, as its agent writes it (lists are sorted; *ready_for*: peers, see protocol.md, Joining)."""
 
@@ -132,6 +122,11 @@ class EncryptedNode:
     deleting: bool = False
     problems: tuple[str, ...] = ()
     confirmed: bool = False
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """Return the conditions of its status, none while its agent has reported nothing."""
+        return self.status.conditions if self.status else ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from enum import IntEnum
 from ipaddress import IPv4Network, IPv6Network
 
+from wirecrypt.model.guard import GuardEntry
 from wirecrypt.model.pair import Pair
 from wirecrypt.model.session import Generation
 from wirecrypt.model.xfrm import Direction, Network, Policy, PolicyKey, Sa, SaKey
 from wirecrypt.pairs.decide import Decision
 from wirecrypt.plan.observe import Known
 from wirecrypt.plan.snapshot import KernelSnapshot, policies_of, sas_of
-from wirecrypt.ports import GuardEntry
 
 
 class Step(IntEnum):

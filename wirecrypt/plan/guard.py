@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from wirecrypt.model.guard import GuardAction, GuardEntry
 from wirecrypt.model.objects import Node
 from wirecrypt.model.pair import End, Pair
 from wirecrypt.model.xfrm import Network
 from wirecrypt.pairs.decide import Decision, Out, Receive
 from wirecrypt.plan.snapshot import host
-from wirecrypt.ports import GuardAction, GuardEntry
 
 
 def wanted(

@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from wirecrypt.model.guard import GuardAction
 from wirecrypt.model.mark import MarkLayout
 from wirecrypt.model.pair import Pair
 from wirecrypt.model.session import Generation
 from wirecrypt.model.spi import AHEAD, RESIDUES, Spi
 from wirecrypt.model.xfrm import Direction, Policy, Sa, Verdict
 from wirecrypt.pairs.decide import Installed, Observed, Out, Receive
-from wirecrypt.plan.policies import UDP, flows_in, flows_out
+from wirecrypt.plan.flows import flows_in, flows_out
+from wirecrypt.plan.policies import UDP
 from wirecrypt.plan.snapshot import KernelSnapshot, policies_of, sas_of
-from wirecrypt.ports import GuardAction
 
 KeyCheck = Callable[[Generation, int, Sa], bool]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import ip_network
 from typing import Final
 
 from wirecrypt.model.mark import SLOTS, MarkLayout
@@ -17,6 +16,7 @@ from wirecrypt.model.pair import Pair
 from wirecrypt.model.session import Generation
 from wirecrypt.model.xfrm import PRIORITY_BAND, Direction, Network, Policy, Selector, Template, Verdict
 from wirecrypt.pairs.decide import Decision, Out, Receive
+from wirecrypt.plan.flows import flows_in, flows_out
 from wirecrypt.plan.snapshot import host
 
 UDP: Final = 17
@@ -53,35 +53,9 @@ def wanted(pair: Pair, decision: Decision, senders: Senders, layout: Layout) -> 
     return found
 
 
-def flows_out(pair: Pair) -> Iterator[tuple[Network, Network]]:
-    """Yield (source, destination) prefixes of pod→pod and node→pod (any source), then pod→node."""
-    for cidr in pair.peer.pod_cidrs:
-        yield _any(cidr), cidr
-    for endpoint in pair.peer.endpoints:
-        for cidr in pair.own.pod_cidrs:
-            if cidr.version == endpoint.version:
-                yield cidr, host(endpoint)
-
-
-def flows_in(pair: Pair) -> Iterator[tuple[Direction, Network, Network]]:
-    """Yield the same flow classes as they arrive: forwarded to pods, or for this node."""
-    for cidr in pair.peer.pod_cidrs:
-        yield Direction.FWD, cidr, _any(cidr)
-        yield Direction.IN, cidr, _any(cidr)
-    for endpoint in pair.peer.endpoints:
-        for cidr in pair.own.pod_cidrs:
-            if cidr.version == endpoint.version:
-                yield Direction.FWD, host(endpoint), cidr
-                yield Direction.IN, host(endpoint), cidr
-
-
 def control_selector(src: Network, dst: Network, port: int) -> Selector:
     """Return the selector of control datagrams from *src* to *dst*."""
     return Selector(src=src, dst=dst, proto=UDP, dport=port)
-
-
-def _any(prefix: Network) -> Network:
-    return ip_network("0.0.0.0/0" if prefix.version == 4 else "::/0")  # noqa: PLR2004 - the IP version
 
 
 def _receiving(pair: Pair, decision: Decision) -> Iterator[Policy]:

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 
+from wirecrypt.model.guard import GuardEntry
 from wirecrypt.model.pair import Pair
 from wirecrypt.model.spi import Spi
 from wirecrypt.model.xfrm import Address, Network, Policy, PolicyKey, Sa, SaKey, Verdict
-from wirecrypt.ports import GuardEntry
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Ports: all that loops see of the outside.
+"""Ports: all that loops see of the outside, as protocols; their values are the model's.
 
 Adapters in kernel/ and cluster/ implement them; tests inject what they need.
 """
@@ -18,36 +18,19 @@ from wirecrypt.ports.controller_api import (
     Lease,
     LeaseStore,
 )
-from wirecrypt.ports.kernel import (
-    Attachment,
-    Drop,
-    Failure,
-    Guard,
-    GuardAction,
-    GuardEntry,
-    GuardSettings,
-    Link,
-    Links,
-    Xfrm,
-)
+from wirecrypt.ports.kernel import Failure, Guard, Links, Xfrm
 
 __all__ = [
     "Arrived",
-    "Attachment",
     "Changed",
     "Cluster",
     "ControlChannel",
     "ControllerCluster",
     "ControllerView",
-    "Drop",
     "Failure",
     "Guard",
-    "GuardAction",
-    "GuardEntry",
-    "GuardSettings",
     "Lease",
     "LeaseStore",
-    "Link",
     "Links",
     "Watcher",
     "Xfrm",

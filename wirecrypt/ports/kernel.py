@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from ipaddress import IPv4Network, IPv6Network
 from typing import Protocol
 
 from wirecrypt.errors import KernelError
-from wirecrypt.model.xfrm import Address, Network, Policy, PolicyKey, Sa, SaEntry, SaKey
+from wirecrypt.model.guard import Attachment, Drop, GuardEntry, GuardSettings
+from wirecrypt.model.link import Link
+from wirecrypt.model.xfrm import Address, Policy, PolicyKey, Sa, SaEntry, SaKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,68 +47,6 @@ class Xfrm(Protocol):
 
     def stats(self) -> Mapping[str, int]:
         """Return the counters of /proc/net/xfrm_stat by name."""
-
-
-class GuardAction(Enum):
-    """What the guard does with cleartext to or from a prefix."""
-
-    DROP = 1  # pods of an encrypted peer: cleartext is a leak
-    PASS = 2  # explicitly in clear: plain node, own node's addresses, joining peer
-    UNKNOWN = 3  # inside the cluster's ranges, nobody's claim
-    NODE = 4  # an encrypted peer's own address: cleartext passes only where the other end is no pod (OWN, DROP, UNKNOWN)
-    OWN = 5  # pods of this node: makes NODE drop; such an address as the remote end of an uplink is a leak or a spoof
-
-
-@dataclass(frozen=True, slots=True)
-class GuardEntry:
-    """One prefix of a guard map: *egress* judges packets to it, *ingress* packets that claim to come from it.
-
-    *node_id*: the peer that owns the prefix, whose SAs alone may carry packets from it; 0: anyone's.
-    """
-
-    prefix: Network
-    egress: GuardAction
-    ingress: GuardAction
-    node_id: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class GuardSettings:
-    """What the eBPF programs are configured with.
-
-    The mark field's shift, strict or permissive, lanes to spread flows over, UDP ports of VXLAN, Geneve and the control
-    protocol; the node's own addresses are told by entries.
-    """
-
-    mark_shift: int
-    strict: bool
-    lanes: int
-    vxlan_ports: tuple[int, ...]
-    geneve_ports: tuple[int, ...]
-    control_port: int
-
-
-@dataclass(frozen=True, slots=True)
-class Drop:
-    """One packet that the guard dropped (or, permissive, would have): direction, reason, five-tuple, link index."""
-
-    egress: bool
-    reason: str
-    src: Address
-    dst: Address
-    proto: int
-    sport: int
-    dport: int
-    ifindex: int
-
-
-@dataclass(frozen=True, slots=True)
-class Attachment:
-    """A filter of ours on a link: its name and whether it is the one that the current object files would make."""
-
-    link: str
-    program: str
-    current: bool
 
 
 class Guard(Protocol):
@@ -151,24 +90,6 @@ class Guard(Protocol):
 
     def drops(self, limit: int = 64) -> Sequence[Drop]:
         """Take up to *limit* waiting drop events out of the ring buffer, without waiting."""
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """A network link: index, name, kind, MTU, master's name, whether its peer is in another network namespace, addresses.
-
-    *lower*: the link of this namespace that carries its packets, where the kernel tells one.
-    """
-
-    index: int
-    name: str
-    kind: str
-    mtu: int
-    up: bool
-    master: str | None
-    foreign_peer: bool
-    addresses: tuple[Address, ...]
-    lower: str | None = None
 
 
 class Links(Protocol):

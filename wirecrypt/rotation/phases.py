@@ -21,7 +21,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from wirecrypt.model.objects import Condition, KeyRotation, NodePeer, NodeState, NodeStatus, Phase, SeedSecret
+from wirecrypt.model.conditions import COMPLETE, Condition, find
+from wirecrypt.model.objects import KeyRotation, NodePeer, NodeState, NodeStatus, Phase, SeedSecret
 from wirecrypt.model.session import Epoch
 from wirecrypt.rotation.actions import Action, Ask, DropSeed, Give, Hold, MakeSeed, Report, Snapshot, Take
 
@@ -302,9 +303,9 @@ def _move(old: KeyRotation, phase: Phase, now: datetime, why: str, *, base: KeyR
 def _report(old: KeyRotation, new: KeyRotation, now: datetime, reason: str, message: str) -> Iterable[Report]:
     """Yield the write that makes *new* of *old*, with the condition `Complete`; nothing when they are equal."""
     complete = new.phase is Phase.COMPLETE
-    before = next((c for c in old.conditions if c.type == "Complete"), None)
+    before = find(old.conditions, COMPLETE)
     changed = before.changed if before and before.status is complete else now
-    new = replace(new, conditions=(Condition("Complete", complete, reason, message[:512], changed),))
+    new = replace(new, conditions=(Condition(COMPLETE, complete, reason, message[:512], changed),))
     if new != old:
         yield Report(old, new, why=message)
 

@@ -4,7 +4,7 @@ May live here: fields with their meaning, and how a document becomes a `Settings
 file or an object. `python -m wirecrypt.settings` prints the reference page that is generated from these paragraphs.
 """
 
-from wirecrypt.settings.document import parse
+from wirecrypt.settings.document import from_document, parse
 from wirecrypt.settings.fields import (
     Joining,
     Limits,
@@ -29,5 +29,6 @@ __all__ = [
     "Probe",
     "Rotation",
     "Settings",
+    "from_document",
     "parse",
 ]

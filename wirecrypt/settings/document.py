@@ -5,11 +5,27 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Final, NoReturn
 
-from wirecrypt.settings.fields import Settings, Switch
+from wirecrypt.errors import ConfigError
+from wirecrypt.model.objects import ConfigDocument
+from wirecrypt.settings.fields import DOCUMENT, Settings, Switch
 from wirecrypt.settings.loading import load, refusal, shown
 
 _LONGEST: Final = 120  # characters of a path in a message
 _ABBREVIATIONS: Final = ("cidrs",)
+
+
+def from_document(document: ConfigDocument | None) -> Settings:
+    """Return the settings of the ConfigMap's document, the defaults when there is none; raises `ConfigError`."""
+    if document is None:
+        return Settings()
+    if set(document.data) != {DOCUMENT}:
+        raise ConfigError(
+            "read the ConfigMap wirecrypt-config",
+            what=", ".join(sorted(document.data)) or "no key",
+            answer=f"it must have exactly the key {DOCUMENT}",
+            hint="compare it with manifests/config.yaml",
+        )
+    return parse(document.data[DOCUMENT])
 
 
 def parse(text: str) -> Settings:

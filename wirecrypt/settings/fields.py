@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
-from wirecrypt.errors import ConfigError
 from wirecrypt.model.mark import MarkLayout
 from wirecrypt.model.xfrm import Address, Algorithm, Network
 from wirecrypt.settings.kinds import (
@@ -28,7 +27,7 @@ from wirecrypt.settings.kinds import (
 )
 
 if TYPE_CHECKING:
-    from wirecrypt.model.objects import ConfigDocument
+    pass
 
 DOCUMENT: Final = "config.yaml"  # the key in the ConfigMap
 _MOST: Final = 2**62
@@ -284,19 +283,3 @@ class Settings:
     )
     logs: Logs = section(Logs, "What is logged and how.")
     metrics: Metrics = section(Metrics, "Where figures can be fetched.")
-
-    @classmethod
-    def from_document(cls, document: ConfigDocument | None) -> Settings:
-        """Return the settings of the ConfigMap's document, the defaults when there is none; raises `ConfigError`."""
-        from wirecrypt.settings.document import parse  # noqa: PLC0415 - it needs the fields above
-
-        if document is None:
-            return cls()
-        if set(document.data) != {DOCUMENT}:
-            raise ConfigError(
-                "read the ConfigMap wirecrypt-config",
-                what=", ".join(sorted(document.data)) or "no key",
-                answer=f"it must have exactly the key {DOCUMENT}",
-                hint="compare it with manifests/config.yaml",
-            )
-        return parse(document.data[DOCUMENT])

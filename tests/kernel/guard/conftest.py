@@ -16,7 +16,7 @@ from wirecrypt.kernel.bpf import syscall
 from wirecrypt.kernel.bpf.guard import KernelGuard
 from wirecrypt.kernel.bpf.pins import Pins
 from wirecrypt.kernel.bpf.tcx import tcx_supported
-from wirecrypt.ports import GuardAction, GuardEntry, GuardSettings
+from wirecrypt.model.guard import GuardAction, GuardEntry, GuardSettings
 
 SETTINGS = GuardSettings(mark_shift=20, strict=True, lanes=4, vxlan_ports=(4789, 8472), geneve_ports=(6081,), control_port=7700)
 _ENTRIES = {

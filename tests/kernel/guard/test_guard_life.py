@@ -21,7 +21,7 @@ from wirecrypt.kernel.bpf.guard import KernelGuard
 from wirecrypt.kernel.bpf.pins import Pins
 from wirecrypt.kernel.bpf.tcx import Tcx, TcxHook, tcx_supported
 from wirecrypt.kernel.net.links import KernelLinks
-from wirecrypt.ports import Attachment, GuardAction, GuardEntry
+from wirecrypt.model.guard import Attachment, GuardAction, GuardEntry
 
 CLEARTEXT = f.ether(f.ip("10.244.1.5", "10.244.2.7", f.UDP, f.udp(b"readable words of a pod")))
 

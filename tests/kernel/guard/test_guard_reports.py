@@ -19,7 +19,7 @@ from tests.kernel.guard import frames as f
 from tests.kernel.guard.conftest import SETTINGS, let_events_through
 from tests.kernel.guard.wire import Wire, inside, run
 from wirecrypt.kernel.bpf.guard import KernelGuard
-from wirecrypt.ports import Drop
+from wirecrypt.model.guard import Drop
 
 DATA = b"readable words of a pod"
 TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 1, 0x1000

@@ -14,9 +14,9 @@ import pytest
 from tests.kernel.guard.conftest import SETTINGS
 from tests.kernel.guard.wire import inside, run
 from wirecrypt.kernel.bpf.guard import KernelGuard
+from wirecrypt.model.guard import GuardAction, GuardEntry
 from wirecrypt.model.mark import MarkLayout
 from wirecrypt.model.spi import Spi
-from wirecrypt.ports import GuardAction, GuardEntry
 
 LAYOUT = MarkLayout(SETTINGS.mark_shift)
 KEY = "0x" + "5a" * 36

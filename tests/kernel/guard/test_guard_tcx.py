@@ -17,7 +17,7 @@ from wirecrypt.kernel.bpf import records, syscall, tc
 from wirecrypt.kernel.bpf.guard import KernelGuard
 from wirecrypt.kernel.bpf.pins import Pins
 from wirecrypt.kernel.bpf.tcx import TcxHook
-from wirecrypt.ports import Attachment
+from wirecrypt.model.guard import Attachment
 
 __all__ = ["spare"]  # a fixture
 

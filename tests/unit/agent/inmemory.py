@@ -16,6 +16,8 @@ from functools import cache
 from wirecrypt import keys
 from wirecrypt.agent.store.state import State
 from wirecrypt.errors import BpfError, ObjectError, Unreachable
+from wirecrypt.model.guard import Attachment, Drop, GuardEntry, GuardSettings
+from wirecrypt.model.link import Link
 from wirecrypt.model.objects import (
     ConfigDocument,
     EncryptedNode,
@@ -29,7 +31,7 @@ from wirecrypt.model.objects import (
 from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.session import Epoch, Session
 from wirecrypt.model.xfrm import Address, Direction, Network, Policy, PolicyKey, Sa, SaEntry, SaKey, SaUsage
-from wirecrypt.ports import Attachment, Drop, Failure, GuardEntry, GuardSettings, Link
+from wirecrypt.ports import Failure
 
 EPOCH = Epoch(1, "ab" * 16)
 CREATED = datetime(2030, 1, 1, tzinfo=UTC)

@@ -15,6 +15,7 @@ from wirecrypt.agent.view.cluster_view import World, pair_of
 from wirecrypt.agent.view.pair_view import Flags, survey
 from wirecrypt.agent.view.pass_state import Round
 from wirecrypt.errors import XfrmError
+from wirecrypt.model.guard import Attachment, GuardEntry
 from wirecrypt.model.objects import Node, NodePeer, NodeState
 from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.session import Epoch, Generation, Session, Word
@@ -24,7 +25,7 @@ from wirecrypt.pairs.memory import Memory
 from wirecrypt.plan.policies import Layout, Senders, wanted
 from wirecrypt.plan.snapshot import KernelSnapshot
 from wirecrypt.plan.states import states
-from wirecrypt.ports import Attachment, Guard, GuardEntry
+from wirecrypt.ports import Guard
 from wirecrypt.settings import Settings
 
 EPOCH = Epoch(1, "00" * 16)

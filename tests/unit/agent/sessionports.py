@@ -22,12 +22,13 @@ from wirecrypt.agent.view.cluster_view import World
 from wirecrypt.agent.view.pair_view import Flags, survey
 from wirecrypt.agent.view.pass_state import Round
 from wirecrypt.errors import Conflict, Unreachable, XfrmError
+from wirecrypt.model.guard import GuardEntry
 from wirecrypt.model.objects import KeyRotation, NodeKey, NodePeer, Phase
 from wirecrypt.model.session import Epoch, Session
 from wirecrypt.model.xfrm import Algorithm, Policy, PolicyKey, Sa, SaEntry, SaKey, SaUsage
 from wirecrypt.pairs.decide import decide
 from wirecrypt.pairs.memory import Memory, Timing
-from wirecrypt.ports import Cluster, Failure, Guard, GuardEntry, Xfrm
+from wirecrypt.ports import Cluster, Failure, Guard, Xfrm
 from wirecrypt.settings import Settings
 
 BOOT = "boot-1"

@@ -14,10 +14,10 @@ from structlog.testing import capture_logs
 from tests.unit.agent.cloud import Cloud, Machine, active
 from tests.unit.agent.inmemory import CREATED
 from wirecrypt.agent.serve.inspector import Eyes, Inspector, Wire
+from wirecrypt.model.guard import GuardAction
 from wirecrypt.model.objects import NodeState, NodeStatus
 from wirecrypt.model.xfrm import Address, Direction, Policy, PolicyKey
 from wirecrypt.plan.snapshot import host
-from wirecrypt.ports import GuardAction
 from wirecrypt.settings import Settings
 
 

@@ -14,9 +14,9 @@ from tests.unit.agent.inmemory import Uplink
 from wirecrypt.agent.prepare import compile_ahead, prepare
 from wirecrypt.agent.store.blocklist import load_blocklist, save_blocklist
 from wirecrypt.errors import BpfError
+from wirecrypt.model.guard import GuardAction
 from wirecrypt.model.pair import End
 from wirecrypt.model.xfrm import Direction, Policy
-from wirecrypt.ports import GuardAction
 from wirecrypt.settings import Settings
 
 

@@ -9,15 +9,8 @@ from ipaddress import ip_address, ip_network
 
 from wirecrypt.cluster.cli_client import Wish
 from wirecrypt.errors import ClusterError, Forbidden, ObjectError
-from wirecrypt.model.objects import (
-    Condition,
-    EncryptedNode,
-    KeyRotation,
-    NodePeer,
-    NodeState,
-    NodeStatus,
-    Phase,
-)
+from wirecrypt.model.conditions import Condition
+from wirecrypt.model.objects import EncryptedNode, KeyRotation, NodePeer, NodeState, NodeStatus, Phase
 from wirecrypt.model.session import Epoch, Session
 from wirecrypt.model.xfrm import Algorithm
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.cli.conftest import Line
 from tests.unit.cli.fake_cli_client import encrypted, forbid, peer, status, wish
-from wirecrypt.cluster.api import ServerError, Throttled
+from wirecrypt.cluster.answer import ServerError, Throttled
 from wirecrypt.errors import ClusterError, Forbidden, Unreachable
 from wirecrypt.model.objects import NodeState
 

@@ -7,9 +7,10 @@ import pytest
 
 from tests.unit.cli.conftest import Line
 from tests.unit.cli.fake_cli_client import encrypted, forbid, rotation, status
-from wirecrypt.cluster.api import ServerError, Throttled
+from wirecrypt.cluster.answer import ServerError, Throttled
 from wirecrypt.errors import ClusterError, Unreachable
-from wirecrypt.model.objects import Condition, Phase
+from wirecrypt.model.conditions import Condition
+from wirecrypt.model.objects import Phase
 
 
 def move(line: Line, name: str, phase: Phase, **more: object) -> None:

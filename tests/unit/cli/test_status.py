@@ -8,7 +8,8 @@ import yaml
 from tests.unit.cli.conftest import Line
 from tests.unit.cli.fake_cli_client import NOW, encrypted, peer, rotation, status, wish
 from wirecrypt.errors import ObjectError
-from wirecrypt.model.objects import Condition, NodeState, Phase
+from wirecrypt.model.conditions import Condition
+from wirecrypt.model.objects import NodeState, Phase
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from wirecrypt.cluster.api import AlreadyExists, Gone, ServerError, Throttled, refusal
+from wirecrypt.cluster.answer import AlreadyExists, Gone, ServerError, Throttled, refusal
 from wirecrypt.errors import ClusterError, Conflict, Forbidden, NotFound
 
 

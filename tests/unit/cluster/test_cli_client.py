@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from wirecrypt.cluster.api import Answer, Api, Throttled
+from wirecrypt.cluster.answer import Answer, Throttled
+from wirecrypt.cluster.api import Api
 from wirecrypt.cluster.cli_client import PeopleCluster
 
 

@@ -11,7 +11,8 @@ import pytest
 
 from wirecrypt.cluster import decode, encode
 from wirecrypt.errors import ObjectError
-from wirecrypt.model.objects import Condition, KeySecret, NodeKey, NodeState, NodeStatus, Phase, SeedSecret
+from wirecrypt.model.conditions import Condition
+from wirecrypt.model.objects import KeySecret, NodeKey, NodeState, NodeStatus, Phase, SeedSecret
 from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.session import Epoch, Session
 from wirecrypt.model.xfrm import Algorithm

@@ -15,8 +15,8 @@ from ipaddress import ip_address, ip_network
 from typing import TypeVar
 
 from wirecrypt.errors import Conflict, Forbidden, NotFound
+from wirecrypt.model.conditions import Condition
 from wirecrypt.model.objects import (
-    Condition,
     ConfigDocument,
     EncryptedNode,
     KeyRotation,

@@ -25,6 +25,7 @@ from tests.unit.pairs.simulated_state import (
     blocking,
     end_of,
 )
+from wirecrypt.model.guard import GuardEntry
 from wirecrypt.model.objects import NodePeer, NodeState
 from wirecrypt.model.pair import Pair
 from wirecrypt.model.session import Generation, Session
@@ -35,7 +36,6 @@ from wirecrypt.pairs.decide import Observed, OwnSession, View
 from wirecrypt.pairs.memory import Memory, Sent
 from wirecrypt.plan import diff, guard, observe, policies, states
 from wirecrypt.plan.snapshot import sas_of
-from wirecrypt.ports import GuardEntry
 
 if TYPE_CHECKING:
     from tests.unit.pairs.simulator import World

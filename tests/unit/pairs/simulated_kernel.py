@@ -10,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
+from wirecrypt.model.guard import GuardAction, GuardEntry
 from wirecrypt.model.xfrm import Address, Direction, Network, Policy, PolicyKey, Sa, SaKey, Verdict
 from wirecrypt.plan.diff import Action, Step
 from wirecrypt.plan.snapshot import KernelSnapshot
-from wirecrypt.ports import GuardAction, GuardEntry
 
 PLAIN = "plaintext"
 BLOCKED = "blocked"

@@ -7,8 +7,8 @@ import pytest
 from tests.unit.pairs.simulated_state import blocking, end_of
 from tests.unit.pairs.simulated_traffic import Violation
 from tests.unit.pairs.simulator import World, steady
+from wirecrypt.model.guard import GuardAction, GuardEntry
 from wirecrypt.model.pair import Pair
-from wirecrypt.ports import GuardAction, GuardEntry
 
 
 def block(world: World, name: str, peer: str) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from typing import Any
 
+from wirecrypt.model.guard import GuardEntry
 from wirecrypt.model.mark import MarkLayout
 from wirecrypt.model.pair import End, Pair
 from wirecrypt.model.secret import SecretBytes
@@ -17,7 +18,6 @@ from wirecrypt.pairs.decide import Decision, Out, Receive
 from wirecrypt.plan import diff, policies, states
 from wirecrypt.plan.observe import Known
 from wirecrypt.plan.snapshot import KernelSnapshot
-from wirecrypt.ports import GuardEntry
 
 MARKS = MarkLayout()
 PORT = 4900

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.plan.made import AB, AC, A, B, C, after, decision, g, kernel, sas, wish
+from wirecrypt.model.guard import GuardEntry
 from wirecrypt.model.mark import Mark
 from wirecrypt.model.objects import Node
 from wirecrypt.model.pair import Pair
@@ -35,7 +36,6 @@ from wirecrypt.plan import guard
 from wirecrypt.plan.diff import Step, Wish, in_the_way, plan
 from wirecrypt.plan.policies import PRIORITY_DATA
 from wirecrypt.plan.snapshot import KernelSnapshot, host
-from wirecrypt.ports import GuardEntry
 
 OLD, NEW = g(1, 1), g(2, 1)
 MOVE = decision(in_use=NEW, keep={OLD: (True, False), NEW: (True, True)})

@@ -12,16 +12,8 @@ from wirecrypt.model.mark import SLOTS
 from wirecrypt.model.pair import End, Pair
 from wirecrypt.model.xfrm import PRIORITY_BAND, Direction, Policy, Verdict
 from wirecrypt.pairs.decide import Decision, Out, Receive
-from wirecrypt.plan.policies import (
-    PRIORITY_CONTROL,
-    PRIORITY_CONTROL_BLOCK,
-    PRIORITY_DATA,
-    PRIORITY_LANE,
-    Senders,
-    flows_in,
-    flows_out,
-    wanted,
-)
+from wirecrypt.plan.flows import flows_in, flows_out
+from wirecrypt.plan.policies import PRIORITY_CONTROL, PRIORITY_CONTROL_BLOCK, PRIORITY_DATA, PRIORITY_LANE, Senders, wanted
 from wirecrypt.plan.snapshot import host
 from wirecrypt.plan.states import free_slot
 

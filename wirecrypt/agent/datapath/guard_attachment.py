@@ -8,9 +8,10 @@ from ipaddress import IPv4Address, IPv6Address
 from wirecrypt import logs
 from wirecrypt.agent.datapath.uplinks import pod_links, uplinks
 from wirecrypt.errors import KernelError
+from wirecrypt.model.guard import GuardAction, GuardSettings
 from wirecrypt.model.objects import NodePeer
 from wirecrypt.model.xfrm import Address, Network
-from wirecrypt.ports import Guard, GuardAction, GuardSettings, Links
+from wirecrypt.ports import Guard, Links
 from wirecrypt.settings import Mode, Settings
 
 log = logs.get(__name__)

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+from wirecrypt.model.link import Link
 from wirecrypt.model.xfrm import Address, Network
-from wirecrypt.ports import Link
 
 _NEVER: Final = frozenset({"vxlan", "geneve", "wireguard", "tun", "ipip", "sit", "gre"})  # judged where they leave the node
 _PORTS: Final = frozenset({"bond", "bridge", "team"})  # what is below them names them as its master

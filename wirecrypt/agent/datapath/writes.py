@@ -11,10 +11,11 @@ from itertools import groupby
 from typing import Any
 
 from wirecrypt.errors import BpfError, KernelError
+from wirecrypt.model.guard import GuardEntry
 from wirecrypt.model.xfrm import SaEntry
 from wirecrypt.plan.diff import Action, Step
 from wirecrypt.plan.snapshot import KernelSnapshot
-from wirecrypt.ports import Failure, Guard, GuardEntry, Xfrm
+from wirecrypt.ports import Failure, Guard, Xfrm
 
 
 class Datapath:

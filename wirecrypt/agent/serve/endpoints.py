@@ -20,7 +20,8 @@ from wirecrypt.agent.status.status_writer import headroom
 from wirecrypt.agent.view.pair_view import Survey
 from wirecrypt.agent.view.pass_state import Round
 from wirecrypt.errors import ConfigError, WirecryptError
-from wirecrypt.metrics import AgentMetrics, Served, serve
+from wirecrypt.http_server import Served, serve
+from wirecrypt.metrics import AgentMetrics
 from wirecrypt.model.verify_facts import NodeFacts, NodePlan, encode
 from wirecrypt.pairs.decide import Decision, Out
 from wirecrypt.pairs.probing import protected

@@ -13,6 +13,7 @@ from ipaddress import ip_address
 from wirecrypt.agent.last_pass import Picture
 from wirecrypt.agent.steps.installing import guard_wanted, nothing_new, wishes
 from wirecrypt.agent.view.pair_view import Survey
+from wirecrypt.model.guard import Attachment, GuardAction, GuardEntry
 from wirecrypt.model.mark import MarkLayout
 from wirecrypt.model.pair import End, Pair
 from wirecrypt.model.spi import Spi
@@ -22,7 +23,6 @@ from wirecrypt.plan.diff import Wish
 from wirecrypt.plan.observe import observe
 from wirecrypt.plan.policies import UDP
 from wirecrypt.plan.snapshot import KernelSnapshot, host, policies_of, sas_of
-from wirecrypt.ports import Attachment, GuardAction, GuardEntry
 from wirecrypt.settings import Settings
 
 EGRESS = "wirecrypt_guard_egress"

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeVar
 
 from wirecrypt.agent.last_pass import Picture, Window
-from wirecrypt.agent.reconciler import timing
 from wirecrypt.agent.serve.evidence import Afterwards, Prefixes, Snapshot, Usages, facts
 from wirecrypt.agent.steps.installing import preview
+from wirecrypt.agent.view.configuration import timing
 from wirecrypt.agent.view.pair_view import Flags, survey
 from wirecrypt.agent.view.pass_state import Round
 from wirecrypt.errors import KernelError, WirecryptError

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from wirecrypt.model.objects import Condition, NodeState, NodeStatus
+from wirecrypt.model.conditions import CLEANED, JOINING, LEAVING, NO_SESSION, READY, Condition
+from wirecrypt.model.objects import NodeState, NodeStatus
 
 EVERY: Final = 60.0
 _MOST_FAILING: Final = 16
@@ -67,7 +68,7 @@ def held(
 ) -> NodeStatus:
     """Return the status of a node that decides nothing: not Ready, ready for nobody, its last epochs and peers as they were."""
     nothing = NodeStatus(boot_id, 0, (), 0, 0, 0, (), (), 0, 100, versions, ())
-    ready = Condition("Ready", status=False, reason=reason, message=message[:_MESSAGE])
+    ready = Condition(READY, status=False, reason=reason, message=message[:_MESSAGE])
     known = replace(before or nothing, boot_id=boot_id, versions=versions)
     return replace(known, peers_protected=0, ready_for=(), conditions=(ready,))
 
@@ -102,23 +103,23 @@ def _ready(node: NodeReport, peers: Sequence[PeerReport]) -> Condition:  # noqa:
     done = f"{sum(p.protected for p in peers)} of {len(peers)} peers protected"
     if node.trouble:
         reason, message = node.trouble[0]
-        return Condition("Ready", status=False, reason=reason, message=message[:_MESSAGE])
+        return Condition(READY, status=False, reason=reason, message=message[:_MESSAGE])
     if node.state is NodeState.LEAVING:
-        return Condition("Ready", status=False, reason="Leaving", message=f"on the way out, {done}")
+        return Condition(READY, status=False, reason=LEAVING, message=f"on the way out, {done}")
     if not node.published_epoch:
-        return Condition("Ready", status=False, reason="NoSession", message="no session is published yet")
+        return Condition(READY, status=False, reason=NO_SESSION, message="no session is published yet")
     failing = [p for p in peers if p.failing]
     if failing:
         message = "; ".join(f"{p.name}: {p.failing}" for p in failing)
-        return Condition("Ready", status=False, reason="PeersFailing", message=message[:_MESSAGE])
+        return Condition(READY, status=False, reason="PeersFailing", message=message[:_MESSAGE])
     if all(p.protected for p in peers):
         if node.state is NodeState.JOINING:
-            return Condition("Ready", status=False, reason="Joining", message=f"waiting for both ends, {done}")
-        return Condition("Ready", status=True, reason="AllPeersProtected", message=done)
-    return Condition("Ready", status=False, reason="Joining", message=done)
+            return Condition(READY, status=False, reason=JOINING, message=f"waiting for both ends, {done}")
+        return Condition(READY, status=True, reason="AllPeersProtected", message=done)
+    return Condition(READY, status=False, reason=JOINING, message=done)
 
 
 def _cleaned(node: NodeReport) -> tuple[Condition, ...]:
     if not node.cleaned:
         return ()
-    return (Condition("Cleaned", status=True, reason="Left", message="no kernel object of any pair is left"),)
+    return (Condition(CLEANED, status=True, reason="Left", message="no kernel object of any pair is left"),)

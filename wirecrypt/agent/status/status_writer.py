@@ -8,10 +8,9 @@ from typing import Final
 from wirecrypt import logs
 from wirecrypt.agent.components import Parts
 from wirecrypt.agent.status.status import NodeReport, Pacer, PeerReport, build
-from wirecrypt.agent.steps.leaving import cleaned
-from wirecrypt.agent.store.session_keeper import as_seen
+from wirecrypt.agent.store.state import as_seen
 from wirecrypt.agent.view.pair_view import Survey
-from wirecrypt.agent.view.pass_state import Round
+from wirecrypt.agent.view.pass_state import Round, cleaned
 from wirecrypt.errors import ClusterError, Conflict, NotFound, ObjectError
 from wirecrypt.model.objects import NodeState
 from wirecrypt.model.xfrm import NO_LIMIT, SaEntry

@@ -11,6 +11,7 @@ from wirecrypt.agent.view.cluster_view import end_of
 from wirecrypt.agent.view.pair_view import Survey
 from wirecrypt.agent.view.pass_state import Round, block
 from wirecrypt.errors import SecretError
+from wirecrypt.model.guard import GuardAction, GuardEntry
 from wirecrypt.model.pair import End, Pair
 from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.session import Generation
@@ -21,7 +22,6 @@ from wirecrypt.plan.diff import Action, Wish, in_the_way, plan
 from wirecrypt.plan.policies import Layout, Senders, wanted
 from wirecrypt.plan.snapshot import KernelSnapshot, host
 from wirecrypt.plan.states import free_slot, states
-from wirecrypt.ports import GuardAction, GuardEntry
 from wirecrypt.settings import Settings
 
 log = logs.get(__name__)

@@ -8,17 +8,16 @@ from wirecrypt import logs
 from wirecrypt.agent.components import Parts
 from wirecrypt.agent.control.conversation import Talk
 from wirecrypt.agent.status.suspended import Holding
-from wirecrypt.agent.view.cluster_view import World, end_of
-from wirecrypt.agent.view.pass_state import Round
+from wirecrypt.agent.view.cluster_view import World
+from wirecrypt.agent.view.pass_state import Round, _present
 from wirecrypt.agent.view.peers import Deletions
 from wirecrypt.errors import ClusterError, ObjectError
-from wirecrypt.model.objects import LABEL, LABEL_ENABLED, Node, NodePeer, NodeState
+from wirecrypt.model.objects import LABEL, LABEL_ENABLED, Node, NodePeer
 from wirecrypt.model.pair import End, Pair
 from wirecrypt.model.session import Word
 from wirecrypt.pairs.decide import Decision, Out, Receive
 from wirecrypt.plan.diff import Wish, plan
 from wirecrypt.plan.observe import Known
-from wirecrypt.plan.snapshot import KernelSnapshot, policies_of, sas_of
 
 log = logs.get(__name__)
 IDLE: Final = 60.0
@@ -120,28 +119,6 @@ class Farewell:
         failed = self._parts.datapath.apply(plan(wishes, kernel.guard, kernel))
         for error in failed.values():
             raise error
-
-
-def cleaned(turn: Round) -> bool:
-    """Say whether a leaving node has nothing of any pair left in the kernel, also not of one that it cannot decide about."""
-    if turn.own.state is not NodeState.LEAVING:
-        return False
-    own = end_of(turn.own)
-    undecided = [Pair(own, end) for peer in turn.undecided.values() for end in peer.ends]
-    decided = all(s.view.observed.nothing and d.remove_all for s, d in turn.pairs())
-    return decided and not any(_has(pair, turn.kernel) for pair in undecided)
-
-
-def _has(pair: Pair, kernel: KernelSnapshot) -> bool:
-    """Say whether the kernel has anything of *pair*: never so without a tunnel's addresses."""
-    try:
-        return _present(pair, kernel)
-    except ObjectError:
-        return False
-
-
-def _present(pair: Pair, kernel: KernelSnapshot) -> bool:
-    return bool(sas_of(pair, kernel) or policies_of(pair, kernel))
 
 
 def _nothing(pair: Pair) -> Wish:

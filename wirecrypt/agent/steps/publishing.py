@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Final
 
 from wirecrypt import logs
-from wirecrypt.agent.components import Parts, offer
+from wirecrypt.agent.components import Parts
 from wirecrypt.agent.steps.install_failures import Refusals
 from wirecrypt.agent.steps.renewal import Renewals
+from wirecrypt.agent.view.configuration import offer
 from wirecrypt.agent.view.pass_state import Round
 from wirecrypt.errors import ClusterError, Conflict
 from wirecrypt.pairs import sessions as rules

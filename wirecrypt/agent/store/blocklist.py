@@ -14,8 +14,9 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from wirecrypt import logs, private_file
-from wirecrypt.agent.fields import Fields, by_version, encode
+from wirecrypt import logs
+from wirecrypt.agent.store import private_file
+from wirecrypt.agent.store.state_fields import StateFields, by_version, encode
 from wirecrypt.errors import StateError
 from wirecrypt.model.objects import NodePeer, NodeState
 from wirecrypt.model.pair import End, Pair
@@ -133,7 +134,7 @@ def load_blocklist(path: Path = PATH) -> Blocklist | None:
     content = private_file.read(path)
     if content is None:
         return None
-    top = Fields.parse(str(path), content)
+    top = StateFields.parse(str(path), content)
     return by_version(top, _READERS)(top)
 
 
@@ -162,7 +163,7 @@ def _end(end: End) -> dict[str, object]:
     }
 
 
-def _read_end(fields: Fields) -> End:
+def _read_end(fields: StateFields) -> End:
     fields.only("name", "node_id", "node_uid", "endpoints", "pod_cidrs")
     return End(
         name=fields.text("name"),
@@ -173,13 +174,13 @@ def _read_end(fields: Fields) -> End:
     )
 
 
-def _read_1(top: Fields) -> Blocklist:
+def _read_1(top: StateFields) -> Blocklist:
     """Read what knew no farewell: none was seen."""
     top.only("version", "own", "peers")
     return Blocklist(_read_end(top.inner("own")), tuple(_read_end(each) for each in top.objects("peers")))
 
 
-def _read_2(top: Fields) -> Blocklist:
+def _read_2(top: StateFields) -> Blocklist:
     top.only("version", "own", "peers", "leaving")
     peers = tuple(_read_end(each) for each in top.objects("peers"))
     return Blocklist(_read_end(top.inner("own")), peers, top.flag("leaving"))

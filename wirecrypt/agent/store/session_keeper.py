@@ -9,16 +9,15 @@ on what is published; that it went back is believed only of a quorum read.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 from wirecrypt import keys, logs
 from wirecrypt.agent.store import state as states
-from wirecrypt.agent.store.state import LedgerEntry, OwnSession, State
+from wirecrypt.agent.store.state import LedgerEntry, Offer, OwnSession, State, as_seen
 from wirecrypt.errors import StateError
 from wirecrypt.model.objects import NodePeer
 from wirecrypt.model.session import Epoch, Generation, Session
-from wirecrypt.model.xfrm import Algorithm
 from wirecrypt.pairs import sessions as rules
 from wirecrypt.pairs.decide import OwnSession as SeenSession
 from wirecrypt.ports import Cluster
@@ -37,14 +36,6 @@ class Store(Protocol):
 
     def remove(self) -> None:
         """Keep nothing any more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """What this node offers in a new session."""
-
-    lanes: int
-    algorithm: Algorithm
 
 
 class Keeper:
@@ -220,8 +211,3 @@ def _seen_published(state: State, own: NodePeer) -> State:
     """Take the API server's word for what is published."""
     listed = {(s.number, s.public) for s in own.sessions}
     return states.published(state, {o.session.number for o in state.sessions if (o.session.number, o.session.public) in listed})
-
-
-def as_seen(state: State) -> tuple[SeenSession, ...]:
-    """Return the own sessions of *state* as the rules see them."""
-    return tuple(SeenSession(o.session, o.published, o.key is not None, o.offered) for o in state.sessions)

@@ -6,10 +6,14 @@ first SA ◆: what is listed is adopted and never created again.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from wirecrypt.errors import StateError
+from wirecrypt.model.session import Epoch, Generation, Session
+from wirecrypt.model.xfrm import Algorithm
+from wirecrypt.pairs.decide import OwnSession as SeenSession
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -187,3 +191,16 @@ def without_ledger_entries(state: State, peer_uid: str, generations: Collection[
     rest = frozenset(e for e in state.ledger.get(peer_uid, ()) if e.generation not in generations)
     others = {uid: entries for uid, entries in state.ledger.items() if uid != peer_uid}
     return replace(state, ledger={**others, peer_uid: rest} if rest else others)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What this node offers in a new session."""
+
+    lanes: int
+    algorithm: Algorithm
+
+
+def as_seen(state: State) -> tuple[SeenSession, ...]:
+    """Return the own sessions of *state* as the rules see them."""
+    return tuple(SeenSession(o.session, o.published, o.key is not None, o.offered) for o in state.sessions)

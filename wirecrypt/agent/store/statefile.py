@@ -12,9 +12,9 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from wirecrypt import private_file
-from wirecrypt.agent.fields import Fields, by_version, encode, refuse
+from wirecrypt.agent.store import private_file
 from wirecrypt.agent.store.state import LedgerEntry, OwnSession, State
+from wirecrypt.agent.store.state_fields import StateFields, by_version, encode, refuse
 from wirecrypt.keys import SessionKey
 from wirecrypt.keys.derive import CONTROL_BYTES
 from wirecrypt.keys.encoding import EPOCH_ID_BYTES
@@ -92,7 +92,7 @@ def encode_state(state: State) -> SecretBytes:
 
 def decode_state(content: bytes, *, place: str) -> State:
     """Return the state that *content* holds; raises `StateError` naming *place* and the field, never showing content."""
-    top = Fields.parse(place, content)
+    top = StateFields.parse(place, content)
     return by_version(top, _STATE_READERS)(top)
 
 
@@ -150,20 +150,20 @@ _STATE_1: Final = ("version", "node_uid", "boot_id", "boot_session", "last_sessi
 _OWN_1: Final = ("epoch", "epoch_id", "number", "public", "lanes", "algorithm", "private", "published")
 
 
-def _read_state_1(top: Fields) -> State:
+def _read_state_1(top: StateFields) -> State:
     sessions = [_read_own(each.only(*_OWN_1)) for each in top.only(*_STATE_1).objects("sessions")]
     # what was not published may have been offered: it is taken as known to peers
     return _read_state(top, tuple(replace(own, offered=True) for own in sessions))
 
 
-def _read_state_2(top: Fields) -> State:
+def _read_state_2(top: StateFields) -> State:
     each = top.only(*_STATE_1, "peer_uid", "rolled_back").objects("sessions")
     sessions = tuple(replace(_read_own(own.only(*_OWN_1, "offered")), offered=own.flag("offered")) for own in each)
     state = _read_state(top, sessions)
     return replace(state, peer_uid=top.text("peer_uid"), rolled_back=top.number("rolled_back"))
 
 
-def _read_state(top: Fields, sessions: tuple[OwnSession, ...]) -> State:
+def _read_state(top: StateFields, sessions: tuple[OwnSession, ...]) -> State:
     ledger = top.inner("ledger")
     state = State(
         node_uid=top.text("node_uid"),
@@ -180,11 +180,11 @@ def _read_state(top: Fields, sessions: tuple[OwnSession, ...]) -> State:
     return state
 
 
-def _read_epoch(fields: Fields) -> Epoch:
+def _read_epoch(fields: StateFields) -> Epoch:
     return Epoch(fields.number("epoch"), fields.data("epoch_id", EPOCH_ID_BYTES).hex())
 
 
-def _read_own(fields: Fields) -> OwnSession:
+def _read_own(fields: StateFields) -> OwnSession:
     session = Session(
         number=fields.number("number"),
         epoch=_read_epoch(fields),
@@ -200,19 +200,19 @@ def _read_own(fields: Fields) -> OwnSession:
     return OwnSession(session, key, fields.flag("published"))
 
 
-def _read_node_key(fields: Fields) -> NodeKey:
+def _read_node_key(fields: StateFields) -> NodeKey:
     fields.only("epoch", "epoch_id", "share")
     return NodeKey(_read_epoch(fields), SecretBytes(fields.data("share", SHARE_BYTES)))
 
 
-def _read_entries(ledger: Fields, peer_uid: str) -> frozenset[LedgerEntry]:
+def _read_entries(ledger: StateFields, peer_uid: str) -> frozenset[LedgerEntry]:
     entries = [_read_entry(each) for each in ledger.objects(peer_uid)]
     if len({entry.generation for entry in entries}) != len(entries):
         ledger.refuse(peer_uid, "a generation stands there twice")
     return frozenset(entries)
 
 
-def _read_entry(fields: Fields) -> LedgerEntry:
+def _read_entry(fields: StateFields) -> LedgerEntry:
     fields.only(*_ENTRY)
     epoch = _read_epoch(fields)
     return LedgerEntry(

@@ -6,12 +6,18 @@ and ranges of the kernel's objects would be guessed.
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Final
 
 from wirecrypt import logs
+from wirecrypt.agent.store.state import Offer
 from wirecrypt.errors import ConfigError
 from wirecrypt.model.objects import ConfigDocument
-from wirecrypt.settings import Settings
+from wirecrypt.model.spi import MAX_LANES
+from wirecrypt.model.xfrm import Algorithm
+from wirecrypt.pairs.memory import Timing
+from wirecrypt.settings import Settings, from_document
 
 log = logs.get(__name__)
 _UNREAD: Final = "-"
@@ -36,7 +42,7 @@ class Configuration:
             self._refuse("ConfigMissing", f"{_MISSING}. Next: {self._next('apply manifests/config.yaml')}")
             return
         try:
-            self.settings, self.trouble = Settings.from_document(document), None
+            self.settings, self.trouble = from_document(document), None
         except ConfigError as error:
             self._refuse("ConfigInvalid", str(error))
 
@@ -46,3 +52,23 @@ class Configuration:
     def _refuse(self, reason: str, message: str) -> None:
         self.trouble = (reason, message)
         log.error("configuration refused", reason=reason, error=message)
+
+
+CPUINFO: Final = Path("/proc/cpuinfo")
+
+
+def offer(settings: Settings) -> Offer:
+    """Return what new sessions offer: configured, or by what this machine has."""
+    lanes = settings.lanes or min(os.cpu_count() or 1, MAX_LANES)
+    return Offer(lanes, settings.algorithm or default_algorithm())
+
+
+def default_algorithm() -> Algorithm:
+    """Return AES-GCM on a CPU with AES instructions, else ChaCha20-Poly1305."""
+    flags = next((line for line in CPUINFO.read_text().splitlines() if line.startswith("flags")), "")
+    return Algorithm.AES_256_GCM if " aes " in f"{flags} " else Algorithm.CHACHA20_POLY1305
+
+
+def timing(settings: Settings) -> Timing:
+    """Return the times of pairs as configured."""
+    return Timing(drain=settings.drain, linger=settings.linger, steady=settings.probe.steady)

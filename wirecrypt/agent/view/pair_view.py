@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wirecrypt.agent.store.keyring import KeyRing
-from wirecrypt.agent.store.session_keeper import as_seen
-from wirecrypt.agent.store.state import State
+from wirecrypt.agent.store.state import State, as_seen
 from wirecrypt.agent.view.cluster_view import pair_of
 from wirecrypt.model.mark import MarkLayout
 from wirecrypt.model.objects import NodePeer

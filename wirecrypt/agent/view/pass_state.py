@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from wirecrypt.agent.store.state import State
-from wirecrypt.agent.view.cluster_view import World
+from wirecrypt.agent.view.cluster_view import World, end_of
 from wirecrypt.agent.view.pair_view import Survey
-from wirecrypt.model.objects import NodePeer
-from wirecrypt.model.pair import End
+from wirecrypt.errors import ObjectError
+from wirecrypt.model.objects import NodePeer, NodeState
+from wirecrypt.model.pair import End, Pair
 from wirecrypt.model.session import Word
 from wirecrypt.pairs.decide import Decision, Out, Receive
-from wirecrypt.plan.snapshot import KernelSnapshot, sas_of
+from wirecrypt.plan.snapshot import KernelSnapshot, policies_of, sas_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +82,25 @@ def block(why: str) -> Decision:
         word=Word(frozenset(), None, 0),
         why=why,
     )
+
+
+def cleaned(turn: Round) -> bool:
+    """Say whether a leaving node has nothing of any pair left in the kernel, also not of one that it cannot decide about."""
+    if turn.own.state is not NodeState.LEAVING:
+        return False
+    own = end_of(turn.own)
+    undecided = [Pair(own, end) for peer in turn.undecided.values() for end in peer.ends]
+    decided = all(s.view.observed.nothing and d.remove_all for s, d in turn.pairs())
+    return decided and not any(_has(pair, turn.kernel) for pair in undecided)
+
+
+def _has(pair: Pair, kernel: KernelSnapshot) -> bool:
+    """Say whether the kernel has anything of *pair*: never so without a tunnel's addresses."""
+    try:
+        return _present(pair, kernel)
+    except ObjectError:
+        return False
+
+
+def _present(pair: Pair, kernel: KernelSnapshot) -> bool:
+    return bool(sas_of(pair, kernel) or policies_of(pair, kernel))

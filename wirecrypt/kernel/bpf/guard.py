@@ -29,8 +29,8 @@ from wirecrypt.kernel.bpf import ring as bpf_ring
 from wirecrypt.kernel.bpf.pins import Pins, remove, remove_folder
 from wirecrypt.kernel.bpf.reasons import REASONS
 from wirecrypt.kernel.bpf.tcx import Tcx, TcxHook, tcx_supported
-from wirecrypt.kernel.bpf_links import header_length
-from wirecrypt.ports import Attachment, Drop, GuardEntry, GuardSettings
+from wirecrypt.kernel.net.links import header_length
+from wirecrypt.model.guard import Attachment, Drop, GuardEntry, GuardSettings
 
 __all__ = ["REASONS", "KernelGuard"]
 

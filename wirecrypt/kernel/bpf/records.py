@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from wirecrypt.errors import InputError
 from wirecrypt.kernel.bpf.header import header
+from wirecrypt.model.guard import Drop, GuardAction, GuardEntry, GuardSettings
 from wirecrypt.model.xfrm import Address, Network
-from wirecrypt.ports import Drop, GuardAction, GuardEntry, GuardSettings
 
 _PREFIX: Final = "WC_REASON_"
 _MAX_LANES: Final = 16

@@ -7,8 +7,10 @@ Each call opens its own socket, so any thread may call (not from inside a runnin
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import socket
+import struct
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,9 +22,13 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from wirecrypt.errors import LinkError
 from wirecrypt.kernel.xfrm.adapter import KernelXfrm
+from wirecrypt.model.link import Link
 from wirecrypt.model.xfrm import Address
-from wirecrypt.ports import Link
 
+_SIOCGIFHWADDR: Final = 0x8927
+_REQUEST: Final = struct.Struct("16sH14x8x")  # struct ifreq: name, then a sockaddr whose family is the ARPHRD_ type
+_ETHERNET_HEADER: Final = 14
+_ETHERNET_TYPES: Final = frozenset({1, 772})  # ARPHRD_ETHER, ARPHRD_LOOPBACK (include/uapi/linux/if_arp.h)
 _IFF_UP: Final = 1
 _MAIN_TABLE: Final = 254
 _UNICAST: Final = 1  # RTN_UNICAST
@@ -65,6 +71,21 @@ class KernelLinks:
         """Return XFRM hash thresholds (IPv4 local, remote, IPv6 local, remote); raises `XfrmError`."""
         with KernelXfrm() as xfrm:
             return xfrm.thresholds()
+
+
+def header_length(link: str) -> int:
+    """Return how many bytes stand before the network header on a link, which the eBPF programs cannot see themselves.
+
+    14 with Ethernet headers, else 0 (tunnels, WireGuard, PPP); raises `LinkError`.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as s:
+        try:
+            answer = fcntl.ioctl(s, _SIOCGIFHWADDR, _REQUEST.pack(link.encode(), 0))
+        except OSError as error:
+            hint = "see `ip link`"
+            raise LinkError("ask a link's type", what=link, answer=str(error), hint=hint, errno=error.errno or 0) from error
+    kind = int(_REQUEST.unpack(answer)[1])
+    return _ETHERNET_HEADER if kind in _ETHERNET_TYPES else 0
 
 
 def _matches(ip: Any, dst: Address) -> Sequence[Any]:  # noqa: ANN401 - IPRoute is untyped

@@ -20,10 +20,10 @@ from wirecrypt.lab.kube.volumes import Volumes, with_account
 from wirecrypt.lab.waiting import until
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from wirecrypt.lab.lab import Lab
-    from wirecrypt.lab.wire.network import Node
+    from wirecrypt.lab.kube.api import Api
+    from wirecrypt.lab.machine.channel import Channel
+    from wirecrypt.lab.machine.controlplane import ControlPlane
+    from wirecrypt.lab.wire.network import Network, Node
 
 TEMPLATE = "lab.wirecrypt.io/template"  # annotation: which template a pod was made from
 RENEW = 1800.0  # seconds after which tokens are asked for anew; they live for an hour
@@ -43,12 +43,17 @@ STEP = 10.0  # seconds in which the API server's node authorizer has learned of 
 class Kubelet:
     """All kubelets of one lab, and the controllers of its workloads."""
 
-    def __init__(self, lab: Lab) -> None:
-        self._lab = lab
+    def __init__(self, channel: Channel, network: Network, plane: ControlPlane, api: Api) -> None:
+        self._channel = channel
+        self._network = network
+        self._plane = plane
+        self._api = api
+        self._nodes: dict[str, Node] = {}
         self._runs: dict[str, PodRun] = {}
 
     def register(self, node: Node) -> None:
         """Create the Node object, or update the status of the one that is there, as a kubelet does at its start."""
+        self._nodes[node.name] = node
         status = _node_status(node)
         document = {
             "apiVersion": "v1", "kind": "Node",
@@ -57,20 +62,16 @@ class Kubelet:
             "status": status,
         }  # fmt: skip
         try:
-            self._lab.api.post("/api/v1/nodes", document)
+            self._api.post("/api/v1/nodes", document)
         except Conflict:
-            self._lab.api.patch(f"/api/v1/nodes/{node.name}/status", {"status": status})
+            self._api.patch(f"/api/v1/nodes/{node.name}/status", {"status": status})
 
     def forget(self, node: str) -> None:
         """Drop the pods of a node that is powered off, with their objects, as a controller would."""
+        self._nodes.pop(node, None)
         for run in [run for run in self._runs.values() if run.node == node]:
             del self._runs[run.path]
-            self._lab.api.delete(run.path)
-
-    def apply(self, folder: Path) -> None:
-        """Apply a folder of manifests with kubectl, and start what they ask for."""
-        self._lab.kubectl("apply", "-k", str(folder))
-        self.sync()
+            self._api.delete(run.path)
 
     def pods(self, workload: str = "", node: str = "") -> list[PodRun]:
         """Return the running pods of a DaemonSet or Deployment, of a node, or all, by node and name."""
@@ -121,7 +122,7 @@ class Kubelet:
     def _wanted_by(self, plural: str, kind: str) -> list[tuple[dict[str, Any], str]]:
         """Return (workload, node name) for every pod that workloads of this kind ask for."""
         wanted = []
-        for owner in self._lab.api.items(f"/apis/apps/v1/{plural}"):
+        for owner in self._api.items(f"/apis/apps/v1/{plural}"):
             owner["kind"] = kind
             selector = owner["spec"]["template"]["spec"].get("nodeSelector", {})
             nodes = [name for name, labels in self._labels().items() if selector.items() <= labels.items()]
@@ -132,9 +133,9 @@ class Kubelet:
 
     def _labels(self) -> dict[str, dict[str, str]]:
         """Labels of the Node objects whose nodes are powered on."""
-        nodes = self._lab.api.items("/api/v1/nodes")
+        nodes = self._api.items("/api/v1/nodes")
         labels = {node["metadata"]["name"]: node["metadata"].get("labels", {}) for node in nodes}
-        return {name: labels[name] for name in self._lab.nodes if name in labels}
+        return {name: labels[name] for name in self._nodes if name in labels}
 
     def _create_all(self, missing: list[tuple[dict[str, Any], str]]) -> list[PodRun]:
         """Start pods side by side, as kubelets do; the error of one is raised once the others are up.
@@ -151,7 +152,7 @@ class Kubelet:
 
     def _create(self, owner: dict[str, Any], node: str) -> PodRun:
         """Create the Pod object, then run it."""
-        api, namespace, template = self._lab.api, owner["metadata"]["namespace"], owner["spec"]["template"]
+        api, namespace, template = self._api, owner["metadata"]["namespace"], owner["spec"]["template"]
         reference = {"apiVersion": "apps/v1", "kind": owner["kind"], "controller": True,
                      "name": owner["metadata"]["name"], "uid": owner["metadata"]["uid"]}  # fmt: skip
         metadata = template.get("metadata", {})
@@ -163,19 +164,19 @@ class Kubelet:
             },
             "spec": {**with_account(template["spec"]), "nodeName": node},
         })  # fmt: skip
-        return self._run(pod, self._lab.nodes[node])
+        return self._run(pod, self._nodes[node])
 
     def _run(self, pod: dict[str, Any], node: Node) -> PodRun:
-        name, channel = pod["metadata"]["name"], self._lab.channel
+        name, channel = pod["metadata"]["name"], self._channel
         where = node.name
         addresses = [str(node.addresses.wire4.ip), str(node.addresses.wire6.ip)]
         pod["status"]["hostIP"], pod["status"]["hostIPs"] = addresses[0], [{"ip": address} for address in addresses]
         if not pod["spec"].get("hostNetwork"):
-            plugged = self._lab.network.add_pod(node.addresses, name)
+            plugged = self._network.add_pod(node.addresses, name)
             where, addresses = plugged.where, [plugged.ip4, plugged.ip6]
         pod["status"]["podIP"], pod["status"]["podIPs"] = addresses[0], [{"ip": address} for address in addresses]
-        api = self._lab.api.as_user(self._lab.plane.node_token(node.name))
-        run = PodRun(pod, where, Volumes(pod, channel, api, self._lab.plane.certificate.read_bytes()), channel, api)
+        api = self._api.as_user(self._plane.node_token(node.name))
+        run = PodRun(pod, where, Volumes(pod, channel, api, self._plane.certificate.read_bytes()), channel, api)
         until(run.volumes.prepare, what=f"volumes of {name}", seconds=STEP, ignore=Forbidden)
         run.start()
         self._runs[run.path] = run
@@ -192,7 +193,7 @@ class Kubelet:
                 status["numberMisscheduled"] = 0
             if {key: owner["status"].get(key) for key in status} != status:
                 path = f"/apis/apps/v1/namespaces/{owner['metadata']['namespace']}/{plural}/{owner['metadata']['name']}/status"
-                self._lab.api.patch(path, {"status": status})
+                self._api.patch(path, {"status": status})
 
 
 def _node_status(node: Node) -> dict[str, Any]:

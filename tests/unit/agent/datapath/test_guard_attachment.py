@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 
 from wirecrypt.agent.datapath.guard_attachment import GuardKeeper
+from wirecrypt.model.guard import Attachment, GuardAction, GuardEntry, GuardSettings
+from wirecrypt.model.link import Link
 from wirecrypt.model.xfrm import Address
-from wirecrypt.ports import Attachment, Guard, GuardAction, GuardEntry, GuardSettings, Link, Links
+from wirecrypt.ports import Guard, Links
 from wirecrypt.settings import Settings
 
 OWN = ip_address("192.0.2.1")

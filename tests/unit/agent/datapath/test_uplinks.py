@@ -7,8 +7,8 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from wirecrypt.agent.datapath.uplinks import pod_links, uplinks
+from wirecrypt.model.link import Link
 from wirecrypt.model.xfrm import Network
-from wirecrypt.ports import Link
 
 OWN = (ip_address("192.0.2.1"), ip_address("2001:db8::1"))
 PODS = (ip_network("10.1.0.0/24"),)

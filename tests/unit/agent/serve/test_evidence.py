@@ -11,13 +11,13 @@ from tests.unit.agent import node
 from tests.unit.agent.node import GENERATION, LANES, OWN, PAIR, PEER, SETTINGS
 from wirecrypt.agent.serve.evidence import EGRESS, Afterwards, Prefixes, Snapshot, facts
 from wirecrypt.agent.steps.installing import preview
+from wirecrypt.model.guard import GuardAction, GuardEntry
 from wirecrypt.model.pair import End, Pair
 from wirecrypt.model.session import Generation
 from wirecrypt.model.verify_facts import Clear, Deviation, EspSeen, NodeFacts, Watched
 from wirecrypt.model.xfrm import Direction, Sa, SaUsage
 from wirecrypt.plan.diff import Step
 from wirecrypt.plan.snapshot import KernelSnapshot, host
-from wirecrypt.ports import GuardAction, GuardEntry
 
 NOTHING = Afterwards({}, {}, {}, ())
 WHOLE = node.whole()

@@ -11,8 +11,8 @@ from tests.unit.agent.sessionports import BOOT, LANES, ONE, OTHER_TWO, TWO, Api,
 from tests.unit.pairs.views import esp, long_after, view, whole
 from tests.unit.pairs.views import session as of_peer
 from wirecrypt.agent.store import state as states
-from wirecrypt.agent.store.session_keeper import Keeper, Offer, as_seen
-from wirecrypt.agent.store.state import newest_seen
+from wirecrypt.agent.store.session_keeper import Keeper
+from wirecrypt.agent.store.state import Offer, as_seen, newest_seen
 from wirecrypt.errors import Conflict, StateError, Unreachable
 from wirecrypt.model.objects import NodePeer
 from wirecrypt.model.session import Epoch, Generation

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wirecrypt import private_file
+from wirecrypt.agent.store import private_file
 from wirecrypt.agent.store import state as changes
 from wirecrypt.agent.store.blocklist import Blocklist, load_blocklist, save_blocklist
 from wirecrypt.agent.store.statefile import (
@@ -178,7 +178,7 @@ def test_a_killed_writer_leaves_the_old_file_and_the_next_one_succeeds(path: Pat
     private_file.replace(path, b"old")
     script = (
         "import os, signal, sys, pathlib\n"
-        "from wirecrypt import private_file\n"
+        "from wirecrypt.agent.store import private_file\n"
         "pathlib.Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
         "private_file.replace(pathlib.Path(sys.argv[1]), b'half')\n"
     )

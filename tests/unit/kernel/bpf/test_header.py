@@ -10,9 +10,9 @@ from wirecrypt.errors import BpfError
 from wirecrypt.kernel.bpf.header import header, parse
 from wirecrypt.kernel.bpf.reasons import REASONS
 from wirecrypt.kernel.bpf.records import reason_names
+from wirecrypt.model.guard import GuardAction
 from wirecrypt.model.mark import SLOTS, Kind
 from wirecrypt.model.spi import MAX_NODE_ID, MIN_NODE_ID, Spi
-from wirecrypt.ports import GuardAction
 
 BODY = """
 #define WC_N 2

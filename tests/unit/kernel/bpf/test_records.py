@@ -15,8 +15,8 @@ from wirecrypt.errors import BpfError, InputError
 from wirecrypt.kernel.bpf import pins as bpf_pins
 from wirecrypt.kernel.bpf import records, source
 from wirecrypt.kernel.bpf.header import header
+from wirecrypt.model.guard import Drop, GuardAction, GuardEntry, GuardSettings
 from wirecrypt.model.xfrm import Network
-from wirecrypt.ports import Drop, GuardAction, GuardEntry, GuardSettings
 from wirecrypt.settings.fields import TUNNEL_PORTS
 
 SETTINGS = GuardSettings(mark_shift=20, strict=True, lanes=4, vxlan_ports=(4789, 8472), geneve_ports=(6081,), control_port=7700)

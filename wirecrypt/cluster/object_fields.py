@@ -20,7 +20,7 @@ _SHOWN = 80
 
 
 @dataclass(frozen=True, slots=True)
-class Fields:
+class ObjectFields:
     """A mapping inside an object: *name* says which object, *path* where in it; *secret* values are never shown."""
 
     raw: Mapping[str, Any]
@@ -29,7 +29,7 @@ class Fields:
     secret: bool = False
 
     @classmethod
-    def of(cls, kind: str, raw: Mapping[str, Any], *, secret: bool = False) -> Fields:
+    def of(cls, kind: str, raw: Mapping[str, Any], *, secret: bool = False) -> ObjectFields:
         """Return the fields of a whole object."""
         name = raw.get("metadata", {}).get("name", "?") if isinstance(raw.get("metadata", {}), dict) else "?"
         return cls(raw, f"{kind} {name}", secret=secret)
@@ -38,11 +38,11 @@ class Fields:
         """Say whether the field is there and not null."""
         return self.raw.get(key) is not None
 
-    def group(self, key: str) -> Fields:
+    def group(self, key: str) -> ObjectFields:
         """Return the mapping in field *key*, an empty one when it is missing."""
         return self._inner(self._get(key, dict, {}), key)
 
-    def groups(self, key: str) -> tuple[Fields, ...]:
+    def groups(self, key: str) -> tuple[ObjectFields, ...]:
         """Return the mappings of the list in field *key*."""
         items: list[Any] = self._get(key, list, [])
         return tuple(self._inner(self._typed(item, dict, f"{key}[{i}]"), f"{key}[{i}]") for i, item in enumerate(items))
@@ -111,8 +111,8 @@ class Fields:
             hint="correct or delete the object; it is ignored until then",
         ) from cause
 
-    def _inner(self, raw: Mapping[str, Any], key: str) -> Fields:
-        return Fields(raw, self.name, f"{self.path}{key}.", self.secret)
+    def _inner(self, raw: Mapping[str, Any], key: str) -> ObjectFields:
+        return ObjectFields(raw, self.name, f"{self.path}{key}.", self.secret)
 
     def _get(self, key: str, kind: type, default: Any) -> Any:  # noqa: ANN401 - any JSON value
         value = self.raw.get(key)

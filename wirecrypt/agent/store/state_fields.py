@@ -17,7 +17,7 @@ _HINT: Final = "remove the file; the agent goes on as after the loss of it"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Fields:
+class StateFields:
     """One JSON object: *place* says where it stands (file and path in it), *values* what it holds.
 
     Every accessor raises `StateError` when the field is missing or of another type.
@@ -27,18 +27,18 @@ class Fields:
     values: Mapping[str, object]
 
     @classmethod
-    def parse(cls, place: str, content: bytes) -> Fields:
+    def parse(cls, place: str, content: bytes) -> StateFields:
         """Return the object that *content* is; raises `StateError` when it is no JSON object."""
         return cls.of(place, _json(content))
 
     @classmethod
-    def of(cls, place: str, value: object) -> Fields:
+    def of(cls, place: str, value: object) -> StateFields:
         """Return *value* as an object."""
         if not isinstance(value, dict):
             refuse(place, "no JSON object")
         return cls(place, value)
 
-    def only(self, *names: str) -> Fields:
+    def only(self, *names: str) -> StateFields:
         """Return this object if it has exactly these fields."""
         if self.values.keys() != set(names):
             refuse(self.place, f"the fields are not {', '.join(names)}")
@@ -86,16 +86,16 @@ class Fields:
     def texts(self, name: str, make: Callable[[str], Made]) -> tuple[Made, ...]:
         """Return what *make* makes of each string of a list."""
         listed = enumerate(self._list(name))
-        return tuple(Fields(self.place, {f"{name}[{n}]": v}).made(f"{name}[{n}]", make) for n, v in listed)
+        return tuple(StateFields(self.place, {f"{name}[{n}]": v}).made(f"{name}[{n}]", make) for n, v in listed)
 
-    def inner(self, name: str) -> Fields:
+    def inner(self, name: str) -> StateFields:
         """Return an object inside this one."""
-        return Fields.of(f"{self.place}.{name}", self._get(name))
+        return StateFields.of(f"{self.place}.{name}", self._get(name))
 
-    def objects(self, name: str) -> Iterator[Fields]:
+    def objects(self, name: str) -> Iterator[StateFields]:
         """Yield the objects of a list."""
         for index, value in enumerate(self._list(name)):
-            yield Fields.of(f"{self.place}.{name}[{index}]", value)
+            yield StateFields.of(f"{self.place}.{name}[{index}]", value)
 
     def refuse(self, name: str, problem: str) -> NoReturn:
         """Raise `StateError` about the field *name*."""
@@ -118,7 +118,7 @@ def refuse(place: str, problem: str) -> NoReturn:
     raise StateError("read a state file", what=place, answer=problem, hint=_HINT)
 
 
-def by_version(top: Fields, readers: Mapping[int, Callable[[Fields], Made]]) -> Callable[[Fields], Made]:
+def by_version(top: StateFields, readers: Mapping[int, Callable[[StateFields], Made]]) -> Callable[[StateFields], Made]:
     """Return the reader of the version that the document *top* has; raises `StateError` for an unknown one."""
     version = top.number("version")
     if version not in readers:

@@ -1,0 +1,77 @@
+"""Reads of whole kinds and of single objects by requests, for everybody who keeps no copy of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from wirecrypt.cluster import decode, paths
+from wirecrypt.cluster.api import Api
+from wirecrypt.errors import NotFound, ObjectError
+from wirecrypt.model.objects import (
+    CANARY,
+    ConfigDocument,
+    EncryptedNode,
+    KeyRotation,
+    Node,
+    NodePeer,
+)
+
+T = TypeVar("T")
+
+
+class ObjectReader:
+    """Objects as values; *malformed* are those that the last reads left out, by kind and name."""
+
+    def __init__(self, api: Api) -> None:
+        self.api = api
+        self.malformed: dict[tuple[str, str], ObjectError] = {}
+
+    def config(self) -> ConfigDocument | None:
+        """Return the configuration document, None when there is none."""
+        return self.one(paths.CONFIG, decode.config_document)
+
+    def nodes(self) -> Sequence[Node]:
+        """Return all Nodes."""
+        return self._all(paths.NODES, decode.node)
+
+    def node_peers(self) -> Sequence[NodePeer]:
+        """Return all NodePeers but the canary; malformed ones are left out."""
+        return self._all(paths.NODE_PEERS, decode.node_peer)
+
+    def node_peer(self, name: str) -> NodePeer | None:
+        """Return one NodePeer by a quorum read; raises `ObjectError` when it is malformed."""
+        return self.one(f"{paths.NODE_PEERS}/{name}", decode.node_peer)
+
+    def encrypted_nodes(self) -> Sequence[EncryptedNode]:
+        """Return all EncryptedNodes but the canary; malformed ones are left out."""
+        return self._all(paths.ENCRYPTED_NODES, decode.encrypted_node)
+
+    def encrypted_node(self, name: str) -> EncryptedNode | None:
+        """Return one EncryptedNode by a quorum read; raises `ObjectError` when it is malformed."""
+        return self.one(f"{paths.ENCRYPTED_NODES}/{name}", decode.encrypted_node)
+
+    def key_rotations(self) -> Sequence[KeyRotation]:
+        """Return all KeyRotations; malformed ones are left out."""
+        return self._all(paths.KEY_ROTATIONS, decode.key_rotation)
+
+    def one(self, path: str, read: Callable[[Any], T]) -> T | None:
+        """Return what *read* makes of the object at *path*, None when there is none."""
+        try:
+            raw = self.api.get(path)
+        except NotFound:
+            return None
+        return read(raw)
+
+    def _all(self, path: str, read: Callable[[Any], T]) -> Sequence[T]:
+        items, _ = self.api.items(path)
+        found: list[T] = []
+        for raw in items:
+            name = raw.get("metadata", {}).get("name", "?")
+            self.malformed.pop((path, name), None)
+            try:
+                if name != CANARY:
+                    found.append(read(raw))
+            except ObjectError as error:
+                self.malformed[path, name] = error
+        return found

@@ -1,0 +1,25 @@
+"""A network link of a node."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wirecrypt.model.xfrm import Address
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A network link: index, name, kind, MTU, master's name, whether its peer is in another network namespace, addresses.
+
+    *lower*: the link of this namespace that carries its packets, where the kernel tells one.
+    """
+
+    index: int
+    name: str
+    kind: str
+    mtu: int
+    up: bool
+    master: str | None
+    foreign_peer: bool
+    addresses: tuple[Address, ...]
+    lower: str | None = None
