@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from wirecrypt.cluster import decode, paths
+from wirecrypt.cluster import paths
 from wirecrypt.cluster.api import Api
+from wirecrypt.cluster.codec import decode
 from wirecrypt.cluster.controller_client import ControlCluster
 from wirecrypt.cluster.lease import ClusterLease
 from wirecrypt.controller import Controller, Elector, Timings, run

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 from kubernetes.config import incluster_config
 
-from wirecrypt.cluster import decode, paths
+from wirecrypt.cluster import paths
 from wirecrypt.cluster.api import Api
+from wirecrypt.cluster.codec import decode
 from wirecrypt.cluster.controller_client import ControlCluster
 from wirecrypt.cluster.informers import Informers
 from wirecrypt.cluster.reflector import Reflector

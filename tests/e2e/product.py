@@ -14,8 +14,8 @@ from wirecrypt.lab.demo.record import Record
 from wirecrypt.lab.demo.traffic import Load
 from wirecrypt.lab.lab import Lab
 from wirecrypt.lab.waiting import until
-from wirecrypt.lab.wire.flows import Tcp, Udp, start_all, stop_all
 from wirecrypt.lab.wire.observer import Cleartext, Observation
+from wirecrypt.lab.wire.streams import Tcp, Udp, start_all, stop_all
 
 PAIR = ("node-1", "node-2")
 ALL = ("node-1", "node-2", "node-3")

@@ -22,7 +22,7 @@ from wirecrypt.lab.machine.channel import Command
 from wirecrypt.lab.waiting import until
 from wirecrypt.lab.wire import observer
 from wirecrypt.lab.wire.capture import Capture
-from wirecrypt.lab.wire.flows import Tcp, Udp
+from wirecrypt.lab.wire.streams import Tcp, Udp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -9,8 +9,8 @@ import pytest
 from tests.kernel.conftest import Host
 from tests.kernel.test_xfrm_traffic import Pair, connect, pair, ping
 from wirecrypt.errors import LinkError
-from wirecrypt.kernel.net.capture import MOST_FLOWS, Seen, Wire
 from wirecrypt.kernel.net.frames import Tunnels
+from wirecrypt.kernel.net.packet_capture import MOST_FLOWS, Seen, Wire
 from wirecrypt.model.verify_facts import Clear
 from wirecrypt.model.xfrm import Address
 

@@ -13,7 +13,7 @@ from wirecrypt.errors import LinkError
 from wirecrypt.kernel.bpf import tc
 from wirecrypt.kernel.net.links import KernelLinks
 from wirecrypt.kernel.xfrm.adapter import KernelXfrm
-from wirecrypt.kernel.xfrm.events import LinkEvents
+from wirecrypt.kernel.xfrm.notifications import LinkEvents
 
 
 def test_links_say_what_they_are(make_netns: Callable[[], Netns]) -> None:

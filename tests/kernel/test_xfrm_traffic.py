@@ -10,7 +10,7 @@ import pytest
 
 from tests.kernel.conftest import Host
 from wirecrypt.kernel.xfrm.adapter import KernelXfrm
-from wirecrypt.kernel.xfrm.events import Acquired, AcquireEvents, Expired, ExpireEvents
+from wirecrypt.kernel.xfrm.notifications import Acquired, AcquireEvents, Expired, ExpireEvents
 from wirecrypt.model.mark import MarkLayout
 from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.xfrm import Algorithm, Direction, Limits, Policy, Sa, Selector, Template

@@ -19,7 +19,7 @@ from wirecrypt.agent.view.pass_state import block
 from wirecrypt.errors import KernelError, ObjectError
 from wirecrypt.model.pair import Pair
 from wirecrypt.plan.diff import Wish, in_the_way, plan
-from wirecrypt.plan.guard import wanted as guard_entries
+from wirecrypt.plan.guard_entries import wanted as guard_entries
 from wirecrypt.plan.observe import Known
 from wirecrypt.plan.policies import Layout, Senders, wanted
 from wirecrypt.plan.snapshot import KernelSnapshot, policies_of, sas_of

@@ -11,13 +11,13 @@ from typing import Final
 
 from wirecrypt import logs
 from wirecrypt.agent.components import Parts
-from wirecrypt.agent.control.conversation import Conversation, Talk
+from wirecrypt.agent.control.protocol import Conversation, Talk
 from wirecrypt.agent.last_pass import Picture, Window
 from wirecrypt.agent.status.status_writer import Reporter
 from wirecrypt.agent.status.suspended import Holding
 from wirecrypt.agent.steps.admission_check import Trust
 from wirecrypt.agent.steps.installing import Installer
-from wirecrypt.agent.steps.leaving import Farewell
+from wirecrypt.agent.steps.node_cleanup import Farewell
 from wirecrypt.agent.steps.publishing import Publisher
 from wirecrypt.agent.steps.renewal import Renewals
 from wirecrypt.agent.store.keyring import KeyRing

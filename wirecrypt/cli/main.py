@@ -14,17 +14,17 @@ from wirecrypt.cli.tools import EXIT_TITLE, INTERRUPTED, clean, connecting, exit
 from wirecrypt.errors import InputError, WirecryptError
 
 VERBS: Final = {
-    "agent": ("wirecrypt.cli.agent:agent", "What runs on every node (the DaemonSet starts it)."),
-    "controller": ("wirecrypt.cli.controller:controller", "What turns labels into keys (the Deployment starts it)."),
-    "disable": ("wirecrypt.cli.nodes:disable", "Take nodes out of encryption."),
-    "doctor": ("wirecrypt.cli.doctor:doctor", "Find what is wrong with the cluster or this node, and the next step."),
-    "enable": ("wirecrypt.cli.nodes:enable", "Encrypt the pod traffic between nodes."),
-    "lab": ("wirecrypt.cli.lab:lab", "Run a small cluster on this machine, to try things out."),
-    "plan": ("wirecrypt.cli.plan:plan", "Show what the agent of this node would change, and why."),
-    "rotate": ("wirecrypt.cli.rotate:rotate", "Give all enabled nodes new keys, without loss."),
-    "spi": ("wirecrypt.cli.spi:spi", "Say whose an SPI is."),
-    "status": ("wirecrypt.cli.status:status", "Show how far each node is, and the rotations in progress."),
-    "verify": ("wirecrypt.cli.verify:verify", "Check on the wire that traffic is encrypted."),
+    "agent": ("wirecrypt.cli.verbs.agent:agent", "What runs on every node (the DaemonSet starts it)."),
+    "controller": ("wirecrypt.cli.verbs.controller:controller", "What turns labels into keys (the Deployment starts it)."),
+    "disable": ("wirecrypt.cli.verbs.nodes:disable", "Take nodes out of encryption."),
+    "doctor": ("wirecrypt.cli.verbs.doctor:doctor", "Find what is wrong with the cluster or this node, and the next step."),
+    "enable": ("wirecrypt.cli.verbs.nodes:enable", "Encrypt the pod traffic between nodes."),
+    "lab": ("wirecrypt.cli.verbs.lab:lab", "Run a small cluster on this machine, to try things out."),
+    "plan": ("wirecrypt.cli.verbs.plan:plan", "Show what the agent of this node would change, and why."),
+    "rotate": ("wirecrypt.cli.verbs.rotate:rotate", "Give all enabled nodes new keys, without loss."),
+    "spi": ("wirecrypt.cli.verbs.spi:spi", "Say whose an SPI is."),
+    "status": ("wirecrypt.cli.verbs.status:status", "Show how far each node is, and the rotations in progress."),
+    "verify": ("wirecrypt.cli.verbs.verify:verify", "Check on the wire that traffic is encrypted."),
 }
 EXITS: Final = {
     0: "done, or the answer is yes",

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from wirecrypt.cluster import decode, encode, paths
+from wirecrypt.cluster import paths
 from wirecrypt.cluster.api import Api
+from wirecrypt.cluster.codec import decode, encode
 from wirecrypt.cluster.events import Events
 from wirecrypt.cluster.readers import ObjectReader
 from wirecrypt.errors import Forbidden

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import urlencode
 
-from wirecrypt.cluster import decode, paths
+from wirecrypt.cluster import paths
 from wirecrypt.cluster.api import Api
 from wirecrypt.cluster.cli_client import PeopleCluster
+from wirecrypt.cluster.codec import decode
 from wirecrypt.cluster.readers import ObjectReader
 from wirecrypt.errors import ClusterError, ConfigError, NotFound, Unreachable
 from wirecrypt.model.objects import SYSTEM_NAMESPACE, NodePeer

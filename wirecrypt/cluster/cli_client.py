@@ -13,10 +13,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
-from wirecrypt.cluster import decode, paths
+from wirecrypt.cluster import paths
 from wirecrypt.cluster.answer import Throttled
 from wirecrypt.cluster.api import Api
-from wirecrypt.cluster.object_fields import ObjectFields
+from wirecrypt.cluster.codec import decode
+from wirecrypt.cluster.codec.object_fields import ObjectFields
 from wirecrypt.cluster.paths import VERSION
 from wirecrypt.cluster.readers import ObjectReader
 from wirecrypt.errors import ClusterError, Forbidden, NotFound, ObjectError

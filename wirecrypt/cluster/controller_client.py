@@ -13,10 +13,11 @@ from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 from wirecrypt import logs
-from wirecrypt.cluster import encode, paths
+from wirecrypt.cluster import paths
 from wirecrypt.cluster.answer import AlreadyExists, Json
 from wirecrypt.cluster.api import Api
-from wirecrypt.cluster.decode import KEY_PREFIX, SEED_PREFIX
+from wirecrypt.cluster.codec import encode
+from wirecrypt.cluster.codec.decode import KEY_PREFIX, SEED_PREFIX
 from wirecrypt.cluster.events import Events
 from wirecrypt.cluster.informers import ControllerInformers
 from wirecrypt.cluster.paths import VERSION

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 
-from wirecrypt.cluster import encode, paths
+from wirecrypt.cluster import paths
 from wirecrypt.cluster.answer import AlreadyExists
 from wirecrypt.cluster.api import Api
+from wirecrypt.cluster.codec import encode
 from wirecrypt.cluster.paths import VERSION
 from wirecrypt.model.objects import KeyRotation
 

@@ -7,8 +7,8 @@ from typing import Final
 from wirecrypt.cluster import paths
 from wirecrypt.cluster.answer import Json
 from wirecrypt.cluster.api import Api
-from wirecrypt.cluster.encode import micro_time
-from wirecrypt.cluster.object_fields import ObjectFields
+from wirecrypt.cluster.codec.encode import micro_time
+from wirecrypt.cluster.codec.object_fields import ObjectFields
 from wirecrypt.errors import NotFound
 from wirecrypt.ports import Lease
 

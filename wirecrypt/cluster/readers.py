@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from wirecrypt.cluster import decode, paths
+from wirecrypt.cluster import paths
 from wirecrypt.cluster.api import Api
+from wirecrypt.cluster.codec import decode
 from wirecrypt.errors import NotFound, ObjectError
 from wirecrypt.model.objects import (
     CANARY,

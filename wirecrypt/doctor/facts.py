@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from wirecrypt.cluster.cli_client import Wish
-from wirecrypt.doctor.marks import MarkUse
+from wirecrypt.doctor.mark_users import MarkUse
 from wirecrypt.doctor.needs import Need
 from wirecrypt.kernel.probe import Feature
 from wirecrypt.model.objects import ConfigDocument, EncryptedNode, KeyRotation

@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 
 from wirecrypt.doctor.facts import NodeFacts
 from wirecrypt.doctor.inspect_node import FORWARD, UNPRIVILEGED_BPF
-from wirecrypt.doctor.marks import MarkUse, ip_rules, iptables_rules, nft_rules
+from wirecrypt.doctor.mark_users import MarkUse, ip_rules, iptables_rules, nft_rules
 from wirecrypt.errors import WirecryptError
 from wirecrypt.kernel.bpf.guard import KernelGuard
 from wirecrypt.kernel.probe import probe

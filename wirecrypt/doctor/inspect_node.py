@@ -8,7 +8,7 @@ from typing import Final
 from wirecrypt.doctor.counters import COUNTERS
 from wirecrypt.doctor.facts import NodeFacts
 from wirecrypt.doctor.finding import Check, Finding
-from wirecrypt.doctor.marks import collisions
+from wirecrypt.doctor.mark_users import collisions
 from wirecrypt.kernel.bpf.guard import REASONS
 from wirecrypt.kernel.probe import Verdict
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from wirecrypt.errors import LabError
 from wirecrypt.lab.addresses import NodeAddresses
-from wirecrypt.lab.kube.api import Api
+from wirecrypt.lab.kube.api_client import Api
 from wirecrypt.lab.kube.kubelet import Kubelet
 from wirecrypt.lab.machine import controlplane, kernels, outside
 from wirecrypt.lab.machine.channel import DEFAULT_TIMEOUT, Command, Completed, Process

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from wirecrypt.errors import LabError, NotFound
-from wirecrypt.lab.guest import tcx
+from wirecrypt.lab.guest import list_tcx
 from wirecrypt.lab.lab import Lab
 from wirecrypt.lab.machine import outside
 from wirecrypt.lab.machine.machine import GUEST_PYTHON
@@ -135,7 +135,7 @@ def kernel_objects(lab: Lab, node: str) -> list[str]:
 
     Every state, policy and tcx program counts: nothing else puts any there in the lab.
     """
-    script = f"{_OBJECTS}{GUEST_PYTHON} -SE {Path(tcx.__file__).resolve()}"
+    script = f"{_OBJECTS}{GUEST_PYTHON} -SE {Path(list_tcx.__file__).resolve()}"
     found = lab.exec(node, ["sh", "-ec", script]).stdout.splitlines()
     for agent in lab.kubelet.pods("wirecrypt-agent", node):
         found += [f"pin {name}" for name in agent.exec(["ls", "/sys/fs/bpf"]).stdout.split()]

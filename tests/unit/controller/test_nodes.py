@@ -9,7 +9,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from tests.unit.controller.standin import SILENT, START, node
-from wirecrypt.cluster import encode
+from wirecrypt.cluster.codec import encode
 from wirecrypt.controller.actions import Action, CreatePeer, Tell, UpdateEncrypted, UpdatePeer
 from wirecrypt.controller.claims import Reserved
 from wirecrypt.controller.leaving import Watched

@@ -9,7 +9,7 @@ from wirecrypt.doctor.counters import COUNTERS
 from wirecrypt.doctor.facts import NodeFacts
 from wirecrypt.doctor.finding import Finding, Severity
 from wirecrypt.doctor.inspect_node import CHECKS, FORWARD, UNPRIVILEGED_BPF, inspect_node
-from wirecrypt.doctor.marks import MarkUse
+from wirecrypt.doctor.mark_users import MarkUse
 from wirecrypt.kernel.probe import Feature, Verdict
 
 FEATURES = ("esp-ipv4", "esp-ipv6", "aes-256-gcm", "chacha20-poly1305", "esn", "so-rcvmark", "clsact", "bpf")

@@ -34,7 +34,7 @@ from wirecrypt.pairs import decide as pairs
 from wirecrypt.pairs import probing, sessions
 from wirecrypt.pairs.decide import Observed, OwnSession, View
 from wirecrypt.pairs.memory import Memory, Sent
-from wirecrypt.plan import diff, guard, observe, policies, states
+from wirecrypt.plan import diff, guard_entries, observe, policies, states
 from wirecrypt.plan.snapshot import sas_of
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Agent:
         if self._make_sessions(own):
             return
         self.wishes = [self._wish(t) for t in self.turns.values()]
-        self.entries = guard.wanted(end_of(own), [(t.pair, t.decision) for t in self.turns.values()], [], [])
+        self.entries = guard_entries.wanted(end_of(own), [(t.pair, t.decision) for t in self.turns.values()], [], [])
         self.pending = diff.plan(self.wishes, self.entries, self.world.kernels[self.name].snapshot())
         steps = [a.step for a in self.pending]
         assert steps == sorted(steps), "a plan that is out of order"
@@ -383,6 +383,6 @@ class Agent:
         blocked = [Pair(end_of(own), end_of(p)) for uid, p in self.known.items() if uid in self.disk]
         wishes = [diff.Wish(p, BLOCK_ALL, observe.Known({}, 0, 0, {}), (), tuple(blocking(p))) for p in blocked]
         kernel = self.world.kernels[self.name]
-        entries = guard.wanted(end_of(own), [(p, BLOCK_ALL) for p in blocked], [], [])
+        entries = guard_entries.wanted(end_of(own), [(p, BLOCK_ALL) for p in blocked], [], [])
         for action in diff.plan(wishes, entries, kernel.snapshot()):
             kernel.apply(action)

@@ -32,7 +32,7 @@ from wirecrypt.model.xfrm import (
     Verdict,
 )
 from wirecrypt.pairs.decide import Decision, Out, Receive
-from wirecrypt.plan import guard
+from wirecrypt.plan import guard_entries
 from wirecrypt.plan.diff import Step, Wish, in_the_way, plan
 from wirecrypt.plan.policies import PRIORITY_DATA
 from wirecrypt.plan.snapshot import KernelSnapshot, host
@@ -54,7 +54,7 @@ def using(generation: Generation, pair_: Pair = AB) -> list[Sa | Policy]:
 
 
 def entries(wishes: list[Wish]) -> dict[Network, GuardEntry]:
-    return guard.wanted(A, [(w.pair, w.decision) for w in wishes], [], [])
+    return guard_entries.wanted(A, [(w.pair, w.decision) for w in wishes], [], [])
 
 
 @pytest.mark.C2
@@ -268,8 +268,8 @@ def test_guard_entries_name_the_owner_of_what_is_encrypted() -> None:
         Node("p", "uid-p", None, (ip_address("192.0.2.9"),), (ip_network("10.9.0.0/16"),), datetime.min.replace(tzinfo=UTC))
     ]
     joining = decision(Out.PLAIN, receive=Receive.OPTIONAL)
-    found = guard.wanted(A, [(AB, decision(Out.BLOCK)), (AC, joining)], plain, [ip_network("10.0.0.0/8")])
+    found = guard_entries.wanted(A, [(AB, decision(Out.BLOCK)), (AC, joining)], plain, [ip_network("10.0.0.0/8")])
     of_b = {*B.pod_cidrs, *map(host, B.endpoints)}
     assert {prefix: entry.node_id for prefix, entry in found.items() if entry.node_id} == dict.fromkeys(of_b, B.node_id)
-    one_way = guard.wanted(A, [(AB, decision(Out.ESP, OLD, receive=Receive.OPTIONAL))], [], [])
+    one_way = guard_entries.wanted(A, [(AB, decision(Out.ESP, OLD, receive=Receive.OPTIONAL))], [], [])
     assert {one_way[prefix].node_id for prefix in of_b} == {B.node_id}

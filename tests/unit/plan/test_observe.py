@@ -14,7 +14,7 @@ from wirecrypt.model.session import Generation
 from wirecrypt.model.spi import AHEAD, RESIDUES, Spi
 from wirecrypt.model.xfrm import Direction, Policy, Sa, Verdict
 from wirecrypt.pairs.decide import Observed, Out, Receive
-from wirecrypt.plan import guard
+from wirecrypt.plan import guard_entries
 from wirecrypt.plan.diff import Step, plan
 from wirecrypt.plan.observe import Known, observe
 from wirecrypt.plan.policies import PRIORITY_LANE
@@ -108,9 +108,9 @@ def test_untouched_is_what_the_counters_say() -> None:
 
 def test_guard_that_drops_the_peers_cleartext_is_seen() -> None:
     """Plaintext is accepted only when no entry of the peer's prefixes drops it."""
-    wanted = guard.wanted(A, [(AB, decision(in_use=NEW))], [], [])
+    wanted = guard_entries.wanted(A, [(AB, decision(in_use=NEW))], [], [])
     assert not seen(replace(kernel(), guard=wanted)).guard_accepts
-    optional = guard.wanted(A, [(AB, decision(in_use=NEW, receive=Receive.OPTIONAL))], [], [])
+    optional = guard_entries.wanted(A, [(AB, decision(in_use=NEW, receive=Receive.OPTIONAL))], [], [])
     assert seen(replace(kernel(), guard=optional)).guard_accepts
 
 

@@ -108,7 +108,7 @@ def request(line: str) -> str:
 
 def answer(name: str, line: str) -> str:
     """Run the command in an empty network namespace and return what the kernel lists then, in hex ("": it refused)."""
-    what = "state" if name.startswith("sa-") else "policy"
+    what = "sa" if name.startswith("sa-") else "policy"
     code = f"""
 from wirecrypt.kernel.xfrm import {what} as codec
 from wirecrypt.kernel.xfrm.netlink import Channel

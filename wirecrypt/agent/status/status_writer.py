@@ -7,7 +7,7 @@ from typing import Final
 
 from wirecrypt import logs
 from wirecrypt.agent.components import Parts
-from wirecrypt.agent.status.status import NodeReport, Pacer, PeerReport, build
+from wirecrypt.agent.status.node_status import NodeReport, Pacer, PeerReport, build
 from wirecrypt.agent.store.state import as_seen
 from wirecrypt.agent.view.pair_view import Survey
 from wirecrypt.agent.view.pass_state import Round, cleaned

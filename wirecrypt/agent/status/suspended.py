@@ -6,7 +6,7 @@ from typing import Final
 
 from wirecrypt import logs
 from wirecrypt.agent.components import Parts
-from wirecrypt.agent.status.status import held
+from wirecrypt.agent.status.node_status import held
 from wirecrypt.errors import ClusterError, ObjectError
 
 log = logs.get(__name__)

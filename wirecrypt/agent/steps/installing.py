@@ -17,7 +17,7 @@ from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.session import Generation
 from wirecrypt.model.xfrm import Algorithm, Limits, Network, Sa
 from wirecrypt.pairs.decide import Decision, lanes_of
-from wirecrypt.plan import guard as guard_plan
+from wirecrypt.plan import guard_entries as guard_plan
 from wirecrypt.plan.diff import Action, Wish, in_the_way, plan
 from wirecrypt.plan.policies import Layout, Senders, wanted
 from wirecrypt.plan.snapshot import KernelSnapshot, host

@@ -1,7 +1,7 @@
 """Links, addresses and routes of the calling thread's network namespace: the port `Links`, on pyroute2.
 
 Each call opens its own socket, so any thread may call (not from inside a running event loop). Changes are told by
-`wirecrypt.kernel.xfrm.events.LinkEvents`.
+`wirecrypt.kernel.xfrm.notifications.LinkEvents`.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ from typing import Final, Self, TypeVar
 
 from wirecrypt import logs
 from wirecrypt.errors import XfrmError
-from wirecrypt.kernel.xfrm import policy as xfrm_policy
-from wirecrypt.kernel.xfrm import state
+from wirecrypt.kernel.xfrm import policy as policy_codec
+from wirecrypt.kernel.xfrm import sa as sa_codec
 from wirecrypt.kernel.xfrm.netlink import Answer, Channel
 from wirecrypt.kernel.xfrm.wire import Foreign, Request
 from wirecrypt.model.xfrm import Policy, PolicyKey, Sa, SaEntry, SaKey
@@ -89,35 +89,35 @@ class KernelXfrm:
 
     def sa(self, key: SaKey) -> SaEntry | None:
         """Return one state and its use; None when there is none, or none that `Sa` can express."""
-        payload = self._one("look at an IPsec state", key, state.get(key))
-        entry = state.decode(payload) if payload else None
+        payload = self._one("look at an IPsec state", key, sa_codec.get(key))
+        entry = sa_codec.decode(payload) if payload else None
         return entry if isinstance(entry, SaEntry) else None
 
     def policy(self, key: PolicyKey) -> Policy | None:
         """Return one policy; None when there is none, or none that `Policy` can express."""
-        payload = self._one("look at an IPsec policy", key, xfrm_policy.get(key))
-        found = xfrm_policy.decode(payload) if payload else None
+        payload = self._one("look at an IPsec policy", key, policy_codec.get(key))
+        found = policy_codec.decode(payload) if payload else None
         return found if isinstance(found, Policy) else None
 
     def add_sas(self, sas: Sequence[Sa]) -> Sequence[Failure]:
         """Install new states; one that exists is not changed and is a failure (EEXIST)."""
-        return self._write("install an IPsec state", sas, state.add)
+        return self._write("install an IPsec state", sas, sa_codec.add)
 
     def set_policies(self, policies: Sequence[Policy]) -> Sequence[Failure]:
-        """Install or replace policies, each in one step (net/xfrm/xfrm_policy.c, xfrm_policy_insert).
+        """Install or replace policies, each in one step (net/xfrm/policy_codec.c, xfrm_policy_insert).
 
         A foreign policy of the same direction, selector and mark would be replaced too: see `survey_policies` first.
         """
         self._hash(added=[p.name for p in policies if p.ours])
-        return self._write("install an IPsec policy", policies, xfrm_policy.update)
+        return self._write("install an IPsec policy", policies, policy_codec.update)
 
     def delete_sas(self, keys: Sequence[SaKey]) -> Sequence[Failure]:
         """Delete exactly these states; one that is gone already is no failure."""
-        return self._write("delete an IPsec state", keys, state.delete, quiet=_GONE)
+        return self._write("delete an IPsec state", keys, sa_codec.delete, quiet=_GONE)
 
     def delete_policies(self, keys: Sequence[PolicyKey]) -> Sequence[Failure]:
         """Delete exactly these policies; one that is gone already is no failure."""
-        failures = self._write("delete an IPsec policy", keys, xfrm_policy.delete, quiet=_GONE)
+        failures = self._write("delete an IPsec policy", keys, policy_codec.delete, quiet=_GONE)
         self._hash(removed=keys)
         return failures
 
@@ -129,10 +129,10 @@ class KernelXfrm:
 
     def thresholds(self) -> Thresholds:
         """Return the prefix lengths from which on policies are found by hash: IPv4 local, remote, IPv6 local, remote."""
-        payload = self._one("read the hash thresholds", None, xfrm_policy.get_thresholds())
+        payload = self._one("read the hash thresholds", None, policy_codec.get_thresholds())
         if payload is None:
             raise XfrmError("read the hash thresholds", answer="an empty answer", hint=_OTHERWISE)
-        return xfrm_policy.decode_thresholds(payload)
+        return policy_codec.decode_thresholds(payload)
 
     def set_thresholds(self, v4_local: int, v4_remote: int, v6_local: int, v6_remote: int) -> bool:
         """Set the hash thresholds if they differ; say whether they did."""
@@ -140,7 +140,7 @@ class KernelXfrm:
         if self.thresholds() == wanted:
             return False
         self.writes += 1
-        self._one("set the hash thresholds", None, xfrm_policy.set_thresholds(wanted))
+        self._one("set the hash thresholds", None, policy_codec.set_thresholds(wanted))
         return True
 
     def _hash(self, *, added: Sequence[PolicyKey] = (), removed: Sequence[PolicyKey] = ()) -> None:
@@ -156,11 +156,11 @@ class KernelXfrm:
 
     def _states(self) -> list[SaEntry | Foreign]:
         with _translated("list IPsec states"):
-            return [state.decode(payload) for payload in self._channel.dump(state.dump())]
+            return [sa_codec.decode(payload) for payload in self._channel.dump(sa_codec.dump())]
 
     def _policies(self) -> list[Policy | Foreign]:
         with _translated("list IPsec policies"):
-            return [xfrm_policy.decode(payload) for payload in self._channel.dump(xfrm_policy.dump())]
+            return [policy_codec.decode(payload) for payload in self._channel.dump(policy_codec.dump())]
 
     def _write(
         self,

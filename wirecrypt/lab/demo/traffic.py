@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from wirecrypt.lab.demo.record import Record
 from wirecrypt.lab.lab import Lab
-from wirecrypt.lab.wire.flows import Result, Tcp, Udp, start_all, stop_all
+from wirecrypt.lab.wire.streams import Result, Tcp, Udp, start_all, stop_all
 
 RATE = 1000  # packets a second, each way
 RATE6 = 100

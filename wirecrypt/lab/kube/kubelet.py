@@ -20,7 +20,7 @@ from wirecrypt.lab.kube.volumes import Volumes, with_account
 from wirecrypt.lab.waiting import until
 
 if TYPE_CHECKING:
-    from wirecrypt.lab.kube.api import Api
+    from wirecrypt.lab.kube.api_client import Api
     from wirecrypt.lab.machine.channel import Channel
     from wirecrypt.lab.machine.controlplane import ControlPlane
     from wirecrypt.lab.wire.network import Network, Node

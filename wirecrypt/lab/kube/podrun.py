@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from wirecrypt.lab.kube.api import Api
+    from wirecrypt.lab.kube.api_client import Api
     from wirecrypt.lab.kube.volumes import Volumes
     from wirecrypt.lab.machine.channel import Channel
 

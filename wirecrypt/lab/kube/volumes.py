@@ -12,7 +12,7 @@ from wirecrypt.lab.machine.channel import Command
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from wirecrypt.lab.kube.api import Api
+    from wirecrypt.lab.kube.api_client import Api
     from wirecrypt.lab.machine.channel import Channel
 
 ACCOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"

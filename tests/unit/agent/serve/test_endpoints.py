@@ -18,7 +18,7 @@ from wirecrypt.agent.last_pass import Window
 from wirecrypt.agent.serve.endpoints import STUCK, STUCK_IDLE, Service
 from wirecrypt.agent.serve.inspector import MOST_WAITING, ROUNDS, Eyes, Inspector, Wire
 from wirecrypt.errors import LinkError
-from wirecrypt.kernel.net.capture import Seen
+from wirecrypt.kernel.net.packet_capture import Seen
 from wirecrypt.model.verify_facts import NodeFacts, NodePlan, Watched, decode
 from wirecrypt.model.xfrm import Address
 from wirecrypt.settings import Metrics, Settings

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from wirecrypt.kernel.xfrm import policy as xfrm_policy
-from wirecrypt.kernel.xfrm import state as xfrm_state
+from wirecrypt.kernel.xfrm import sa as xfrm_state
 from wirecrypt.kernel.xfrm.wire import Foreign, attribute
 from wirecrypt.model.mark import Mark
 from wirecrypt.model.secret import SecretBytes

@@ -13,7 +13,7 @@ from typing import get_type_hints
 import pytest
 
 from wirecrypt.kernel import xfrm
-from wirecrypt.kernel.xfrm import policy, state
+from wirecrypt.kernel.xfrm import policy, sa
 from wirecrypt.kernel.xfrm.wire import Request
 from wirecrypt.model.mark import Mark
 from wirecrypt.model.secret import SecretBytes
@@ -58,16 +58,16 @@ def out(selector: Selector, *templates: Template, **more: object) -> Policy:
 
 UPDATED = Sa(src=A4, dst=B4, spi=SPI4, reqid=SPI4, algorithm=Algorithm.CHACHA20_POLY1305, key=KEY, set_mark=DECRYPTED)
 CALLS: dict[str, tuple[Callable[..., Request], *tuple[object, ...]]] = {
-    "sa-add-v4-gcm": (state.add, gcm()),
-    "sa-add-v6-chacha": (state.add, chacha()),
-    "sa-add-mark": (state.add, gcm(set_mark=DECRYPTED)),
-    "sa-add-limits": (state.add, chacha(limits=Limits(1000, 2000, 30, 40))),
-    "sa-update": (state.update, UPDATED),
-    "sa-delete-v4": (state.delete, SaKey(B4, SPI4)),
-    "sa-delete-v6": (state.delete, SaKey(B6, SPI6)),
-    "sa-get-v4": (state.get, SaKey(B4, SPI4)),
-    "sa-get-v6": (state.get, SaKey(B6, SPI6)),
-    "sa-dump": (state.dump,),
+    "sa-add-v4-gcm": (sa.add, gcm()),
+    "sa-add-v6-chacha": (sa.add, chacha()),
+    "sa-add-mark": (sa.add, gcm(set_mark=DECRYPTED)),
+    "sa-add-limits": (sa.add, chacha(limits=Limits(1000, 2000, 30, 40))),
+    "sa-update": (sa.update, UPDATED),
+    "sa-delete-v4": (sa.delete, SaKey(B4, SPI4)),
+    "sa-delete-v6": (sa.delete, SaKey(B6, SPI6)),
+    "sa-get-v4": (sa.get, SaKey(B4, SPI4)),
+    "sa-get-v6": (sa.get, SaKey(B6, SPI6)),
+    "sa-dump": (sa.dump,),
     "policy-add-out": (policy.add, out(FROM, TMPL)),
     "policy-update-out-mark": (policy.update, out(FROM, TMPL, mark=POD)),
     "policy-update-out-mixed": (policy.update, out(FROM6, TMPL)),
@@ -117,6 +117,6 @@ def test_every_encoder_has_a_vector() -> None:
 
 def test_request_has_no_text_form_of_its_payload() -> None:
     """A request that ends up in a log or a traceback shows no key."""
-    shown = repr(state.add(gcm()))
+    shown = repr(sa.add(gcm()))
     assert KEY.reveal().hex() not in shown
     assert str(KEY.reveal()[:4])[2:-1] not in shown

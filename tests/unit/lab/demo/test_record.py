@@ -24,8 +24,8 @@ from wirecrypt.lab.demo.traffic import Totals
 from wirecrypt.lab.lab import Lab
 from wirecrypt.lab.machine import outside
 from wirecrypt.lab.waiting import until
-from wirecrypt.lab.wire.flows import Result, Tcp, Udp
 from wirecrypt.lab.wire.network import Node, Pod
+from wirecrypt.lab.wire.streams import Result, Tcp, Udp
 
 
 def lab(**parts: Any) -> Lab:  # noqa: ANN401

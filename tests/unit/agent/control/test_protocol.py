@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.agent.sessionports import ONE, SETTINGS, TWO, Node, peer, rotation, session
 from wirecrypt import keys
-from wirecrypt.agent.control.conversation import Conversation, Talk
+from wirecrypt.agent.control.protocol import Conversation, Talk
 from wirecrypt.agent.store.state import LedgerEntry
 from wirecrypt.model.objects import Phase
 from wirecrypt.model.session import Generation, Word

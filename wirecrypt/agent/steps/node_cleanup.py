@@ -6,7 +6,7 @@ from typing import Final
 
 from wirecrypt import logs
 from wirecrypt.agent.components import Parts
-from wirecrypt.agent.control.conversation import Talk
+from wirecrypt.agent.control.protocol import Talk
 from wirecrypt.agent.status.suspended import Holding
 from wirecrypt.agent.view.cluster_view import World
 from wirecrypt.agent.view.pass_state import Round, _present

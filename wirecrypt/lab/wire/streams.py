@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from wirecrypt.errors import LabError
 from wirecrypt.lab.machine.machine import GUEST_PYTHON
 from wirecrypt.lab.waiting import until
-from wirecrypt.lab.wire import load
+from wirecrypt.lab.wire import load_generator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -182,7 +182,7 @@ def address(lab: Lab, where: str, family: int = 4) -> str:
 
 
 def _program(lab: Lab, where: str, document: dict[str, Any]) -> Process:
-    path = str(Path(load.__file__).resolve())
+    path = str(Path(load_generator.__file__).resolve())
     return lab.spawn(where, [GUEST_PYTHON, "-SE", path, json.dumps(document)])
 
 

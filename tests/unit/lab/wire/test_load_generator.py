@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from wirecrypt.lab.addresses import NodeAddresses, node_number
-from wirecrypt.lab.wire import load
+from wirecrypt.lab.wire import load_generator
 
 
 def test_arrivals_tell_lost_doubled_and_reordered_apart() -> None:
-    arrivals = load.Arrivals()
+    arrivals = load_generator.Arrivals()
     for number in (0, 1, 4, 3, 4, 7):
         arrivals.add(number, 0.0, 1.0 + number)
     assert (arrivals.received, arrivals.duplicates, arrivals.reordered) == (5, 1, 1)
@@ -49,7 +49,7 @@ def test_what_is_sent_arrives_and_both_ends_say_so(kind: str, address: str) -> N
 
 
 def program(document: dict[str, Any]) -> subprocess.Popen[str]:
-    argv = [sys.executable, "-SE", str(Path(load.__file__)), json.dumps(document)]
+    argv = [sys.executable, "-SE", str(Path(load_generator.__file__)), json.dumps(document)]
     return subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
 
 

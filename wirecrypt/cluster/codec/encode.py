@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from wirecrypt.cluster.decode import KEY_PREFIX, NODE_UID, SEED_PREFIX
+from wirecrypt.cluster.codec.decode import KEY_PREFIX, NODE_UID, SEED_PREFIX
 from wirecrypt.cluster.paths import KEY_TYPE, SEED_TYPE, VERSION
 from wirecrypt.model.conditions import Condition
 from wirecrypt.model.objects import (

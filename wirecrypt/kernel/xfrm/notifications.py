@@ -16,7 +16,7 @@ from typing import Any, Final, Self
 from pyroute2.netlink.nlsocket import NetlinkSocket
 
 from wirecrypt.errors import KernelError, LinkError, XfrmError
-from wirecrypt.kernel.xfrm import policy, state
+from wirecrypt.kernel.xfrm import policy, sa
 from wirecrypt.kernel.xfrm.adapter import NETLINK_XFRM
 from wirecrypt.kernel.xfrm.netlink import RECEIVE, messages
 from wirecrypt.kernel.xfrm.wire import Message
@@ -97,7 +97,7 @@ class ExpireEvents(_Source):
 
     def read(self) -> list[Expired]:
         """Return what expired since the last read."""
-        found = (state.decode_expire(payload) for kind, payload in self._messages() if kind == Message.EXPIRE)
+        found = (sa.decode_expire(payload) for kind, payload in self._messages() if kind == Message.EXPIRE)
         return [Expired(*one) for one in found if one]
 
 

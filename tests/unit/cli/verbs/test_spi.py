@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.unit.cli.conftest import Line
 from tests.unit.cli.fake_cli_client import peer
-from wirecrypt.cli.spi import document
+from wirecrypt.cli.verbs.spi import document
 from wirecrypt.errors import ClusterError
 from wirecrypt.model.session import Generation
 from wirecrypt.model.spi import Spi

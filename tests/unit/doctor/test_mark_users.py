@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wirecrypt.doctor.marks import ALL, MarkUse, collisions, ip_rules, iptables_rules, nft_rules
+from wirecrypt.doctor.mark_users import ALL, MarkUse, collisions, ip_rules, iptables_rules, nft_rules
 
 MARK = {"meta": {"key": "mark"}}
 OURS = 0x0FF00000

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from wirecrypt.cluster import decode, encode
+from wirecrypt.cluster.codec import decode, encode
 from wirecrypt.errors import ObjectError
 from wirecrypt.model.conditions import Condition
 from wirecrypt.model.objects import KeySecret, NodeKey, NodeState, NodeStatus, Phase, SeedSecret

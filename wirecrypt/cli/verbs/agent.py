@@ -29,12 +29,12 @@ from wirecrypt.cluster.agent_client import AgentCluster
 from wirecrypt.cluster.api import Api
 from wirecrypt.cluster.informers import Informers
 from wirecrypt.kernel.bpf.guard import KernelGuard
-from wirecrypt.kernel.net.capture import Wire
 from wirecrypt.kernel.net.control_socket import KernelControlChannel
 from wirecrypt.kernel.net.frames import Tunnels
 from wirecrypt.kernel.net.links import KernelLinks
+from wirecrypt.kernel.net.packet_capture import Wire
 from wirecrypt.kernel.xfrm.adapter import KernelXfrm
-from wirecrypt.kernel.xfrm.events import ExpireEvents, LinkEvents
+from wirecrypt.kernel.xfrm.notifications import ExpireEvents, LinkEvents
 from wirecrypt.model.xfrm import Address, SaKey
 from wirecrypt.settings import Settings
 

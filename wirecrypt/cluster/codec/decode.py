@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from ipaddress import ip_address, ip_network
 from typing import Any, Final
 
-from wirecrypt.cluster.object_fields import ObjectFields
+from wirecrypt.cluster.codec.object_fields import ObjectFields
 from wirecrypt.model.conditions import Condition
 from wirecrypt.model.objects import (
     FINALIZER,
