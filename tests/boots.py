@@ -18,7 +18,7 @@ class Boots:
 
     def __init__(self) -> None:
         self._untold: dict[str, str] = {}
-        self._told: dict[str, str] = {}
+        self._said: dict[str, str] = {}
 
     def failed(self, version: str, reason: str) -> None:
         """Take note of a kernel that did not boot, before any test has failed for it."""
@@ -31,11 +31,11 @@ class Boots:
     def reports(self, item: pytest.Item) -> list[pytest.TestReport] | None:
         """Return a failure for the first test whose kernel did not boot, a skip for each other one, None for the rest."""
         wanted = version(item)
-        if wanted in self._told:
-            return [skipped(item.nodeid, item.location, f"Linux {wanted} did not boot, see {self._told[wanted]}")]
+        if wanted in self._said:
+            return [skipped(item.nodeid, item.location, f"Linux {wanted} did not boot, see {self._said[wanted]}")]
         if wanted not in self._untold:
             return None
-        self._told[wanted] = item.nodeid
+        self._said[wanted] = item.nodeid
         return [failure(item.nodeid, item.location, self._untold[wanted])]
 
     @pytest.hookimpl
@@ -43,7 +43,7 @@ class Boots:
         """Take note of a kernel that a test of this process could not boot: that test fails with the reason."""
         error = call.excinfo.value if call.excinfo else None
         if isinstance(error, BootError) and error.kernel == version(item):
-            self._told.setdefault(error.kernel, item.nodeid)
+            self._said.setdefault(error.kernel, item.nodeid)
 
 
 def version(item: pytest.Item) -> str:

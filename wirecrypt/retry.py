@@ -66,7 +66,7 @@ class Backoff:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class RetryLimits:
     """Caps of one `retry`: at most *attempts* tries, and none that would begin later than *seconds* after the first."""
 
     attempts: int = 5
@@ -77,7 +77,7 @@ class Limits:
 def retry(
     *,
     on: On,
-    limits: Limits | None = None,
+    limits: RetryLimits | None = None,
     sleep: Callable[[float], None] = time.sleep,
     noticed: Callable[[Exception, int, float], None] | None = None,
     asked: Callable[[Exception], float] = lambda _: 0.0,
@@ -88,7 +88,7 @@ def retry(
     *sleep* waits; give the wait of an event to be able to stop. *asked* are the seconds that an error itself asks for: no wait
     is shorter.
     """
-    caps = limits or Limits()
+    caps = limits or RetryLimits()
 
     def before_sleep(call: tenacity.RetryCallState) -> None:
         error = call.outcome.exception() if call.outcome else None

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from wirecrypt.cluster import paths
-from wirecrypt.cluster.agent_client import AgentCluster
+from wirecrypt.cluster.agent_client import AgentClient
 from wirecrypt.cluster.api import Api
 from wirecrypt.errors import ClusterError, Forbidden, NotFound
 from wirecrypt.model.objects import CANARY, LABEL, SYSTEM_NAMESPACE
@@ -247,7 +247,7 @@ class Agent:
 
     node: str
     api: Api
-    cluster: AgentCluster
+    cluster: AgentClient
 
     @classmethod
     def on(cls, server: Server, node: str) -> Agent:
@@ -266,7 +266,7 @@ class Agent:
             made = server.admin.create(PODS, body)
         token = bound_token(server, node, pod, made["metadata"]["uid"])
         api = server.api(token)
-        return cls(node, api, AgentCluster(api))
+        return cls(node, api, AgentClient(api))
 
 
 def bound_token(server: Server, node: str, pod: str, uid: str) -> str:

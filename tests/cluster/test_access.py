@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from wirecrypt.cluster import paths
-from wirecrypt.cluster.agent_client import AgentCluster
+from wirecrypt.cluster.agent_client import AgentClient
 from wirecrypt.errors import ClusterError, Forbidden
 from wirecrypt.model.objects import SYSTEM_NAMESPACE
 from wirecrypt.model.session import Epoch, Session
@@ -41,7 +41,7 @@ def agent(clean: Server) -> Agent:
     return clean.agent("a")
 
 
-def publish(cluster: AgentCluster, name: str) -> None:
+def publish(cluster: AgentClient, name: str) -> None:
     """Publish a session for node *name*."""
     peer = cluster.node_peer(name)
     assert peer is not None

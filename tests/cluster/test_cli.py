@@ -15,9 +15,9 @@ from click.testing import CliRunner, Result
 from tests.cluster.conftest import ROOT, binaries
 from tests.unit.cli.cli_client_contract import CONTRACT
 from wirecrypt.cli.main import cli
-from wirecrypt.cli.tools import People, Tools
+from wirecrypt.cli.tools import CliApi, Tools
 from wirecrypt.cluster import paths
-from wirecrypt.cluster.cli_client import PeopleCluster
+from wirecrypt.cluster.cli_client import CliClient
 from wirecrypt.model.objects import LABEL, SYSTEM_NAMESPACE
 
 if TYPE_CHECKING:
@@ -78,9 +78,9 @@ def one_line(done: Result, *texts: str) -> bool:
 
 
 @pytest.mark.parametrize("rule", CONTRACT, ids=lambda rule: rule.__name__)
-def test_the_contract_of_people(cluster: Server, rule: Callable[[People], None]) -> None:
+def test_the_contract_of_people(cluster: Server, rule: Callable[[CliApi], None]) -> None:
     """The real cluster does what the fake of the unit tests does."""
-    rule(PeopleCluster(cluster.admin))
+    rule(CliClient(cluster.admin))
 
 
 def test_enable_and_disable(cluster: Server) -> None:

@@ -17,7 +17,7 @@ import pytest
 from wirecrypt.cluster import paths
 from wirecrypt.cluster.api import Api
 from wirecrypt.cluster.codec import decode
-from wirecrypt.cluster.controller_client import ControlCluster
+from wirecrypt.cluster.controller_client import ControllerClient
 from wirecrypt.cluster.lease import ClusterLease
 from wirecrypt.controller import Controller, Elector, Timings, run
 from wirecrypt.errors import Forbidden, NotFound
@@ -130,9 +130,9 @@ class Cluster:
 
 
 @contextmanager
-def running(server: Server, **options: Any) -> Iterator[ControlCluster]:
+def running(server: Server, **options: Any) -> Iterator[ControllerClient]:
     """Run a controller in a thread, with the rights of its account."""
-    cluster, stop = ControlCluster(server.controller()), threading.Event()
+    cluster, stop = ControllerClient(server.controller()), threading.Event()
     leases = ClusterLease(cluster.api)
     thread = threading.Thread(target=run, args=(cluster, leases), kwargs={"stop": stop, "timings": FAST, **options})
     thread.start()
@@ -382,7 +382,7 @@ def test_a_new_leader_waits_until_its_copies_show_what_is_there(clean: Server) -
     for name in ("a", "b"):
         clean.node(name)
     api = LateApi.connect(clean.kubeconfig(ControllerIdentity(clean).api_token))
-    control = ControlCluster(api)
+    control = ControllerClient(api)
     control.start(lambda: None)
     try:
         clean.wait(control.view, "copies of everything")
@@ -435,7 +435,7 @@ def test_a_second_pass_writes_nothing(clean: Server) -> None:
         cluster.until(lambda: cluster.rotation("initial").phase is Phase.COMPLETE, "the first rotation")
         clean.label("a", "bad")
         cluster.until(lambda: cluster.encrypted("a").problems, "the problem to be shown")
-    control = ControlCluster(clean.controller())
+    control = ControllerClient(clean.controller())
     controller = Controller(control, Leader())
     woken = threading.Event()
     control.start(woken.set)
@@ -456,7 +456,7 @@ def test_a_controller_killed_after_any_write_is_taken_over(clean: Server, after:
     cluster = Cluster(clean)
     for name in ("a", "b"):
         clean.node(name, label="enabled")
-    control = ControlCluster(clean.controller())
+    control = ControllerClient(clean.controller())
 
     class Mortal(Leader):
         def leads(self) -> bool:
@@ -485,8 +485,8 @@ def test_one_of_two_controllers_leads_and_the_other_takes_over(clean: Server) ->
     code = (
         "import sys; from pathlib import Path; from wirecrypt.cluster.api import Api\n"
         "from wirecrypt.controller import run, Timings\n"
-        "from wirecrypt.cluster.controller_client import ControlCluster; from wirecrypt.cluster.lease import ClusterLease\n"
-        "api = Api.connect(Path(sys.argv[1])); run(ControlCluster(api), ClusterLease(api), timings=Timings(2, 1.5, 0.2))"
+        "from wirecrypt.cluster.controller_client import ControllerClient; from wirecrypt.cluster.lease import ClusterLease\n"
+        "api = Api.connect(Path(sys.argv[1])); run(ControllerClient(api), ClusterLease(api), timings=Timings(2, 1.5, 0.2))"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     processes = [subprocess.Popen([sys.executable, "-c", code, str(k)], env=environment) for k in kubeconfigs]

@@ -13,7 +13,7 @@ from kubernetes.config import incluster_config
 from wirecrypt.cluster import paths
 from wirecrypt.cluster.api import Api
 from wirecrypt.cluster.codec import decode
-from wirecrypt.cluster.controller_client import ControlCluster
+from wirecrypt.cluster.controller_client import ControllerClient
 from wirecrypt.cluster.informers import Informers
 from wirecrypt.cluster.reflector import Reflector
 from wirecrypt.errors import ClusterError, Conflict, NotFound, Unreachable
@@ -152,10 +152,10 @@ def test_a_server_that_does_not_answer_is_unreachable(clean: Server, tmp_path: P
 
 
 @pytest.fixture
-def control(clean: Server) -> Iterator[ControlCluster]:
+def control(clean: Server) -> Iterator[ControllerClient]:
     """Yield the controller's cluster, synced."""
     clean.node("a")
-    made = ControlCluster(clean.controller())
+    made = ControllerClient(clean.controller())
     made.start(lambda: None)
     clean.wait(made.view, "the first lists")
     yield made
@@ -173,7 +173,7 @@ def holding(server: Server, path: str) -> Iterator[None]:
             server.admin.patch(path, {"metadata": {"finalizers": None}})
 
 
-def test_a_foreign_finalizer_on_an_encrypted_node_stops_nothing(clean: Server, control: ControlCluster) -> None:
+def test_a_foreign_finalizer_on_an_encrypted_node_stops_nothing(clean: Server, control: ControllerClient) -> None:
     """A deleted object that others hold shows as being deleted; the copies are there at once, and it is asked for once."""
     view = clean.wait(control.view, "copies")
     control.create_encrypted_node(view.nodes["a"], 16, NodeState.LEAVING, ())
@@ -188,7 +188,7 @@ def test_a_foreign_finalizer_on_an_encrypted_node_stops_nothing(clean: Server, c
     clean.wait(lambda: (v := control.view()) and not v.encrypted, "the EncryptedNode to go")
 
 
-def test_removing_a_node_peer_leaves_the_finalizers_of_others(clean: Server, control: ControlCluster) -> None:
+def test_removing_a_node_peer_leaves_the_finalizers_of_others(clean: Server, control: ControllerClient) -> None:
     """Our finalizer is taken away, and what somebody else waits for stays until he lets it go."""
     node = clean.wait(control.view, "copies").nodes["a"]
     claims = node.endpoints, node.pod_cidrs
@@ -203,13 +203,13 @@ def test_removing_a_node_peer_leaves_the_finalizers_of_others(clean: Server, con
     clean.wait(lambda: (v := control.view()) and not v.peers, "the NodePeer to go")
 
 
-def _shown(control: ControlCluster, *, deleting: bool) -> EncryptedNode | None:
+def _shown(control: ControllerClient, *, deleting: bool) -> EncryptedNode | None:
     """Return the EncryptedNode once the copies show it so."""
     view = control.view()
     return next((e for e in view.encrypted.values() if e.deleting is deleting), None) if view else None
 
 
-def test_a_foreign_finalizer_on_a_secret_stops_nothing(clean: Server, control: ControlCluster) -> None:
+def test_a_foreign_finalizer_on_a_secret_stops_nothing(clean: Server, control: ControllerClient) -> None:
     """The same for an epoch's seed, which is deleted by the version that was read."""
     control.write_seed(SeedSecret(Epoch(1, "0" * 32), SecretBytes(bytes(32)), (), ()))
     with holding(clean, f"{paths.SEEDS}/wirecrypt-epoch-1"):
@@ -221,7 +221,7 @@ def test_a_foreign_finalizer_on_a_secret_stops_nothing(clean: Server, control: C
     clean.wait(lambda: (v := control.view()) and not v.seeds, "the seed to go")
 
 
-def _held(control: ControlCluster, server: Server) -> SeedSecret | None:
+def _held(control: ControllerClient, server: Server) -> SeedSecret | None:
     """Return the seed once the copies show the version that has the finalizer."""
     version = server.admin.get(f"{paths.SEEDS}/wirecrypt-epoch-1")["metadata"]["resourceVersion"]
     view = control.view()

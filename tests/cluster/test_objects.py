@@ -26,14 +26,14 @@ STATUS = {"bootID": "b1", "bootSession": 5, "lastSession": 5, "sessions": [SESSI
 
 def peer(**spec: Any) -> dict[str, Any]:
     """Return a NodePeer as it should be, with *spec* in place of its own fields."""
-    whole = {"nodeID": 16, "nodeUID": "uid-a", "state": "Joining", "endpoints": ["192.0.2.1"], "podCIDRs": ["10.1.0.0/24"]}
-    return {"apiVersion": paths.VERSION, "kind": "NodePeer", "metadata": {"name": "a"}, "spec": {**whole, **spec}}
+    complete = {"nodeID": 16, "nodeUID": "uid-a", "state": "Joining", "endpoints": ["192.0.2.1"], "podCIDRs": ["10.1.0.0/24"]}
+    return {"apiVersion": paths.VERSION, "kind": "NodePeer", "metadata": {"name": "a"}, "spec": {**complete, **spec}}
 
 
 def encrypted(**spec: Any) -> dict[str, Any]:
     """Return an EncryptedNode as it should be, with *spec* in place of its own fields."""
-    whole = {"nodeID": 16, "nodeUID": "uid-a", "state": "Joining", "problems": []}
-    return {"apiVersion": paths.VERSION, "kind": "EncryptedNode", "metadata": {"name": "a"}, "spec": {**whole, **spec}}
+    complete = {"nodeID": 16, "nodeUID": "uid-a", "state": "Joining", "problems": []}
+    return {"apiVersion": paths.VERSION, "kind": "EncryptedNode", "metadata": {"name": "a"}, "spec": {**complete, **spec}}
 
 
 def rotation(**spec: Any) -> dict[str, Any]:

@@ -83,8 +83,8 @@ def _at_rest(lab: Lab, nodes: tuple[str, ...]) -> bool:
     everything = set().union(*found.values())
     ends = [{node for node in nodes if state in found[node]} for state in everything]
     pairs = [(state.src, state.dst) for state in everything]
-    whole = all(end == {places.get(s.src), places.get(s.dst)} for end, s in zip(ends, everything, strict=True))
-    return whole and sorted(pairs) == sorted(wanted) and all(_sends(lab, places[s.src], s) for s in everything)
+    complete = all(end == {places.get(s.src), places.get(s.dst)} for end, s in zip(ends, everything, strict=True))
+    return complete and sorted(pairs) == sorted(wanted) and all(_sends(lab, places[s.src], s) for s in everything)
 
 
 def _sends(lab: Lab, node: str, state: State) -> bool:

@@ -32,8 +32,8 @@ def test_joining_and_leaving_under_load_lose_nothing_and_leak_nothing_in_between
             left = load.stop()
         seen = wire.observe()
     window = seen.between(protected, unlabelled)
-    assert joined.whole, joined.text
-    assert left.whole, left.text
+    assert joined.complete, joined.text
+    assert left.complete, left.text
     assert product.leaks(exposed, window, *product.PAIR) == []
     assert sum(window.esp().values()) > 0
     product.expose(exposed)

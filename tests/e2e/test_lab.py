@@ -62,10 +62,10 @@ def test_a_node_has_its_own_network_disk_run_folder_host_name_and_boot_id(lab: L
     elsewhere = lab.exec("node-2", ["ls", "/run", "/var/lib", "/sys/fs/bpf"]).stdout
     assert "only-here" not in elsewhere
     assert not Path("/var/lib/only-here").exists()
-    told = lab.exec("node-2", ["sh", "-c", "hostname; cat /proc/sys/kernel/random/boot_id; ls /sys/class/net"]).stdout.split()
-    assert told[:2] == ["node-2", lab.nodes["node-2"].boot_id]
-    assert "upl" in told
-    assert "wire" not in told
+    said = lab.exec("node-2", ["sh", "-c", "hostname; cat /proc/sys/kernel/random/boot_id; ls /sys/class/net"]).stdout.split()
+    assert said[:2] == ["node-2", lab.nodes["node-2"].boot_id]
+    assert "upl" in said
+    assert "wire" not in said
 
 
 def test_node_objects_say_what_the_nodes_are(lab: Lab) -> None:
@@ -240,10 +240,10 @@ def end(process: subprocess.Popen[str]) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_lab_vanishes_with_its_process(number: int, lab_kernel: Kernel) -> None:
     name = f"wc-test-{os.getpid()}"
-    wish = {"name": name, "nodes": 1, "cni": "ptp", "vehicle": "uml", "kernel": lab_kernel.version}
+    options = {"name": name, "nodes": 1, "cni": "ptp", "vehicle": "uml", "kernel": lab_kernel.version}
     folder = folders.base() / name
     daemon = subprocess.Popen(
-        [sys.executable, "-m", "wirecrypt.lab.daemon", json.dumps(wish)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "wirecrypt.lab.daemon", json.dumps(options)], stdout=subprocess.PIPE, text=True
     )
     try:
         assert daemon.stdout

@@ -127,8 +127,8 @@ def test_what_a_node_writes_and_sees_is_its_own(host_lab: Lab) -> None:
 def test_a_lab_on_the_machines_kernel_leaves_nothing(number: int) -> None:
     """Ended or killed, no process, namespace, link, route, mount or folder is left; while it runs, none is added here."""
     before, name = outside(), f"wc-host-{os.getpid()}"
-    wish = {"name": name, "nodes": 1, "cni": "bridge", "vehicle": "host", "kernel": "", "require_esp": False}
-    argv = [sys.executable, "-m", "wirecrypt.lab.daemon", json.dumps(wish)]
+    options = {"name": name, "nodes": 1, "cni": "bridge", "vehicle": "host", "kernel": "", "require_esp": False}
+    argv = [sys.executable, "-m", "wirecrypt.lab.daemon", json.dumps(options)]
     folder = folders.base() / name
     daemon = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
     try:

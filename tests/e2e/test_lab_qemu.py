@@ -35,8 +35,8 @@ def test_pods_reach_one_another_on_a_stock_kernel(stock_lab: Lab) -> None:
         stock_lab.exec("pod/node-1/a", ["ping", "-c1", "-W10", address])
     version = stock_lab.exec("node-1", ["uname", "-r"]).stdout
     assert version.startswith(kernels.find("qemu").version + ".")
-    told = stock_lab.exec("guest", ["sh", "-c", "cat /proc/sys/net/core/bpf_jit_enable; test -s /sys/kernel/btf/vmlinux"])
-    assert told.stdout == "1\n"
+    said = stock_lab.exec("guest", ["sh", "-c", "cat /proc/sys/net/core/bpf_jit_enable; test -s /sys/kernel/btf/vmlinux"])
+    assert said.stdout == "1\n"
     assert "node-2" in stock_lab.exec("node-1", ["kubectl", "get", "nodes"], timeout=120).stdout
 
 

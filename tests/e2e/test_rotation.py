@@ -37,8 +37,8 @@ def test_a_rotation_under_load_loses_nothing_and_uses_no_key_twice(all_protected
         rotated = load.stop()
     product.settle(lab, *product.ALL)
     new = _all_states(lab)
-    assert rotated.whole, rotated.text
-    assert control.whole, control.text
+    assert rotated.complete, rotated.text
+    assert control.complete, control.text
     assert rotated.repairs <= control.repairs, (control.text, rotated.text)
     assert operations.differences(before, after) == {}
     _audit([old, *samples.taken, new])
@@ -102,7 +102,7 @@ def test_an_agent_killed_and_restarted_under_load_touches_no_packet(protected: L
         agent.restart()
         product.wait_passes(lab, "node-1", 3)
         totals = load.stop()
-    assert totals.whole, totals.text
+    assert totals.complete, totals.text
     assert (product.states(lab, "node-1"), product.policies(lab, "node-1")) == before
     assert watched.changes == []
     assert product.counted(lab, "node-1", "wirecrypt_kernel_writes") == 0

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from wirecrypt.kernel.probe import Verdict, probe
+from wirecrypt.kernel.probe import ProbeResult, probe
 from wirecrypt.kernel.xfrm.adapter import KernelXfrm
 from wirecrypt.model.xfrm import Address, Network
 
@@ -74,7 +74,7 @@ def _enter(descriptor: int) -> None:
 @pytest.fixture(scope="session")
 def esp() -> None:
     """Fail with the kernel's own reasons where it cannot do IPsec: these tests run on kernels that are known to."""
-    missing = [f"{f.name} {f.verdict.value}: {f.reason}" for f in probe() if f.verdict is not Verdict.YES]
+    missing = [f"{f.name} {f.verdict.value}: {f.reason}" for f in probe() if f.verdict is not ProbeResult.YES]
     assert not missing, "; ".join(missing)
 
 

@@ -10,7 +10,7 @@ from tests.kernel.conftest import Host
 from tests.kernel.test_xfrm_traffic import Pair, connect, pair, ping
 from wirecrypt.errors import LinkError
 from wirecrypt.kernel.net.frames import Tunnels
-from wirecrypt.kernel.net.packet_capture import MOST_FLOWS, Seen, Wire
+from wirecrypt.kernel.net.packet_capture import MOST_FLOWS, CapturedPackets, PacketCapture
 from wirecrypt.model.verify_facts import Clear
 from wirecrypt.model.xfrm import Address
 
@@ -20,21 +20,21 @@ UDP = 17
 
 
 @contextmanager
-def watching(host: Host, *links: str, tunnels: Tunnels | None = None) -> Iterator[list[Seen]]:
+def watching(host: Host, *links: str, tunnels: Tunnels | None = None) -> Iterator[list[CapturedPackets]]:
     """Watch *links* of *host* during the block, for packets to or from pods; the result is in the list afterwards."""
     pods = [*host.pods.values()]
 
     def relevant(source: Address, target: Address) -> bool:
         return any(a in p for a in (source, target) for p in pods if a.version == p.version)
 
-    found: list[Seen] = []
-    with host.netns.entered(), Wire(links or ("wire",), tunnels or Tunnels(), relevant) as wire:
+    found: list[CapturedPackets] = []
+    with host.netns.entered(), PacketCapture(links or ("wire",), tunnels or Tunnels(), relevant) as wire:
         yield found
         wire.watch(time.monotonic() + 0.05)
         found.append(wire.finish())
 
 
-def clear(seen: Seen) -> list[tuple[str, str, str, int]]:
+def clear(seen: CapturedPackets) -> list[tuple[str, str, str, int]]:
     return [(c.src, c.dst, c.inside, c.packets) for c in seen.clear]
 
 
@@ -108,4 +108,4 @@ def test_many_flows_are_bounded(hosts: tuple[Host, Host]) -> None:
 def test_a_link_that_does_not_exist_is_one_clear_error(hosts: tuple[Host, Host]) -> None:
     """The error names the link; no socket is left open."""
     with hosts[0].netns.entered(), pytest.raises(LinkError, match="nowhere"):
-        Wire(["wire", "nowhere"], Tunnels(), lambda *_: True)
+        PacketCapture(["wire", "nowhere"], Tunnels(), lambda *_: True)

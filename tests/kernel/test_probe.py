@@ -3,7 +3,7 @@
 import pytest
 
 from wirecrypt.kernel.net.links import KernelLinks
-from wirecrypt.kernel.probe import Verdict, feature, probe
+from wirecrypt.kernel.probe import ProbeResult, feature, probe
 from wirecrypt.kernel.xfrm.adapter import KernelXfrm
 
 
@@ -21,7 +21,7 @@ def test_probe_says_yes_to_all_that_is_needed(esp: None) -> None:
             "clsact",
             "bpf",
         ],
-        Verdict.YES,
+        ProbeResult.YES,
     )
 
 

@@ -17,14 +17,14 @@ from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.xfrm import (
     Algorithm,
     Direction,
-    Limits,
     Policy,
+    PolicyAction,
     PolicyKey,
     Sa,
     SaKey,
+    SaLimits,
     Selector,
     Template,
-    Verdict,
 )
 
 MARKS = MarkLayout()
@@ -56,9 +56,9 @@ def in_order(policies: list[Policy]) -> list[Policy]:
 @pytest.mark.parametrize("version", [4, 6])
 @pytest.mark.parametrize("algorithm", list(Algorithm))
 @pytest.mark.parametrize("set_mark", [None, MARKS.decrypted(2, 15)], ids=["sending", "receiving"])
-@pytest.mark.parametrize("limits", [Limits(), Limits(10**12, 2**64 - 2, 2**33, 2**63)], ids=["unlimited", "limited"])
+@pytest.mark.parametrize("limits", [SaLimits(), SaLimits(10**12, 2**64 - 2, 2**33, 2**63)], ids=["unlimited", "limited"])
 def test_state_is_listed_as_written(
-    xfrm: KernelXfrm, version: int, algorithm: Algorithm, set_mark: Mark | None, limits: Limits
+    xfrm: KernelXfrm, version: int, algorithm: Algorithm, set_mark: Mark | None, limits: SaLimits
 ) -> None:
     """Listing and looking up a state give back a value equal to the one written, unused so far."""
     wanted = state(0x04100010, version, algorithm, set_mark=set_mark, limits=limits)
@@ -72,10 +72,10 @@ def test_state_is_listed_as_written(
 
 @pytest.mark.parametrize("direction", list(Direction))
 @pytest.mark.parametrize("versions", [*itertools.product((4, 6), repeat=2)], ids=lambda v: f"{v[0]}in{v[1]}")
-@pytest.mark.parametrize("verdict", list(Verdict))
+@pytest.mark.parametrize("verdict", list(PolicyAction))
 @pytest.mark.parametrize("mark", [None, MARKS.encrypt(3)], ids=["unmarked", "marked"])
 def test_policy_is_listed_as_written(
-    xfrm: KernelXfrm, direction: Direction, versions: tuple[int, int], verdict: Verdict, mark: Mark | None
+    xfrm: KernelXfrm, direction: Direction, versions: tuple[int, int], verdict: PolicyAction, mark: Mark | None
 ) -> None:
     """Policies with a pinned, a loose and no template, over either family, come back equal to those written."""
     inner, outer = versions
@@ -183,7 +183,7 @@ def test_absent_objects_are_none(xfrm: KernelXfrm) -> None:
 
 def test_policy_is_replaced_in_place(xfrm: KernelXfrm) -> None:
     """Setting a policy again with another verdict, priority or template replaces it: there is never a second one."""
-    for wanted in (policy(1), policy(1, 4, pinned(5)), policy(1, verdict=Verdict.BLOCK)):
+    for wanted in (policy(1), policy(1, 4, pinned(5)), policy(1, verdict=PolicyAction.BLOCK)):
         assert xfrm.set_policies([wanted]) == []
         assert xfrm.list_policies() == [wanted]
 
@@ -200,7 +200,7 @@ def test_our_policies_are_found_by_hash(xfrm: KernelXfrm) -> None:
     """Thresholds follow the prefixes of our policies, both ways, and are the kernel's own again when the last has gone."""
     wide = replace(policy(1), selector=Selector(ip_network("0.0.0.0/0"), ip_network("10.2.0.0/16")))
     seen = []
-    for written in ([policy(1), policy(2)], [policy(1, verdict=Verdict.BLOCK)], [policy(3, 6)], [wide]):
+    for written in ([policy(1), policy(2)], [policy(1, verdict=PolicyAction.BLOCK)], [policy(3, 6)], [wide]):
         xfrm.set_policies(written)
         seen.append(xfrm.thresholds())
     for gone in ([wide.name], [policy(3, 6).name, policy(1).name], [policy(2).name]):
@@ -227,7 +227,7 @@ def test_thresholds_that_fit_are_not_written(xfrm: KernelXfrm) -> None:
     """Replacing a policy counts one write: that of the policy."""
     xfrm.set_policies([policy(1)])
     before = xfrm.writes
-    xfrm.set_policies([policy(1, verdict=Verdict.BLOCK)])
+    xfrm.set_policies([policy(1, verdict=PolicyAction.BLOCK)])
     assert xfrm.writes - before == 1
 
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.conftest import Netns
-from tests.unit.plan.made import B, decision, wish
+from tests.unit.plan.made import B, decision, desired
 from wirecrypt.agent.datapath.writes import Datapath
 from wirecrypt.kernel.bpf.guard import KernelGuard
 from wirecrypt.kernel.xfrm.adapter import KernelXfrm
 from wirecrypt.model.mark import MarkLayout
 from wirecrypt.model.secret import SecretBytes
-from wirecrypt.model.xfrm import Algorithm, Direction, Policy, Sa, Selector, Template, Verdict
+from wirecrypt.model.xfrm import Algorithm, Direction, Policy, PolicyAction, Sa, Selector, Template
 from wirecrypt.pairs.decide import Out
 from wirecrypt.plan.diff import plan
 
@@ -118,10 +118,10 @@ def test_foreign_policies_that_ours_would_replace_are_named(
 ) -> None:
     """Of what no `Policy` expresses, exactly that is named which the kernel drops when a policy of ours is written."""
     selector, mark = Selector(ip_network("10.1.0.0/24"), ip_network("10.2.0.0/24")), MarkLayout().encrypt(1)
-    ours = Policy(Direction.OUT, selector, 0x5710, verdict=Verdict.BLOCK, mark=mark)
+    ours = Policy(Direction.OUT, selector, 0x5710, verdict=PolicyAction.BLOCK, mark=mark)
     words = f"src {selector.src} dst {selector.dst} {link} dir out mark {mark.value} mask {mark.mask} priority 99 {rest}"
     netns.run("ip", "xfrm", "policy", "add", *words.split())
-    policies, foreign = xfrm.survey_policies()
+    policies, foreign = xfrm.list_all_policies()
     assert (policies, list(foreign)) == ([], [ours.name] if same else [])
     assert xfrm.set_policies([ours]) == []
     assert len(xfrm.foreign_policies()) == (0 if same else 1)
@@ -134,10 +134,10 @@ def test_a_plan_leaves_what_it_would_replace(netns: Netns, xfrm: KernelXfrm, tmp
     netns.run("ip", "xfrm", "policy", "add", *words.split())
     before = netns.run("ip", "-d", "xfrm", "policy")
     datapath = Datapath(xfrm, KernelGuard(tmp_path))
-    wishes = [wish(decision(Out.BLOCK))]
-    assert datapath.apply(plan(wishes, {}, datapath.snapshot())) == {}
-    wanted = {p.name for p in wishes[0].policies}
+    desired_pairs = [desired(decision(Out.BLOCK))]
+    assert datapath.apply(plan(desired_pairs, {}, datapath.snapshot())) == {}
+    wanted = {p.name for p in desired_pairs[0].policies}
     present = {p.name for p in xfrm.list_policies()}
     assert len(wanted - present) == 1
     assert before in netns.run("ip", "-d", "xfrm", "policy")
-    assert plan(wishes, {}, datapath.snapshot()) == []
+    assert plan(desired_pairs, {}, datapath.snapshot()) == []

@@ -13,7 +13,7 @@ from wirecrypt.kernel.xfrm.adapter import KernelXfrm
 from wirecrypt.kernel.xfrm.notifications import Acquired, AcquireEvents, Expired, ExpireEvents
 from wirecrypt.model.mark import MarkLayout
 from wirecrypt.model.secret import SecretBytes
-from wirecrypt.model.xfrm import Algorithm, Direction, Limits, Policy, Sa, Selector, Template
+from wirecrypt.model.xfrm import Algorithm, Direction, Policy, Sa, SaLimits, Selector, Template
 
 MARKS = MarkLayout()
 PRIORITY = 0x5710
@@ -126,7 +126,7 @@ def test_wrong_key_is_counted(hosts: tuple[Host, Host], pair: Pair) -> None:
 def test_soft_limit_is_told(hosts: tuple[Host, Host], pair: Pair) -> None:
     """Passing the soft limit of packets gives one event that names the state, and traffic goes on."""
     with hosts[0].netns.entered(), ExpireEvents() as events:
-        connect(hosts, pair, limits=Limits(soft_packets=2))
+        connect(hosts, pair, limits=SaLimits(soft_packets=2))
         assert events.read() == []
         assert ping(hosts, count=6) == 6
         assert _readable(events)
@@ -139,7 +139,7 @@ def test_soft_limit_is_told(hosts: tuple[Host, Host], pair: Pair) -> None:
 def test_hard_limit_ends_the_state(hosts: tuple[Host, Host], pair: Pair) -> None:
     """Passing the hard limit is told as such, the state is gone, and its packets are dropped, not sent in clear."""
     with hosts[0].netns.entered(), ExpireEvents() as events:
-        connect(hosts, pair, limits=Limits(hard_packets=3))
+        connect(hosts, pair, limits=SaLimits(hard_packets=3))
         assert ping(hosts, count=6) == 3
         assert _readable(events)
         assert Expired(make_sas(*hosts, 0x101)[0].name, hard=True) in events.read()

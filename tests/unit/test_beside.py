@@ -22,10 +22,10 @@ def test_each_outcome_is_told_and_a_run_that_ends_early_fails_the_rest(pytestcon
     names = ["test_passes", "test_fails", "test_is_skipped", "test_ends_the_run", "test_comes_after"]
     run = BesideRun(pytestconfig, "6.1", [f"{SAMPLE}::{name}" for name in names])
     try:
-        told = outcomes(run, *names)
+        said = outcomes(run, *names)
     finally:
         run.end()
-    assert told == [[("call", word)] for word in ("passed", "failed", "skipped", "failed", "failed")]
+    assert said == [[("call", word)] for word in ("passed", "failed", "skipped", "failed", "failed")]
 
 
 def test_nothing_is_left_of_a_run_that_is_ended(pytestconfig: pytest.Config) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import wirecrypt
-from wirecrypt.retry import Backoff, Delays, Limits, retry
+from wirecrypt.retry import Backoff, Delays, RetryLimits, retry
 
 CHANCES = st.floats(0, 1, exclude_max=True)
 DELAYS = st.builds(Delays, first=st.floats(0.01, 10), most=st.floats(10, 1000), factor=st.floats(1, 10), jitter=st.floats(0, 1))
@@ -33,12 +33,12 @@ class Flaky:
 
 def test_an_expected_error_is_tried_again() -> None:
     """The result of the first success is returned; every wait and every error on the way is told."""
-    flaky, waits, told = Flaky(OSError("a"), OSError("b")), list[float](), list[tuple[str, int, float]]()
+    flaky, waits, said = Flaky(OSError("a"), OSError("b")), list[float](), list[tuple[str, int, float]]()
     result = retry(
-        on=OSError, sleep=waits.append, noticed=lambda error, attempt, wait: told.append((str(error), attempt, wait))
+        on=OSError, sleep=waits.append, noticed=lambda error, attempt, wait: said.append((str(error), attempt, wait))
     )(flaky)()
     assert (result, flaky.calls) == ("done", 3)
-    assert told == [("a", 1, waits[0]), ("b", 2, waits[1])]
+    assert said == [("a", 1, waits[0]), ("b", 2, waits[1])]
 
 
 def test_no_wait_is_shorter_than_the_error_asks_for() -> None:
@@ -48,7 +48,7 @@ def test_no_wait_is_shorter_than_the_error_asks_for() -> None:
     assert retry(on=OSError, sleep=waits.append, asked=asked)(flaky)() == "done"
     assert waits[0] == 3.0 > waits[1] > 0
     with pytest.raises(OSError, match="60"):
-        retry(on=OSError, limits=Limits(seconds=30), sleep=waits.append, asked=asked)(Flaky(OSError(60)))()
+        retry(on=OSError, limits=RetryLimits(seconds=30), sleep=waits.append, asked=asked)(Flaky(OSError(60)))()
     assert len(waits) == 2
 
 
@@ -70,14 +70,14 @@ def test_the_last_error_itself_comes_out_after_the_attempts() -> None:
     """After the cap the caller sees its own kind of error, not one of the library."""
     flaky = Flaky(*[OSError(str(n)) for n in range(9)])
     with pytest.raises(OSError, match="2"):
-        retry(on=OSError, limits=Limits(attempts=3), sleep=lambda _seconds: None)(flaky)()
+        retry(on=OSError, limits=RetryLimits(attempts=3), sleep=lambda _seconds: None)(flaky)()
     assert flaky.calls == 3
 
 
 def test_no_wait_reaches_beyond_the_seconds() -> None:
     """A try that could only begin after the cap is not waited for."""
     flaky, waits = Flaky(*[OSError("x")] * 9), list[float]()
-    limits = Limits(attempts=9, seconds=5.0, delays=Delays(first=6.0, most=6.0, jitter=0))
+    limits = RetryLimits(attempts=9, seconds=5.0, delays=Delays(first=6.0, most=6.0, jitter=0))
     with pytest.raises(OSError, match="x"):
         retry(on=OSError, limits=limits, sleep=waits.append)(flaky)()
     assert (flaky.calls, waits) == (1, [])

@@ -6,28 +6,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from wirecrypt.agent.datapath.guard_attachment import GuardKeeper
+from wirecrypt.agent.datapath.guard_attachment import GuardAttachment
 from wirecrypt.agent.datapath.writes import Datapath
 from wirecrypt.agent.store.blocklist import PairsOnDisk
-from wirecrypt.agent.store.session_keeper import Keeper
-from wirecrypt.agent.view.cluster_view import Copies
-from wirecrypt.ports import Cluster, ControlChannel, Xfrm
+from wirecrypt.agent.store.session_keeper import SessionKeeper
+from wirecrypt.agent.view.cluster_view import ObjectCache
+from wirecrypt.ports import AgentApi, ControlChannel, Xfrm
 
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class Components:
     """The outside of one agent, and the two files it keeps."""
 
     node: str
-    copies: Copies
-    cluster: Cluster
+    cache: ObjectCache
+    api: AgentApi
     xfrm: Xfrm
     channel: ControlChannel
     datapath: Datapath
-    guarding: GuardKeeper
-    keeper: Keeper
+    guard_attachment: GuardAttachment
+    session_keeper: SessionKeeper
     pairs_on_disk: PairsOnDisk
     boot_id: str
     versions: tuple[tuple[str, str], ...]

@@ -10,34 +10,34 @@ from dataclasses import dataclass
 
 from wirecrypt.agent.control.verify_probes import LiveProbes
 from wirecrypt.agent.store.keyring import KeyRing
-from wirecrypt.agent.view.pass_state import Round
-from wirecrypt.pairs.memory import Memory
+from wirecrypt.agent.view.pass_state import PassState
+from wirecrypt.pairs.memory import PairMemory
 from wirecrypt.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class PassSnapshot:
     """One pass: its last round, which nobody changes any more, each peer's memory, the uplinks, fingerprints of keys."""
 
-    turn: Round
-    memories: Mapping[str, Memory]
+    pass_state: PassState
+    memories: Mapping[str, PairMemory]
     uplinks: tuple[str, ...]
     ring: KeyRing
 
 
-class Window:
+class LastPass:
     """Between the loop, which shows, and the threads that answer requests, which look.
 
-    *settings* is None until the configuration was read, *picture* while the node is not enabled. *refused* and *sessions*
+    *settings* is None until the configuration was read, *snapshot* while the node is not enabled. *refused* and *sessions*
     count since the start.
     """
 
     def __init__(self) -> None:
         self._between_passes = threading.Lock()
-        self._whole = True
+        self._complete = True
         self.live = LiveProbes()
         self.settings: Settings | None = None
-        self.picture: Picture | None = None
+        self.snapshot: PassSnapshot | None = None
         self.refused: dict[str, int] = {}
         self.sessions = 0
         self.shown_at = time.monotonic()
@@ -46,13 +46,13 @@ class Window:
     def passing(self) -> Iterator[None]:
         """Mark a pass of the loop; one that ends in an error leaves a kernel that fits no picture."""
         with self._between_passes:
-            self._whole = False
+            self._complete = False
             yield
-            self._whole = True
+            self._complete = True
 
-    def show(self, settings: Settings, picture: Picture | None) -> None:
+    def show(self, settings: Settings, snapshot: PassSnapshot | None) -> None:
         """Hand over what a pass ended with."""
-        self.settings, self.picture, self.shown_at = settings, picture, time.monotonic()
+        self.settings, self.snapshot, self.shown_at = settings, snapshot, time.monotonic()
 
     @contextmanager
     def still(self, seconds: float) -> Iterator[bool]:
@@ -62,7 +62,7 @@ class Window:
         """
         held = self._between_passes.acquire(timeout=seconds)
         try:
-            yield held and self._whole
+            yield held and self._complete
         finally:
             if held:
                 self._between_passes.release()

@@ -12,15 +12,15 @@ from collections.abc import Callable, Collection
 from typing import Final
 
 from wirecrypt import logs
-from wirecrypt.agent.datapath.guard_attachment import GuardKeeper
+from wirecrypt.agent.datapath.guard_attachment import GuardAttachment
 from wirecrypt.agent.datapath.writes import Datapath
 from wirecrypt.agent.store.blocklist import Blocklist
 from wirecrypt.agent.view.pass_state import block
 from wirecrypt.errors import KernelError, ObjectError
 from wirecrypt.model.pair import Pair
-from wirecrypt.plan.diff import Wish, in_the_way, plan
+from wirecrypt.plan.diff import DesiredPair, in_the_way, plan
 from wirecrypt.plan.guard_entries import wanted as guard_entries
-from wirecrypt.plan.observe import Known
+from wirecrypt.plan.observe import KnownGenerations
 from wirecrypt.plan.policies import Layout, Senders, wanted
 from wirecrypt.plan.snapshot import KernelSnapshot, policies_of, sas_of
 from wirecrypt.ports import Guard, Links, Xfrm
@@ -39,7 +39,7 @@ def prepare(blocklist: Blocklist | None, xfrm: Xfrm, guard: Guard, links: Links,
         return 0
     datapath = Datapath(xfrm, guard)
     lost, failed = _block_lost(blocklist, xfrm, datapath, Layout(settings.mark.layout, settings.control_port))
-    _guard(blocklist, lost, datapath, GuardKeeper(guard, links), settings)
+    _guard(blocklist, lost, datapath, GuardAttachment(guard, links), settings)
     for error in failed:
         raise error
     return len(lost)
@@ -49,14 +49,17 @@ def _block_lost(
     blocklist: Blocklist, xfrm: Xfrm, datapath: Datapath, layout: Layout
 ) -> tuple[list[Pair], Collection[KernelError]]:
     """Set the block policies of each pair that has nothing; return these pairs and what the kernel refused."""
-    policies, others = xfrm.survey_policies()
+    policies, others = xfrm.list_all_policies()
     kernel = KernelSnapshot.of([e.sa for e in xfrm.list_sas()], policies, (), foreign=others)
     lost = [p for p in blocklist.pairs() if _lost(p, kernel)]
-    wishes = [Wish(p, BLOCK, Known({}, 0, 0, {}), (), tuple(wanted(p, BLOCK, Senders({}, {}), layout))) for p in lost]
-    for wish in wishes:
-        for foreign in filter(None, (in_the_way(policy, kernel) for policy in wish.policies)):
-            log.error("a foreign policy stands where ours must be", peer=wish.pair.peer.name, object=foreign)
-    failed = datapath.apply(plan(wishes, {}, kernel))
+    desired_pairs = [
+        DesiredPair(p, BLOCK, KnownGenerations({}, 0, 0, {}), (), tuple(wanted(p, BLOCK, Senders({}, {}), layout)))
+        for p in lost
+    ]
+    for desired in desired_pairs:
+        for foreign in filter(None, (in_the_way(policy, kernel) for policy in desired.policies)):
+            log.error("a foreign policy stands where ours must be", peer=desired.pair.peer.name, object=foreign)
+    failed = datapath.apply(plan(desired_pairs, {}, kernel))
     for pair in lost:
         if pair.peer.name in failed:
             log.error("kernel refused", peer=pair.peer.name, error=str(failed[pair.peer.name]))
@@ -74,7 +77,9 @@ def _lost(pair: Pair, kernel: KernelSnapshot) -> bool:
         return False
 
 
-def _guard(blocklist: Blocklist, lost: Collection[Pair], datapath: Datapath, guarding: GuardKeeper, settings: Settings) -> None:
+def _guard(
+    blocklist: Blocklist, lost: Collection[Pair], datapath: Datapath, guard_attachment: GuardAttachment, settings: Settings
+) -> None:
     """Have the guard on the uplinks, with an entry for each lost pair and each that has none.
 
     One that is there already was not lost, and has the settings that the SAs beside it were made with: it keeps them.
@@ -83,9 +88,9 @@ def _guard(blocklist: Blocklist, lost: Collection[Pair], datapath: Datapath, gua
     bare = [p for p in blocklist.pairs() if p in lost or not kernel.guard.keys() & set(p.peer.pod_cidrs)]
     if not bare:
         return
-    if not guarding.attached():
+    if not guard_attachment.attached():
         peers = tuple(address for peer in blocklist.peers for address in peer.endpoints)
-        guarding.attach(blocklist.own.endpoints, peers, settings, lanes=settings.lanes or 1)
+        guard_attachment.attach(blocklist.own.endpoints, peers, settings, lanes=settings.lanes or 1)
     kernel = datapath.snapshot()
     entries = dict(kernel.guard) | guard_entries(blocklist.own, [(p, BLOCK) for p in bare], (), ())
     for error in datapath.apply(plan((), entries, kernel)).values():

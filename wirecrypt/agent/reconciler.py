@@ -10,23 +10,23 @@ from dataclasses import replace
 from typing import Final
 
 from wirecrypt import logs
-from wirecrypt.agent.components import Parts
-from wirecrypt.agent.control.protocol import Conversation, Talk
-from wirecrypt.agent.last_pass import Picture, Window
-from wirecrypt.agent.status.status_writer import Reporter
-from wirecrypt.agent.status.suspended import Holding
-from wirecrypt.agent.steps.admission_check import Trust
+from wirecrypt.agent.components import Components
+from wirecrypt.agent.control.protocol import ControlProtocol, PeerSession
+from wirecrypt.agent.last_pass import LastPass, PassSnapshot
+from wirecrypt.agent.status.status_writer import StatusWriter
+from wirecrypt.agent.status.suspended import Suspended
+from wirecrypt.agent.steps.admission_check import AdmissionCheck
 from wirecrypt.agent.steps.installing import Installer
-from wirecrypt.agent.steps.node_cleanup import Farewell
+from wirecrypt.agent.steps.node_cleanup import NodeCleanup
 from wirecrypt.agent.steps.publishing import Publisher
-from wirecrypt.agent.steps.renewal import Renewals
+from wirecrypt.agent.steps.renewal import SessionRenewal
 from wirecrypt.agent.store.keyring import KeyRing
 from wirecrypt.agent.store.state import newest_seen
-from wirecrypt.agent.view import peers as rosters
-from wirecrypt.agent.view.cluster_view import World, end_of, without_new_keys
-from wirecrypt.agent.view.configuration import Configuration, offer, timing
-from wirecrypt.agent.view.pair_view import Flags, survey
-from wirecrypt.agent.view.pass_state import Round, Undecided
+from wirecrypt.agent.view.cluster_view import ClusterView, end_of, without_new_keys
+from wirecrypt.agent.view.configuration import Configuration, session_params, timing
+from wirecrypt.agent.view.pair_view import Flags, view_pair
+from wirecrypt.agent.view.pass_state import PassState, Undecided
+from wirecrypt.agent.view.peers import Deletions, known_peers, rolled_back, unpublish
 from wirecrypt.errors import BpfError, LinkError, ObjectError
 from wirecrypt.model.objects import NodePeer, NodeState
 from wirecrypt.model.xfrm import SaKey
@@ -43,37 +43,37 @@ DUPLICATE: Final = (
     " label off, annotate the EncryptedNode wirecrypt.io/confirm-removal=true, and set the label again when it is gone"
 )
 REFUSED: Final = "refused, another node holds its nodeID since longer (DuplicateNodeID)"
-_MOST_TURNS: Final = 8
+_MOST_REPEATS: Final = 8
 
 
-class Agent:
-    """The decisions of one node, pass after pass; all outside it sees through *parts*."""
+class Reconciler:
+    """The decisions of one node, pass after pass; all outside it sees through *components*."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+    def __init__(self, components: Components) -> None:
+        self._components = components
         self._ring = KeyRing()
-        self._talks: dict[str, Talk] = {}
+        self._peer_sessions: dict[str, PeerSession] = {}
         self._known: dict[str, NodePeer] = {}
-        self._deletions = rosters.Deletions(parts.cluster)
-        self._renewals = Renewals()
-        self._trust = Trust(parts.cluster)
-        self._publisher = Publisher(parts, self._renewals)
-        self._installer = Installer(parts, self._ring)
-        self._holding = Holding(parts)
-        self._farewell = Farewell(parts, self._deletions, self._holding)
-        self._reporter = Reporter(parts)
+        self._deletions = Deletions(components.api)
+        self._renewal = SessionRenewal()
+        self._admission = AdmissionCheck(components.api)
+        self._publisher = Publisher(components, self._renewal)
+        self._installer = Installer(components, self._ring)
+        self._suspended = Suspended(components)
+        self._cleanup = NodeCleanup(components, self._deletions, self._suspended)
+        self._status_writer = StatusWriter(components)
         self._config = Configuration()
-        self._told: dict[str, str] = {}
+        self._logged: dict[str, str] = {}
         self._links_due = float("-inf")
         self._guarded: object = None
         self._unguarded = ""  # why the guard is not in place
-        self._wanted = self._in_place = Settings()
-        self._moved = "-"  # why the mark field is not where it should be; before the first look nothing is known
-        self.window = Window()
+        self._wanted = self._effective = Settings()
+        self._mark_trouble = "-"  # why the mark field is not where it should be; before the first look nothing is known
+        self.last_pass = LastPass()
 
     def expired(self, keys: list[SaKey]) -> None:
         """Take note of SAs that reached a limit."""
-        self._renewals.expired.update(keys)
+        self._renewal.expired.update(keys)
 
     def links_changed(self) -> None:
         """Take note of links, addresses or routes that changed."""
@@ -81,77 +81,80 @@ class Agent:
 
     def step(self, now: float) -> float:
         """Do one pass at monotonic time *now*; return when the next one is due."""
-        with self.window.passing():
+        with self.last_pass.passing():
             return self._step(now)
 
     def _step(self, now: float) -> float:
-        if not self._parts.copies.synced():
+        if not self._components.cache.synced():
             return now + RESYNC
-        self._config.read(self._parts.copies.config())
-        world, settings = World.of(self._parts.node, self._parts.copies), self._config.settings
-        if world.own is not None and settings is not None and not world.refused:
-            return self._active(world, world.own, settings, now)
-        self._talks.clear()
-        self._reporter.forget()
-        self._moved = "-"
-        self.window.show(settings or Settings(), None)  # the port is open all the same, and says that nothing is decided
-        if world.own is None:
-            return self._farewell.idle(world, now)
-        return self._hold(world, world.own, now)
+        self._config.read(self._components.cache.config())
+        cluster_view, settings = ClusterView.of(self._components.node, self._components.cache), self._config.settings
+        if cluster_view.own is not None and settings is not None and not cluster_view.refused:
+            return self._active(cluster_view, cluster_view.own, settings, now)
+        self._peer_sessions.clear()
+        self._status_writer.forget()
+        self._mark_trouble = "-"
+        self.last_pass.show(settings or Settings(), None)  # the port is open all the same, and says that nothing is decided
+        if cluster_view.own is None:
+            return self._cleanup.idle(cluster_view, now)
+        return self._suspend(cluster_view, cluster_view.own, now)
 
-    def _hold(self, world: World, own: NodePeer, now: float) -> float:
+    def _suspend(self, cluster_view: ClusterView, own: NodePeer, now: float) -> float:
         """Decide nothing and say why; the kernel keeps what it has."""
-        self._parts.channel.close()
-        self._farewell.active(own)
-        if world.refused:
-            self._holding.hold(own.node_uid, "DuplicateNodeID", DUPLICATE, now)
+        self._components.channel.close()
+        self._cleanup.active(own)
+        if cluster_view.refused:
+            self._suspended.suspend(own.node_uid, "DuplicateNodeID", DUPLICATE, now)
         elif self._config.trouble is not None:
-            self._holding.report(own.node_uid, *self._config.trouble, now)
+            self._suspended.report(own.node_uid, *self._config.trouble, now)
         return now + RESYNC
 
-    def _active(self, world: World, own: NodePeer, settings: Settings, now: float) -> float:
-        parts, settings = self._parts, self._placed(settings)
-        self._farewell.active(own)
-        self._holding.over()
-        parts.keeper.open(own)
-        self._ensure_guard(world, own, settings, now)
-        parts.guarding.log_drops()
-        parts.channel.listen(own.endpoints, settings.control_port)
-        self._conversation(own, settings).take_in(self._talks, now)
-        self._trust.check(now)
-        turn = self._round(world, own, settings, now)
-        for _ in range(_MOST_TURNS):
-            if self._publisher.sessions(turn, settings, now) or self._installer.apply(turn, settings):
-                turn = self._round(world, own, settings, now)
+    def _active(self, cluster_view: ClusterView, own: NodePeer, settings: Settings, now: float) -> float:
+        components, settings = self._components, self._with_effective_mark(settings)
+        self._cleanup.active(own)
+        self._suspended.end()
+        components.session_keeper.open(own)
+        self._ensure_guard(cluster_view, own, settings, now)
+        components.guard_attachment.log_drops()
+        components.channel.listen(own.endpoints, settings.control_port)
+        self._protocol(own, settings).take_in(self._peer_sessions, now)
+        self._admission.check(now)
+        pass_state = self._decide_all(cluster_view, own, settings, now)
+        for _ in range(_MOST_REPEATS):
+            if self._publisher.sessions(pass_state, settings, now) or self._installer.apply(pass_state, settings):
+                pass_state = self._decide_all(cluster_view, own, settings, now)
             else:
                 break
-        if self._publisher.publish(turn, now):
-            turn = self._round(world, own, settings, now)
-        self._publisher.tidy(turn)
-        self._farewell.tidy(turn, self._talks, self._known)
-        turn.state = parts.keeper.open(own)  # what has just been destroyed is reported as destroyed
-        turn.failed.update(self._installer.foreign)
-        self._tell(turn)
-        self._reporter.report(turn, self._troubles(turn), settings, now)
-        memories = {uid: talk.memory for uid, talk in self._talks.items()}
-        self.window.show(settings, Picture(turn, memories, parts.guarding.uplinks, self._ring))
-        self.window.sessions = self._publisher.made
-        talking = self._conversation(own, settings)
-        talking.examine(self._talks.values())
+        if self._publisher.publish(pass_state, now):
+            pass_state = self._decide_all(cluster_view, own, settings, now)
+        self._publisher.tidy(pass_state)
+        self._cleanup.tidy(pass_state, self._peer_sessions, self._known)
+        pass_state.state = components.session_keeper.open(own)  # what has just been destroyed is reported as destroyed
+        pass_state.failed.update(self._installer.foreign)
+        self._log_once(pass_state)
+        self._status_writer.report(pass_state, self._troubles(pass_state), settings, now)
+        memories = {uid: peer_session.memory for uid, peer_session in self._peer_sessions.items()}
+        self.last_pass.show(settings, PassSnapshot(pass_state, memories, components.guard_attachment.uplinks, self._ring))
+        self.last_pass.sessions = self._publisher.made
+        protocol = self._protocol(own, settings)
+        protocol.examine(self._peer_sessions.values())
         times = timing(settings)
-        due = [(talking.send_due(talk, now), talk.memory.due(now, times)) for talk in self._talks.values()]
+        due = [
+            (protocol.send_due(peer_session, now), peer_session.memory.due(now, times))
+            for peer_session in self._peer_sessions.values()
+        ]
         return min([now + RESYNC, *(moment for moments in due for moment in moments)])
 
-    def _ensure_guard(self, world: World, own: NodePeer, settings: Settings, now: float) -> None:
+    def _ensure_guard(self, cluster_view: ClusterView, own: NodePeer, settings: Settings, now: float) -> None:
         """Look at links and filters when a link, a peer's claims or the configuration changed, and every resync.
 
         A guard that the kernel refuses keeps no pair from its policies, and no node becomes Active behind it.
         """
-        peers = tuple(claim for p in world.peers for claim in (*p.endpoints, *p.pod_cidrs))
+        peers = tuple(claim for p in cluster_view.peers for claim in (*p.endpoints, *p.pod_cidrs))
         if now < self._links_due and (own, peers, settings) == self._guarded:
             return
         try:
-            self._parts.guarding.ensure(own, peers, settings, offer(settings).lanes)
+            self._components.guard_attachment.ensure(own, peers, settings, session_params(settings).lanes)
         except (BpfError, LinkError) as error:
             if str(error) != self._unguarded:
                 log.error("guard not in place", error=str(error))  # noqa: TRY400 - the message says all
@@ -160,104 +163,108 @@ class Agent:
         self._unguarded = ""
         self._links_due, self._guarded = now + RESYNC, (own, peers, settings)
 
-    def _placed(self, settings: Settings) -> Settings:
+    def _with_effective_mark(self, settings: Settings) -> Settings:
         """Return *settings* with the mark field where this node's SAs carry it: it does not move under them."""
-        if settings != self._wanted or self._moved:
-            sas = self._parts.datapath.snapshot().sas.values()
+        if settings != self._wanted or self._mark_trouble:
+            sas = self._components.datapath.snapshot().sas.values()
             layout, error = kept(settings.mark.layout, sas)
-            if str(error or "") != self._moved and error is not None:
+            if str(error or "") != self._mark_trouble and error is not None:
                 log.error("configuration refused", reason="ConfigInvalid", error=str(error))
-            self._wanted, self._moved = settings, str(error or "")
-            self._in_place = replace(settings, mark=replace(settings.mark, shift=layout.shift))
-        return self._in_place
+            self._wanted, self._mark_trouble = settings, str(error or "")
+            self._effective = replace(settings, mark=replace(settings.mark, shift=layout.shift))
+        return self._effective
 
-    def _conversation(self, own: NodePeer, settings: Settings) -> Conversation:
-        state, window = self._parts.keeper.open(own), self.window
+    def _protocol(self, own: NodePeer, settings: Settings) -> ControlProtocol:
+        state, last_pass = self._components.session_keeper.open(own), self.last_pass
         marks, times = settings.mark.layout, timing(settings)
-        return Conversation(self._parts.channel, state, marks, times, live=window.live, refused=window.refused)
+        return ControlProtocol(self._components.channel, state, marks, times, live=last_pass.live, refused=last_pass.refused)
 
-    def _round(self, world: World, own: NodePeer, settings: Settings, now: float) -> Round:
+    def _decide_all(self, cluster_view: ClusterView, own: NodePeer, settings: Settings, now: float) -> PassState:
         """Look at every peer and decide; nothing is written."""
-        parts = self._parts
-        state = parts.keeper.open(own)
-        kernel = parts.datapath.snapshot()
-        seen = rosters.roster(world, self._known, parts.pairs_on_disk.list)
-        turn = Round(own, world, state, kernel, trusted=self._trust.holds, guarded=not self._unguarded)
+        components = self._components
+        state = components.session_keeper.open(own)
+        kernel = components.datapath.snapshot()
+        seen = known_peers(cluster_view, self._known, components.pairs_on_disk.list)
+        pass_state = PassState(own, cluster_view, state, kernel, trusted=self._admission.holds, guarded=not self._unguarded)
         for uid, peer in sorted(seen.peers.items(), key=lambda item: item[1].name):
             accepted = self._known.get(uid)
             vanished = uid in seen.vanished
             if not vanished:
                 self._deletions.forget(uid)
-                peer = peer if self._trust.holds else without_new_keys(peer, accepted)  # noqa: PLW2901 - refined
+                peer = peer if self._admission.holds else without_new_keys(peer, accepted)  # noqa: PLW2901 - refined
                 self._known[uid] = peer
             try:
-                self._decide(turn, rosters.unpublish(peer) if vanished else peer, settings, vanished=vanished, now=now)
+                self._decide(pass_state, unpublish(peer) if vanished else peer, settings, vanished=vanished, now=now)
             except ObjectError as error:
-                self._leave_undecided(turn, peer, settings, str(error))
-        for peer in world.duplicates:
-            turn.failed[peer.node_uid] = REFUSED
-            if peer.node_uid not in turn.surveys:
-                self._leave_undecided(turn, peer, settings, REFUSED)
-        return turn
+                self._leave_undecided(pass_state, peer, settings, str(error))
+        for peer in cluster_view.duplicates:
+            pass_state.failed[peer.node_uid] = REFUSED
+            if peer.node_uid not in pass_state.pair_views:
+                self._leave_undecided(pass_state, peer, settings, REFUSED)
+        return pass_state
 
-    def _leave_undecided(self, turn: Round, peer: NodePeer, settings: Settings, why: str) -> None:
+    def _leave_undecided(self, pass_state: PassState, peer: NodePeer, settings: Settings, why: str) -> None:
         """Note a peer that nothing can be decided about, by every claim of it that is known: what it has stays."""
-        uid, disk = peer.node_uid, self._parts.pairs_on_disk
-        talk = self._talks.get(uid)
-        before = [talk.survey.pair.peer] if talk is not None and talk.survey is not None else []
+        uid, disk = peer.node_uid, self._components.pairs_on_disk
+        peer_session = self._peer_sessions.get(uid)
+        before = [peer_session.pair_view.pair.peer] if peer_session is not None and peer_session.pair_view is not None else []
         listed = [end for end in (disk.list.peers if disk.list else ()) if end.node_uid == uid]
-        both_active = turn.own.state is peer.state is NodeState.ACTIVE
-        over = both_active or disk.has(uid) or settings.joining is Joining.BLOCK
-        turn.undecided[uid] = Undecided(peer.name, tuple(dict.fromkeys([end_of(peer), *before, *listed])), over)
-        turn.failed[uid] = why
+        both_active = pass_state.own.state is peer.state is NodeState.ACTIVE
+        ended = both_active or disk.has(uid) or settings.joining is Joining.BLOCK
+        pass_state.undecided[uid] = Undecided(peer.name, tuple(dict.fromkeys([end_of(peer), *before, *listed])), ended)
+        pass_state.failed[uid] = why
 
-    def _decide(self, turn: Round, peer: NodePeer, settings: Settings, *, vanished: bool, now: float) -> None:
-        parts = self._parts
-        talk = self._talks.setdefault(peer.node_uid, Talk())
+    def _decide(self, pass_state: PassState, peer: NodePeer, settings: Settings, *, vanished: bool, now: float) -> None:
+        components = self._components
+        peer_session = self._peer_sessions.setdefault(peer.node_uid, PeerSession())
         flags = Flags(
             gone=False,
-            marked=parts.pairs_on_disk.has(peer.node_uid),
+            marked=components.pairs_on_disk.has(peer.node_uid),
             block_joining=settings.joining is Joining.BLOCK,
         )
-        found = survey(turn.own, peer, turn.state, turn.kernel, marks=settings.mark.layout, ring=self._ring, flags=flags)
-        self._ring.recall(found.pair, turn.state)
-        if vanished and self._is_gone(turn, peer, plain=found.view.observed.out is Out.PLAIN, now=now):
-            found = replace(found, view=replace(found.view, peer_gone=True))
-        talk.memory = probing.observe(talk.memory, found.view, now)
-        talk.survey = found
-        turn.surveys[peer.node_uid] = found
-        turn.decisions[peer.node_uid] = decide(found.view, talk.memory, now, timing(settings))
-        turn.failing[peer.node_uid] = probing.failing(found.view, talk.memory, now, timing(settings))
+        found = view_pair(
+            pass_state.own, peer, pass_state.state, pass_state.kernel, marks=settings.mark.layout, ring=self._ring, flags=flags
+        )
+        self._ring.recall(found.pair, pass_state.state)
+        if vanished and self._is_gone(pass_state, peer, plain=found.inputs.observed.out is Out.PLAIN, now=now):
+            found = replace(found, inputs=replace(found.inputs, peer_gone=True))
+        peer_session.memory = probing.observe(peer_session.memory, found.inputs, now)
+        peer_session.pair_view = found
+        pass_state.pair_views[peer.node_uid] = found
+        pass_state.decisions[peer.node_uid] = decide(found.inputs, peer_session.memory, now, timing(settings))
+        pass_state.failing[peer.node_uid] = probing.failing(found.inputs, peer_session.memory, now, timing(settings))
 
-    def _is_gone(self, turn: Round, peer: NodePeer, *, plain: bool, now: float) -> bool:
+    def _is_gone(self, pass_state: PassState, peer: NodePeer, *, plain: bool, now: float) -> bool:
         """Ask the API server about a vanished peer; an API that went back confirms nothing."""
-        if rosters.rolled_back(turn.own, newest_seen(turn.state)):
+        if rolled_back(pass_state.own, newest_seen(pass_state.state)):
             return False
-        return self._deletions.confirmed(peer, turn.world.nodes, plain=plain, now=now)
+        return self._deletions.confirmed(peer, pass_state.cluster_view.nodes, plain=plain, now=now)
 
-    def _tell(self, turn: Round) -> None:
+    def _log_once(self, pass_state: PassState) -> None:
         """Log what is wrong with a peer when it begins or changes; what the kernel refused was logged as it happened."""
-        refused = {text for reason, text in turn.trouble if reason == "KernelRefused"}
-        now = {uid: text for uid, text in turn.failed.items() if text not in refused}
-        names = {uid: s.peer.name for uid, s in turn.surveys.items()} | {uid: u.name for uid, u in turn.undecided.items()}
+        refused = {text for reason, text in pass_state.trouble if reason == "KernelRefused"}
+        now = {uid: text for uid, text in pass_state.failed.items() if text not in refused}
+        names = {uid: s.peer.name for uid, s in pass_state.pair_views.items()} | {
+            uid: u.name for uid, u in pass_state.undecided.items()
+        }
         for uid, text in sorted(now.items()):
-            if self._told.get(uid) != text:
+            if self._logged.get(uid) != text:
                 log.error("peer fails", peer=names.get(uid, ""), error=text)
-        self._told = now
+        self._logged = now
 
-    def _troubles(self, turn: Round) -> list[tuple[str, str]]:
-        disk = self._parts.pairs_on_disk
-        found = [*turn.trouble, *(("ControlChannel", str(e)) for e in self._parts.channel.failed().values())]
+    def _troubles(self, pass_state: PassState) -> list[tuple[str, str]]:
+        disk = self._components.pairs_on_disk
+        found = [*pass_state.trouble, *(("ControlChannel", str(e)) for e in self._components.channel.failed().values())]
         if self._config.trouble is not None:
             found.append(self._config.trouble)
-        if self._moved:
-            found.append(("ConfigInvalid", self._moved))
+        if self._mark_trouble:
+            found.append(("ConfigInvalid", self._mark_trouble))
         if self._unguarded:
             found.append(("GuardRefused", self._unguarded))
         if disk.refused:
             found.append(("PairsNotWritten", disk.refused))
         if disk.trouble:
             found.append(("PairsUnreadable", disk.trouble))
-        if not self._trust.holds:
+        if not self._admission.holds:
             found.insert(0, ("AdmissionPolicyMissing", "a forbidden write was admitted: no new peer key is accepted"))
         return found

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from wirecrypt import logs
-from wirecrypt.agent.reconciler import Agent
+from wirecrypt.agent.reconciler import Reconciler
 from wirecrypt.errors import WirecryptError
 from wirecrypt.model.xfrm import SaKey
 from wirecrypt.ports import ControlChannel, Watcher
@@ -21,7 +21,7 @@ AFTER_ERROR: Final = 1.0
 LONGEST_AFTER_ERROR: Final = 30.0
 
 
-class Events(Protocol):
+class KernelEvents(Protocol):
     """The kernel's events that an agent waits for."""
 
     def files(self) -> list[int]:
@@ -37,7 +37,7 @@ class Events(Protocol):
 class Runner:
     """Run passes until told to stop. Stopping touches nothing in the kernel: it goes on without the agent."""
 
-    def __init__(self, agent: Agent, watcher: Watcher, events: Events, channel: ControlChannel) -> None:
+    def __init__(self, agent: Reconciler, watcher: Watcher, events: KernelEvents, channel: ControlChannel) -> None:
         self._agent = agent
         self._watcher = watcher
         self._events = events

@@ -15,12 +15,12 @@ from wirecrypt.cli.tools import context, kubeconfig
 from wirecrypt.cluster.agent_proxy import Agents, ask_local
 from wirecrypt.errors import ClusterError, InputError, WirecryptError
 from wirecrypt.model.objects import LABEL_ENABLED
-from wirecrypt.model.verify_facts import NodeFacts, NodePlan, decode
+from wirecrypt.model.verify_facts import NodeEvidence, NodePlan, decode
 from wirecrypt.verify import Silent
 
 _AT_ONCE: Final = 16
 
-Facts = TypeVar("Facts", NodeFacts, NodePlan)
+Facts = TypeVar("Facts", NodeEvidence, NodePlan)
 
 
 @dataclass(frozen=True, slots=True)

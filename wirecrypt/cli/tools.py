@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import click
 
-from wirecrypt.cluster.cli_client import PeopleCluster, Wish
+from wirecrypt.cluster.cli_client import CliClient, NodeLabel
 from wirecrypt.errors import ObjectError
 from wirecrypt.model.objects import EncryptedNode, KeyRotation, NodePeer
 from wirecrypt.settings.kinds import duration
@@ -27,21 +27,21 @@ _META: Final = "wirecrypt."
 
 F = TypeVar("F", bound=Callable[..., Any])
 if TYPE_CHECKING:
-    from wirecrypt.doctor.facts import ClusterFacts, NodeFacts
+    from wirecrypt.doctor.facts import ClusterFacts, NodeInspection
 
     _Parameter = click.ParamType[float]
 else:
     _Parameter = click.ParamType  # generic only since click 8.4
 
 
-class People(Protocol):
-    """What a person reads and writes in the API server: `PeopleCluster`, and the fake of the tests."""
+class CliApi(Protocol):
+    """What a person reads and writes in the API server: `CliClient`, and the fake of the tests."""
 
     @property
     def malformed(self) -> Mapping[str, ObjectError]:
         """Return the objects that the last reads left out, by kind and name."""
 
-    def wishes(self) -> Sequence[Wish]:
+    def node_labels(self) -> Sequence[NodeLabel]:
         """Return all Nodes by name."""
 
     def encrypted_nodes(self) -> Sequence[EncryptedNode]:
@@ -56,7 +56,7 @@ class People(Protocol):
     def rotation(self, name: str) -> KeyRotation | None:
         """Return one KeyRotation, None when there is none."""
 
-    def label(self, node: Wish, value: str | None, *, dry_run: bool = False) -> None:
+    def label(self, node: NodeLabel, value: str | None, *, dry_run: bool = False) -> None:
         """Set or, with None, remove the label of a Node; *dry_run* only asks whether it may be."""
 
     def request_rotation(self, reason: str) -> KeyRotation:
@@ -72,7 +72,7 @@ def _gather_cluster(kubeconfig: Path | None, context: str | None) -> ClusterFact
     return gather_cluster(kubeconfig, context)
 
 
-def _gather_node(mask: int, bpffs: Path | None) -> NodeFacts:
+def _gather_node(mask: int, bpffs: Path | None) -> NodeInspection:
     from wirecrypt.doctor.gather_node import BPFFS, gather_node  # noqa: PLC0415 - imports the kernel's adapters
 
     return gather_node(mask, bpffs or BPFFS)
@@ -82,12 +82,12 @@ def _gather_node(mask: int, bpffs: Path | None) -> NodeFacts:
 class Tools:
     """How verbs reach the cluster and wait; tests put their own into the context's `obj`."""
 
-    connect: Callable[[Path | None, str | None], People] = PeopleCluster.connect
+    connect: Callable[[Path | None, str | None], CliApi] = CliClient.connect
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     gather_cluster: Callable[[Path | None, str | None], ClusterFacts] = _gather_cluster
-    gather_node: Callable[[int, Path | None], NodeFacts] = _gather_node
+    gather_node: Callable[[int, Path | None], NodeInspection] = _gather_node
 
 
 class Duration(_Parameter):
@@ -140,7 +140,7 @@ def tools() -> Tools:
     return found or Tools()
 
 
-def people() -> People:
+def client() -> CliApi:
     """Return the cluster that the options say; raises `ClusterError` when no kubeconfig says where it is."""
     return tools().connect(kubeconfig(), context())
 

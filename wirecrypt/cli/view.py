@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Final
 
 from wirecrypt.cli.output import Grid, Json, age, stamp
-from wirecrypt.cli.tools import People
-from wirecrypt.cluster.cli_client import Wish
+from wirecrypt.cli.tools import CliApi
+from wirecrypt.cluster.cli_client import NodeLabel
 from wirecrypt.model.conditions import COMPLETE, NO_STATUS, READY, Condition, find
 from wirecrypt.model.objects import LABEL_ENABLED, EncryptedNode, KeyRotation, NodePeer, NodeState
 from wirecrypt.rotation.phases import FINISHED
@@ -41,17 +41,17 @@ class Row:
         return self.state != PLAIN
 
 
-def rows(wishes: Sequence[Wish], encrypted: Sequence[EncryptedNode], peers: Sequence[NodePeer]) -> list[Row]:
+def rows(node_labels: Sequence[NodeLabel], encrypted: Sequence[EncryptedNode], peers: Sequence[NodePeer]) -> list[Row]:
     """Return a row for every Node and every EncryptedNode, by name."""
-    by_wish, by_peer = {w.name: w for w in wishes}, {p.name: p for p in peers}
+    by_label, by_peer = {w.name: w for w in node_labels}, {p.name: p for p in peers}
     by_object = {e.name: e for e in encrypted}
-    names = sorted(by_wish.keys() | by_object.keys())
-    return [_row(name, by_wish.get(name), by_object.get(name), by_peer.get(name)) for name in names]
+    names = sorted(by_label.keys() | by_object.keys())
+    return [_row(name, by_label.get(name), by_object.get(name), by_peer.get(name)) for name in names]
 
 
-def _row(name: str, wish: Wish | None, encrypted: EncryptedNode | None, peer: NodePeer | None) -> Row:
+def _row(name: str, node_label: NodeLabel | None, encrypted: EncryptedNode | None, peer: NodePeer | None) -> Row:
     if encrypted is None:
-        return _without_objects(name, wish, peer)
+        return _without_objects(name, node_label, peer)
     ready = find(encrypted.conditions, READY) or Condition(READY, None, NO_STATUS, "its agent has reported nothing yet")
     reason, message = ready.reason, ready.message
     if encrypted.problems:
@@ -59,12 +59,12 @@ def _row(name: str, wish: Wish | None, encrypted: EncryptedNode | None, peer: No
     return Row(name, encrypted.state.value, ready.status, reason, message, encrypted.created, encrypted, peer)
 
 
-def _without_objects(name: str, wish: Wish | None, peer: NodePeer | None) -> Row:
-    since = wish.created if wish else None
-    if wish is None or wish.label is None:
+def _without_objects(name: str, node_label: NodeLabel | None, peer: NodePeer | None) -> Row:
+    since = node_label.created if node_label else None
+    if node_label is None or node_label.label is None:
         return Row(name, PLAIN, None, "", "not enabled", since, peer=peer)
-    if wish.label != LABEL_ENABLED:
-        return Row(name, PENDING, None, "BadLabel", f"the label's value is {wish.label!r}, not {LABEL_ENABLED!r}", since)
+    if node_label.label != LABEL_ENABLED:
+        return Row(name, PENDING, None, "BadLabel", f"the label's value is {node_label.label!r}, not {LABEL_ENABLED!r}", since)
     return Row(name, PENDING, None, "NoController", "labelled; the controller has not taken it up yet", since, peer=peer)
 
 
@@ -177,7 +177,7 @@ def rotation_document(rotation: KeyRotation, encrypted: Mapping[str, EncryptedNo
     }
 
 
-def unready(cluster: People, names: Sequence[str]) -> list[str]:
+def unready(cluster: CliApi, names: Sequence[str]) -> list[str]:
     """Return which of these nodes are not Ready yet, each with the reason."""
     found = {e.name: e for e in cluster.encrypted_nodes()}
     return [f"{name} ({_unready(found.get(name))})" for name in names if _unready(found.get(name))]
@@ -194,7 +194,7 @@ def _unready(encrypted: EncryptedNode | None) -> str:
     return "" if ready.status else f"{ready.reason}: {ready.message}"
 
 
-def still_here(cluster: People, names: Sequence[str]) -> list[str]:
+def still_here(cluster: CliApi, names: Sequence[str]) -> list[str]:
     """Return which of these nodes still have objects, each with the reason."""
     objects = {e.name: e.state.value for e in cluster.encrypted_nodes()}
     objects |= {p.name: p.state.value for p in cluster.node_peers() if p.name not in objects}

@@ -23,13 +23,13 @@ def wait_until(missing: Callable[[], Sequence[str]], *, seconds: float) -> list[
     """Ask *missing* once a second until it names nothing, and return what it named last; changes are told."""
     clock = tools()
     end = clock.monotonic() + seconds
-    told: list[str] | None = None
+    shown: list[str] | None = None
     while True:
         left, pause = _ask(missing)
-        if left != told and left:
+        if left != shown and left:
             more = f" and {len(left) - _SHOWN} more" if len(left) > _SHOWN else ""
             say(f"waiting for {count(len(left), 'node')}: {'; '.join(left[:_SHOWN])}{more}")
-        told = left
+        shown = left
         if not left or clock.monotonic() >= end:
             return left
         clock.sleep(min(pause, end - clock.monotonic()))

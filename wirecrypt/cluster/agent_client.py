@@ -9,7 +9,7 @@ from typing import Any, Final
 from wirecrypt.cluster import paths
 from wirecrypt.cluster.api import Api
 from wirecrypt.cluster.codec import decode, encode
-from wirecrypt.cluster.events import Events
+from wirecrypt.cluster.events import EventWriter
 from wirecrypt.cluster.readers import ObjectReader
 from wirecrypt.errors import Forbidden
 from wirecrypt.model.objects import (
@@ -24,12 +24,12 @@ from wirecrypt.model.session import Session
 _POLICY: Final = "ValidatingAdmissionPolicy"
 
 
-class AgentCluster(ObjectReader):
+class AgentClient(ObjectReader):
     """Implements `wirecrypt.ports.Cluster`."""
 
     def __init__(self, api: Api) -> None:
         super().__init__(api)
-        self._events = Events(api)
+        self._events = EventWriter(api)
 
     def node_keys(self, node: str) -> Sequence[NodeKey]:
         """Return the keys of *node*'s Secret, sorted by epoch; none when there is no Secret."""

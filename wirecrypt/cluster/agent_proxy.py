@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 from wirecrypt.cluster import paths
 from wirecrypt.cluster.api import Api
-from wirecrypt.cluster.cli_client import PeopleCluster
+from wirecrypt.cluster.cli_client import CliClient
 from wirecrypt.cluster.codec import decode
 from wirecrypt.cluster.readers import ObjectReader
 from wirecrypt.errors import ClusterError, ConfigError, NotFound, Unreachable
@@ -48,7 +48,11 @@ class Agents:
 
     def labels(self) -> dict[str, str]:
         """Return the label's value by Node, of those that have it."""
-        return {wish.name: wish.label for wish in PeopleCluster(self._api).wishes() if wish.label is not None}
+        return {
+            node_label.name: node_label.label
+            for node_label in CliClient(self._api).node_labels()
+            if node_label.label is not None
+        }
 
     def pods(self) -> dict[str, str]:
         """Return the name of the agent's pod by node: that of the DaemonSet, a running one before others."""

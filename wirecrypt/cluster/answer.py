@@ -91,8 +91,8 @@ class Answer:
         rest = b""
         try:
             for chunk in self._response.stream(amt=None, decode_content=True):
-                *whole, rest = (rest + chunk).split(b"\n")
-                yield from (line for line in whole if line.strip())
+                *complete, rest = (rest + chunk).split(b"\n")
+                yield from (line for line in complete if line.strip())
         except (HTTPError, OSError, ValueError, AttributeError) as error:
             # The last two are urllib3's and http.client's when another thread closes the connection meanwhile.
             raise unreachable(self._tried, error) from error

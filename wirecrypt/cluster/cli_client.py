@@ -22,15 +22,15 @@ from wirecrypt.cluster.paths import VERSION
 from wirecrypt.cluster.readers import ObjectReader
 from wirecrypt.errors import ClusterError, Forbidden, NotFound, ObjectError
 from wirecrypt.model.objects import LABEL, EncryptedNode, KeyRotation, NodePeer
-from wirecrypt.retry import Limits, retry
+from wirecrypt.retry import RetryLimits, retry
 
 T = TypeVar("T")
 _PREFIX: Final = "manual-"
-_AGAIN: Final = Limits(attempts=4, seconds=10.0)  # a server that asks to come again has done nothing yet
+_AGAIN: Final = RetryLimits(attempts=4, seconds=10.0)  # a server that asks to come again has done nothing yet
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class NodeLabel:
     """What a Node's metadata say: its UID, the label's value (None without label), whether it runs Linux, its birth.
 
     Read without its claims, so that a Node with a malformed one can be labelled and unlabelled all the same.
@@ -43,7 +43,7 @@ class Wish:
     created: datetime
 
 
-class PeopleCluster:
+class CliClient:
     """Reads and writes for the verbs; raises `ClusterError`, each write's with the object's name."""
 
     def __init__(self, api: Api) -> None:
@@ -60,10 +60,10 @@ class PeopleCluster:
         """Return the objects that the last reads left out, by path and name."""
         return {f"{path.rpartition('/')[2]}/{name}": error for (path, name), error in self._reader.malformed.items()}
 
-    def wishes(self) -> Sequence[Wish]:
+    def node_labels(self) -> Sequence[NodeLabel]:
         """Return all Nodes by name."""
         items, _ = _patiently(lambda: self._api.items(paths.NODES))
-        return sorted((_wish(raw) for raw in items), key=lambda w: w.name)
+        return sorted((_node_label(raw) for raw in items), key=lambda w: w.name)
 
     def encrypted_nodes(self) -> Sequence[EncryptedNode]:
         """Return all EncryptedNodes but the canary by name."""
@@ -84,7 +84,7 @@ class PeopleCluster:
         except NotFound:
             return None
 
-    def label(self, node: Wish, value: str | None, *, dry_run: bool = False) -> None:
+    def label(self, node: NodeLabel, value: str | None, *, dry_run: bool = False) -> None:
         """Set the label of the Node that was read, or with None remove it; *dry_run* only asks whether it may be."""
         body = {"metadata": {"uid": node.uid, "labels": {LABEL: value}}}
         with _doing("remove the label" if value is None else "set the label", f"Node {node.name}", right="patch nodes"):
@@ -105,10 +105,10 @@ class PeopleCluster:
             _patiently(lambda: self._api.patch(f"{paths.KEY_ROTATIONS}/{rotation.name}", body))
 
 
-def _wish(raw: Mapping[str, Any]) -> Wish:
+def _node_label(raw: Mapping[str, Any]) -> NodeLabel:
     meta = ObjectFields.of("Node", raw).group("metadata")
     labels = meta.mapping("labels")
-    return Wish(
+    return NodeLabel(
         name=meta.text("name"),
         uid=meta.text("uid"),
         label=labels.get(LABEL),

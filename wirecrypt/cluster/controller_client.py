@@ -18,7 +18,7 @@ from wirecrypt.cluster.answer import AlreadyExists, Json
 from wirecrypt.cluster.api import Api
 from wirecrypt.cluster.codec import encode
 from wirecrypt.cluster.codec.decode import KEY_PREFIX, SEED_PREFIX
-from wirecrypt.cluster.events import Events
+from wirecrypt.cluster.events import EventWriter
 from wirecrypt.cluster.informers import ControllerInformers
 from wirecrypt.cluster.paths import VERSION
 from wirecrypt.errors import NotFound
@@ -39,13 +39,13 @@ _log = logs.get(__name__)
 _GUARDED: Final = ("Node", "NodePeer", "EncryptedNode")
 
 
-class ControlCluster:
+class ControllerClient:
     """Implements `wirecrypt.ports.ControllerCluster`."""
 
     def __init__(self, api: Api) -> None:
         self.api = api
         self._informers = ControllerInformers(api)
-        self._events = Events(api)
+        self._events = EventWriter(api)
         self._written: dict[str, int] = {}  # by path: the highest version that a write made
         self._deleted: dict[tuple[str, str], str] = {}  # by path and name: the version or UID that was deleted
         self._held: dict[tuple[str, str], str] = {}  # the same, of what was told to be held by others
@@ -60,33 +60,33 @@ class ControlCluster:
 
     def view(self) -> ControllerView | None:
         """Return the local copies, None while they do not show all of the own writes yet."""
-        copies = self._informers
-        if not (copies.synced() and copies.show(self._written, self._deleted)):
+        cache = self._informers
+        if not (cache.synced() and cache.show(self._written, self._deleted)):
             return None
         self._written.clear()
         self._deleted.clear()
         return ControllerView(
-            nodes=_by_name(copies.nodes()),
-            peers=_by_name(copies.peers()),
-            encrypted=_by_name(copies.encrypted_nodes()),
-            keys={secret.node: secret for secret in copies.key_secrets()},
-            seeds=tuple(copies.seeds()),
-            rotations=tuple(copies.rotations()),
-            config=copies.config(),
-            unreadable=frozenset(name for kind, name in copies.malformed() if kind in _GUARDED),
-            unusable_keys={n.removeprefix(KEY_PREFIX): str(e) for (k, n), e in copies.malformed().items() if k == "Secret"},
+            nodes=_by_name(cache.nodes()),
+            peers=_by_name(cache.peers()),
+            encrypted=_by_name(cache.encrypted_nodes()),
+            keys={secret.node: secret for secret in cache.key_secrets()},
+            seeds=tuple(cache.seeds()),
+            rotations=tuple(cache.rotations()),
+            config=cache.config(),
+            unreadable=frozenset(name for kind, name in cache.malformed() if kind in _GUARDED),
+            unusable_keys={n.removeprefix(KEY_PREFIX): str(e) for (k, n), e in cache.malformed().items() if k == "Secret"},
         )
 
     def catch_up(self) -> None:
         """Hold `view` back until the copies show what a quorum read of every kind shows now."""
-        copies = self._informers
+        cache = self._informers
         held: dict[str, dict[str, str]] = {  # by path: the identity of each object of the copy, by name
-            paths.NODES: {n.name: n.uid for n in copies.nodes()},
-            paths.NODE_PEERS: {p.name: p.uid for p in copies.peers()},
-            paths.ENCRYPTED_NODES: {e.name: e.uid for e in copies.encrypted_nodes()},
-            paths.KEY_ROTATIONS: {r.name: r.uid for r in copies.rotations()},
-            paths.KEYS_ONLY: {KEY_PREFIX + s.node: s.resource_version for s in copies.key_secrets()},
-            paths.SEEDS_ONLY: {f"{SEED_PREFIX}{s.epoch.number}": s.resource_version for s in copies.seeds()},
+            paths.NODES: {n.name: n.uid for n in cache.nodes()},
+            paths.NODE_PEERS: {p.name: p.uid for p in cache.peers()},
+            paths.ENCRYPTED_NODES: {e.name: e.uid for e in cache.encrypted_nodes()},
+            paths.KEY_ROTATIONS: {r.name: r.uid for r in cache.rotations()},
+            paths.KEYS_ONLY: {KEY_PREFIX + s.node: s.resource_version for s in cache.key_secrets()},
+            paths.SEEDS_ONLY: {f"{SEED_PREFIX}{s.epoch.number}": s.resource_version for s in cache.seeds()},
             paths.CONFIG_ONLY: {},
         }
         for query, identities in held.items():

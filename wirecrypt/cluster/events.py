@@ -18,7 +18,7 @@ _DIGITS = 12
 _REMEMBERED = 4096
 
 
-class Events:
+class EventWriter:
     """Writes Events; a repeated one is not sent, so that a second pass writes nothing."""
 
     def __init__(self, api: Api) -> None:

@@ -4,9 +4,9 @@ May live here: decisions about objects of the API server (pure, `nodes` and `dec
 Nothing that knows how the API server is spoken to.
 """
 
-from wirecrypt.controller.endpoints import Figures
+from wirecrypt.controller.endpoints import ControllerEndpoints
 from wirecrypt.controller.leader import Elector, Timings
 from wirecrypt.controller.loop import Controller
 from wirecrypt.controller.run import run
 
-__all__ = ["Controller", "Elector", "Figures", "Timings", "run"]
+__all__ = ["Controller", "ControllerEndpoints", "Elector", "Timings", "run"]

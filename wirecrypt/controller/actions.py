@@ -64,7 +64,7 @@ class RemovePeer:
 
 
 @dataclass(frozen=True, slots=True)
-class DropKeys:
+class DeleteNodeKeys:
     """Delete the Secret with a node's keys."""
 
     secret: KeySecret
@@ -72,7 +72,7 @@ class DropKeys:
 
 
 @dataclass(frozen=True, slots=True)
-class Rest:
+class QuarantineNodeID:
     """Write down that a node ID rests, before the node goes."""
 
     seed: SeedSecret
@@ -81,7 +81,7 @@ class Rest:
 
 
 @dataclass(frozen=True, slots=True)
-class Tell:
+class EmitEvent:
     """Write an Event on a Node."""
 
     node: str
@@ -97,9 +97,9 @@ Action = (
     | CreatePeer
     | UpdatePeer
     | RemovePeer
-    | DropKeys
-    | Rest
-    | Tell
+    | DeleteNodeKeys
+    | QuarantineNodeID
+    | EmitEvent
     | rotating.Action
 )
 

@@ -13,10 +13,10 @@ from wirecrypt.controller.actions import (
     CreateEncrypted,
     CreatePeer,
     DeleteEncrypted,
-    DropKeys,
+    DeleteNodeKeys,
+    EmitEvent,
+    QuarantineNodeID,
     RemovePeer,
-    Rest,
-    Tell,
     UpdateEncrypted,
     UpdatePeer,
 )
@@ -25,19 +25,27 @@ from wirecrypt.keys import new_seed, shares
 from wirecrypt.model.objects import KEYS_NAMESPACE, SYSTEM_NAMESPACE, KeySecret, NodeKey, SeedSecret
 from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.session import Epoch
-from wirecrypt.ports import ControllerCluster, ControllerView
-from wirecrypt.rotation.actions import Ask, DropSeed, Give, Hold, MakeSeed, Report, Take
+from wirecrypt.ports import ControllerApi, ControllerView
+from wirecrypt.rotation.actions import (
+    CreateRotation,
+    CreateSeed,
+    DeleteSeed,
+    RemoveNodeKey,
+    SetFinalizer,
+    UpdateRotationStatus,
+    WriteNodeKeys,
+)
 
 Shares = Mapping[tuple[Epoch, str], SecretBytes]
 _log = logs.get(__name__)
 
 
 def derive(chains: Iterable[Chain], view: ControllerView) -> Shares:
-    """Return the node keys that *chains* give, by epoch and node UID: one epoch's are derived together, which is cheap."""
+    """Return the node keys that *chains* write, by epoch and node UID: one epoch's are derived together, which is cheap."""
     wanted: dict[Epoch, set[str]] = {}
-    for give in (a for chain in chains for a in chain.actions if isinstance(a, Give)):
-        for epoch in give.epochs:
-            wanted.setdefault(epoch, set()).add(give.node_uid)
+    for write in (a for chain in chains for a in chain.actions if isinstance(a, WriteNodeKeys)):
+        for epoch in write.epochs:
+            wanted.setdefault(epoch, set()).add(write.node_uid)
     seeds = {s.epoch: s.seed for s in view.seeds}
     return {
         (epoch, uid): key
@@ -47,7 +55,7 @@ def derive(chains: Iterable[Chain], view: ControllerView) -> Shares:
     }
 
 
-def apply(action: Action, cluster: ControllerCluster, view: ControllerView, keys: Shares) -> None:  # noqa: C901, PLR0912 - one line an action
+def apply(action: Action, cluster: ControllerApi, view: ControllerView, keys: Shares) -> None:  # noqa: C901, PLR0912 - one line an action
     """Do one action; raises `ClusterError`, `SecretError`."""
     match action:
         case CreateEncrypted():
@@ -62,32 +70,32 @@ def apply(action: Action, cluster: ControllerCluster, view: ControllerView, keys
             cluster.update_node_peer(action.old, action.new)
         case RemovePeer():
             cluster.remove_node_peer(action.peer)
-        case DropKeys():
+        case DeleteNodeKeys():
             cluster.delete_keys(action.secret)
-        case Rest():
+        case QuarantineNodeID():
             released = tuple(sorted({*action.seed.released, action.node_id}))
             cluster.write_seed(replace(action.seed, released=released))
-        case Tell():
+        case EmitEvent():
             cluster.node_event(action.node, reason=action.reason, message=action.why, warning=action.warning)
-        case Give():
+        case WriteNodeKeys():
             secret = _given(action, view, keys)
             new = f"wirecrypt-node-{action.node} in {KEYS_NAMESPACE}"
             with nullcontext() if secret.resource_version else _new(new):
                 cluster.write_keys(secret, view.nodes.get(action.node))
-        case Take():
+        case RemoveNodeKey():
             left = tuple(k for k in action.secret.keys if k.epoch.number != action.number)
             cluster.write_keys(replace(action.secret, keys=left), view.nodes.get(action.secret.node))
-        case MakeSeed():
+        case CreateSeed():
             with _new(f"wirecrypt-epoch-{action.epoch.number} in {SYSTEM_NAMESPACE}"):
                 cluster.write_seed(SeedSecret(action.epoch, new_seed(), (), action.carried))
-        case DropSeed():
+        case DeleteSeed():
             cluster.delete_seed(action.seed)
-        case Hold():
+        case SetFinalizer():
             cluster.hold_rotation(action.rotation, held=action.held)
-        case Report():
+        case UpdateRotationStatus():
             cluster.write_rotation(action.old, action.new)
-            _tell(action, cluster)
-        case Ask():
+            _emit(action, cluster)
+        case CreateRotation():
             cluster.create_rotation(action.name, action.why)
 
 
@@ -102,7 +110,7 @@ def _new(secret: str) -> Iterator[None]:
         raise SecretError("create a Secret", what=secret, answer=answer, hint=hint) from error
 
 
-def _given(action: Give, view: ControllerView, keys: Shares) -> KeySecret:
+def _given(action: WriteNodeKeys, view: ControllerView, keys: Shares) -> KeySecret:
     """Return the Secret with the given keys beside those of the same Node that it has."""
     old = view.keys.get(action.node)
     kept = {k.epoch.number: k for k in old.keys} if old and old.node_uid == action.node_uid else {}
@@ -116,11 +124,11 @@ def _given(action: Give, view: ControllerView, keys: Shares) -> KeySecret:
     return KeySecret(action.node, action.node_uid, entries, old.resource_version if old else "")
 
 
-def _tell(report: Report, cluster: ControllerCluster) -> None:
+def _emit(update: UpdateRotationStatus, cluster: ControllerApi) -> None:
     """Write an Event when the phase changed, or log that it failed; progress within a phase is in the status."""
-    if report.new.phase is report.old.phase or not report.new.phase:
+    if update.new.phase is update.old.phase or not update.new.phase:
         return
     try:
-        cluster.rotation_event(report.new, reason=report.new.phase.value, message=report.why)
+        cluster.rotation_event(update.new, reason=update.new.phase.value, message=update.why)
     except ClusterError as error:
-        _log.warning("event not written", rotation=report.new.name, error=str(error))
+        _log.warning("event not written", rotation=update.new.name, error=str(error))

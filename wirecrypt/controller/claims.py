@@ -186,9 +186,9 @@ def _rivalry(claim: _Claim, granted: _Granted) -> str:
     return f"overlaps {rival} of {rival.node}, which had it first" if rival else ""
 
 
-def _overlap(one: Network, other: Network) -> bool:
+def _overlap(objects: Network, other: Network) -> bool:
     # Spelt out for each family: `overlaps` of one family does not take the other.
-    return one.version == other.version and (one.network_address in other or other.network_address in one)
+    return objects.version == other.version and (objects.network_address in other or other.network_address in objects)
 
 
 def _settled(node: Node, mine: set[tuple[bool, Network]], refused: Iterable[str]) -> Settled:

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from wirecrypt.controller.actions import Chain, Rest
+from wirecrypt.controller.actions import Chain, QuarantineNodeID
 from wirecrypt.controller.claims import Reserved
-from wirecrypt.controller.leaving import GRACE_SECONDS, Watched
+from wirecrypt.controller.leaving import GRACE_SECONDS, LeavingWatch
 from wirecrypt.controller.nodes import reconcile
 from wirecrypt.model.objects import LABEL_ENABLED, KeyRotation, Phase
 from wirecrypt.ports import ControllerView
-from wirecrypt.rotation.actions import Action, MakeSeed, Snapshot
+from wirecrypt.rotation.actions import Action, CreateSeed, RotationInputs
 from wirecrypt.rotation.phases import current, joining_epochs, step
 from wirecrypt.settings import Rotation, Settings
 
@@ -32,7 +32,7 @@ class Switched:
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class ControllerMemory:
     """What one process has seen over time, in seconds of its monotonic clock. A new leader begins anew, as with a Lease.
 
     *gone*: since when the Node of a node UID has been missing. *words*: the version of each EncryptedNode and since when
@@ -45,13 +45,13 @@ class Memory:
     switched: Switched | None = None
     refused: Mapping[str, str] = field(default_factory=dict)
 
-    def seen(self, view: ControllerView, now: float) -> Memory:
+    def seen(self, view: ControllerView, now: float) -> ControllerMemory:
         """Return the memory after a look at *view*."""
         live = {node.uid for node in view.nodes.values()}
         owners = {p.node_uid for p in view.peers.values()} | {e.node_uid for e in view.encrypted.values()}
         gone = {uid: self.gone.get(uid, now) for uid in owners - live}
         words = {name: self._word(name, e.resource_version, now) for name, e in view.encrypted.items()}
-        return Memory(gone, words, self._turn(view, now), self.refused)
+        return ControllerMemory(gone, words, self._switched_by(view, now), self.refused)
 
     def silent(self, now: float) -> frozenset[str]:
         """Return the nodes whose agents wrote nothing for long though nodes switch, which makes every agent write.
@@ -59,19 +59,19 @@ class Memory:
         While nodes retire, an agent that waits for another's has nothing to write: then only those that have written
         nothing at all since nodes began to switch.
         """
-        turn = self.switched
-        if turn is None:
+        switched = self.switched
+        if switched is None:
             return frozenset()
-        words = {name: since for name, (_, since) in self.words.items() if not turn.retiring or since <= turn.began}
-        return frozenset(name for name, since in words.items() if now - max(since, turn.began) >= SILENT_SECONDS)
+        words = {name: since for name, (_, since) in self.words.items() if not switched.retiring or since <= switched.began}
+        return frozenset(name for name, since in words.items() if now - max(since, switched.began) >= SILENT_SECONDS)
 
-    def _turn(self, view: ControllerView, now: float) -> Switched | None:
+    def _switched_by(self, view: ControllerView, now: float) -> Switched | None:
         """Return what is known of the running rotation; one that this process first saw in Retiring tells nothing."""
-        turn, before = current(view.rotations), self.switched
-        known = before if before and turn and before.uid == turn.uid else None
-        if turn and turn.phase is Phase.SWITCHING:
-            return known or Switched(turn.uid, now, retiring=False)
-        return replace(known, retiring=True) if known and turn and turn.phase is Phase.RETIRING else None
+        rotation, before = current(view.rotations), self.switched
+        known = before if before and rotation and before.uid == rotation.uid else None
+        if rotation and rotation.phase is Phase.SWITCHING:
+            return known or Switched(rotation.uid, now, retiring=False)
+        return replace(known, retiring=True) if known and rotation and rotation.phase is Phase.RETIRING else None
 
     def _word(self, name: str, version: str, now: float) -> tuple[str, float]:
         before = self.words.get(name)
@@ -88,22 +88,22 @@ class Now:
 
 
 def decide(
-    view: ControllerView, settings: Settings, memory: Memory, now: Now, *, grace: float = GRACE_SECONDS
+    view: ControllerView, settings: Settings, memory: ControllerMemory, now: Now, *, grace: float = GRACE_SECONDS
 ) -> tuple[Chain, ...]:
     """Return all that is to be done, the chains of nodes by name and then the rotation's."""
     snapshot = _snapshot(view, memory, now)
     reserved = Reserved(settings.service_cidrs, settings.api_servers)
-    watched = Watched({uid: now.monotonic - since for uid, since in memory.gone.items()}, grace)
+    watched = LeavingWatch({uid: now.monotonic - since for uid, since in memory.gone.items()}, grace)
     nodes = reconcile(view, reserved, joining_epochs(snapshot), watched)
     actions = step(snapshot, now.wall, fresh=now.fresh, due=due(view.rotations, settings.rotation, now.wall))
-    if any(isinstance(a, Rest) for chain in nodes for a in chain.actions):
+    if any(isinstance(a, QuarantineNodeID) for chain in nodes for a in chain.actions):
         actions = _without_seed(actions)
     return (*nodes, Chain(ROTATION, actions)) if actions else nodes
 
 
 def _without_seed(actions: tuple[Action, ...]) -> tuple[Action, ...]:
     """Return *actions* up to a new seed: what it carries on would lack the IDs that begin to rest in this very pass."""
-    first = next((n for n, action in enumerate(actions) if isinstance(action, MakeSeed)), len(actions))
+    first = next((n for n, action in enumerate(actions) if isinstance(action, CreateSeed)), len(actions))
     return actions[:first]
 
 
@@ -118,11 +118,11 @@ def due(rotations: tuple[KeyRotation, ...], schedule: Rotation, now: datetime) -
     return last.completed is not None and now >= last.completed + wait
 
 
-def _snapshot(view: ControllerView, memory: Memory, now: Now) -> Snapshot:
+def _snapshot(view: ControllerView, memory: ControllerMemory, now: Now) -> RotationInputs:
     ready = {node.uid for node in view.nodes.values() if node.ready}
     peers = tuple(p for _, p in sorted(view.peers.items()))
     down = {p.name for p in peers if p.node_uid not in ready} | memory.silent(now.monotonic)
-    return Snapshot(
+    return RotationInputs(
         rotations=view.rotations,
         seeds=view.seeds,
         keys=view.keys,

@@ -18,7 +18,7 @@ STUCK_SECONDS: Final = 120.0  # a loop that has not come round for so long hangs
 _log = logs.get(__name__)
 
 
-class Figures:
+class ControllerEndpoints:
     """The figures of one controller and the port that shows them; the port is the agent's plus one."""
 
     def __init__(self, address: str = "0.0.0.0", *, default: Settings | None = None) -> None:  # noqa: S104 - fetched from elsewhere

@@ -16,14 +16,14 @@ from wirecrypt.controller.actions import (
     Action,
     CreateEncrypted,
     DeleteEncrypted,
-    DropKeys,
+    DeleteNodeKeys,
+    EmitEvent,
+    QuarantineNodeID,
     RemovePeer,
-    Rest,
-    Tell,
     UpdateEncrypted,
     UpdatePeer,
 )
-from wirecrypt.controller.node_objects import One, ones
+from wirecrypt.controller.node_objects import NodeObjects, all_objects
 from wirecrypt.model.objects import NodeState
 from wirecrypt.ports import ControllerView
 
@@ -35,7 +35,7 @@ _MANY: Final = 10  # more than one in this many nodes vanishing at once waits fo
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class LeavingWatch:
     """What only time tells: for how many seconds the Node of each node UID has been gone, as this process saw it."""
 
     gone: Mapping[str, float]
@@ -44,76 +44,76 @@ class Watched:
 
 def held_back(view: ControllerView) -> frozenset[str]:
     """Return the nodes that are not removed because too many vanished at once, as after a bad restore; a person decides."""
-    everything = ones(view)
-    peers = sum(one.peer is not None for one in everything)
-    lost = [one for one in everything if one.lost]
+    everything = all_objects(view)
+    peers = sum(objects.peer is not None for objects in everything)
+    lost = [objects for objects in everything if objects.lost]
     if len(lost) <= max(1, peers // _MANY):
         return frozenset()
-    return frozenset(one.name for one in lost if not (one.confirmed or one.cleaned))
+    return frozenset(objects.name for objects in lost if not (objects.confirmed or objects.cleaned))
 
 
-def leave(one: One, view: ControllerView, watched: Watched, held: frozenset[str]) -> Iterable[Action]:
+def leave(objects: NodeObjects, view: ControllerView, watched: LeavingWatch, held: frozenset[str]) -> Iterable[Action]:
     """Yield the next steps of a node that leaves; none but words while it is *held*."""
-    if one.peer is None and one.encrypted is None:
-        if one.secret:
-            yield DropKeys(one.secret, why="belongs to no encrypted node")
+    if objects.peer is None and objects.encrypted is None:
+        if objects.secret:
+            yield DeleteNodeKeys(objects.secret, why="belongs to no encrypted node")
         return
-    if one.name in held:
-        yield from _hold(one)
+    if objects.name in held:
+        yield from _hold_back(objects)
         return
-    if one.peer and one.peer.state is not NodeState.LEAVING:
-        yield UpdatePeer(one.peer, replace(one.peer, state=NodeState.LEAVING), why=_why_leaving(one))
-    if one.encrypted and one.encrypted.state is not NodeState.LEAVING:
-        yield UpdateEncrypted(one.encrypted, NodeState.LEAVING, one.encrypted.problems, why=_why_leaving(one))
-    elif one.encrypted is None and one.peer and one.node and not one.vanished:
-        yield CreateEncrypted(one.node, one.peer.node_id, NodeState.LEAVING, (), why="the agent reports on it")
-    elif why := _may_go(one, watched):
-        yield from _remove(one, view, why)
+    if objects.peer and objects.peer.state is not NodeState.LEAVING:
+        yield UpdatePeer(objects.peer, replace(objects.peer, state=NodeState.LEAVING), why=_why_leaving(objects))
+    if objects.encrypted and objects.encrypted.state is not NodeState.LEAVING:
+        yield UpdateEncrypted(objects.encrypted, NodeState.LEAVING, objects.encrypted.problems, why=_why_leaving(objects))
+    elif objects.encrypted is None and objects.peer and objects.node and not objects.vanished:
+        yield CreateEncrypted(objects.node, objects.peer.node_id, NodeState.LEAVING, (), why="the agent reports on it")
+    elif why := _may_go(objects, watched):
+        yield from _remove(objects, view, why)
         return
-    if one.peer and one.peer.state is not NodeState.LEAVING:
-        yield Tell(one.name, "Leaving", _why_leaving(one), warning=False)
+    if objects.peer and objects.peer.state is not NodeState.LEAVING:
+        yield EmitEvent(objects.name, "Leaving", _why_leaving(objects), warning=False)
 
 
-def _hold(one: One) -> Iterable[Action]:
-    if one.encrypted and not one.encrypted.deleting and one.encrypted.problems != (HELD,):
-        yield UpdateEncrypted(one.encrypted, one.encrypted.state, (HELD,), why="many vanished at once")
-    yield Tell(one.name, "RemovalHeldBack", HELD)
+def _hold_back(objects: NodeObjects) -> Iterable[Action]:
+    if objects.encrypted and not objects.encrypted.deleting and objects.encrypted.problems != (HELD,):
+        yield UpdateEncrypted(objects.encrypted, objects.encrypted.state, (HELD,), why="many vanished at once")
+    yield EmitEvent(objects.name, "RemovalHeldBack", HELD)
 
 
-def _why_leaving(one: One) -> str:
-    if one.vanished:
+def _why_leaving(objects: NodeObjects) -> str:
+    if objects.vanished:
         return "its Node is gone"
-    return "its NodePeer was deleted" if one.peer and one.peer.deleting else "the label is gone"
+    return "its NodePeer was deleted" if objects.peer and objects.peer.deleting else "the label is gone"
 
 
-def _may_go(one: One, watched: Watched) -> str:
+def _may_go(objects: NodeObjects, watched: LeavingWatch) -> str:
     """Return why nothing of the node is left anywhere that this could hurt, nothing if that is not known."""
-    if one.peer is None:
+    if objects.peer is None:
         return "its NodePeer is gone"
-    if not one.peer.sessions and not one.peer.last_session:
+    if not objects.peer.sessions and not objects.peer.last_session:
         return "it never published a session"
-    if one.cleaned:
+    if objects.cleaned:
         return "its agent has cleaned up"
-    if one.confirmed:
+    if objects.confirmed:
         return "a person confirmed it"
-    if one.vanished and watched.gone.get(one.uid, 0.0) >= watched.grace:
+    if objects.vanished and watched.gone.get(objects.uid, 0.0) >= watched.grace:
         return f"its Node has been gone for {watched.grace:.0f} s"
     return ""
 
 
-def _remove(one: One, view: ControllerView, why: str) -> Iterable[Action]:
+def _remove(objects: NodeObjects, view: ControllerView, why: str) -> Iterable[Action]:
     """Yield the end of a node: its ID rests before anything goes, the EncryptedNode, which remembers it, goes last.
 
     The ID is written into every live epoch's Secret: an abort drops the newest one.
     """
-    node_id = one.peer.node_id if one.peer else one.encrypted.node_id if one.encrypted else 0
+    node_id = objects.peer.node_id if objects.peer else objects.encrypted.node_id if objects.encrypted else 0
     for seed in sorted(view.seeds, key=lambda s: s.epoch):
         if node_id not in seed.released:
-            yield Rest(seed, node_id, why=why)
-    if one.peer:
-        yield RemovePeer(one.peer, why=why)
-    if one.secret:
-        yield DropKeys(one.secret, why=why)
-    if one.encrypted and not one.encrypted.deleting:  # others may hold it still
-        yield DeleteEncrypted(one.encrypted, why=why)
-    yield Tell(one.name, "Removed", f"not encrypted any more: {why}", warning=False)
+            yield QuarantineNodeID(seed, node_id, why=why)
+    if objects.peer:
+        yield RemovePeer(objects.peer, why=why)
+    if objects.secret:
+        yield DeleteNodeKeys(objects.secret, why=why)
+    if objects.encrypted and not objects.encrypted.deleting:  # others may hold it still
+        yield DeleteEncrypted(objects.encrypted, why=why)
+    yield EmitEvent(objects.name, "Removed", f"not encrypted any more: {why}", warning=False)

@@ -16,13 +16,13 @@ from datetime import UTC, datetime
 from typing import Final, Protocol
 
 from wirecrypt import logs
-from wirecrypt.controller.decide import Memory, Now, decide
-from wirecrypt.controller.endpoints import Figures
+from wirecrypt.controller.decide import ControllerMemory, Now, decide
+from wirecrypt.controller.endpoints import ControllerEndpoints
 from wirecrypt.controller.leaving import GRACE_SECONDS, HELD, held_back
 from wirecrypt.controller.worker import Worker
 from wirecrypt.errors import ConfigError, WirecryptError
 from wirecrypt.model.objects import ConfigDocument
-from wirecrypt.ports import ControllerCluster, ControllerView
+from wirecrypt.ports import ControllerApi, ControllerView
 from wirecrypt.settings import Settings, from_document
 
 TICK_SECONDS: Final = 5.0  # a look without a reason: grace periods, schedules and back-offs pass in silence
@@ -30,7 +30,7 @@ REPEAT_SECONDS: Final = 600.0  # between two lines about the same held removals
 _log = logs.get(__name__)
 
 
-class WatchedCluster(ControllerCluster, Protocol):
+class WatchedCluster(ControllerApi, Protocol):
     """A cluster whose copies are kept by watches."""
 
     def start(self, changed: Callable[[], None]) -> None:
@@ -63,25 +63,25 @@ class Controller:
         candidate: Candidate,
         *,
         grace: float = GRACE_SECONDS,
-        figures: Figures | None = None,
+        endpoints: ControllerEndpoints | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._cluster = cluster
         self._candidate = candidate
         self._grace = grace
-        self._figures = figures
+        self._endpoints = endpoints
         self._wake = threading.Event()
         self._settings: Settings | None = None
         self._config: ConfigDocument | None = None
         self._clock = clock
         self._looked = False
-        self._memory = Memory()
+        self._memory = ControllerMemory()
         self._worker = Worker(cluster, self._may_write, clock=clock)
         self._term = 0
         self._canaries = False
         self._unusable: Mapping[str, str] = {}
         self._held: frozenset[str] = frozenset()
-        self._told = 0.0
+        self._logged = 0.0
 
     def run(self, stop: threading.Event) -> None:
         """Work until *stop* is set; the watches and the election run in threads of their own."""
@@ -96,8 +96,8 @@ class Controller:
                     self._pass()
         finally:
             stop.set()
-            if self._figures:
-                self._figures.close()
+            if self._endpoints:
+                self._endpoints.close()
             self._cluster.stop()
             election.join()
 
@@ -123,7 +123,7 @@ class Controller:
             self._canaries = True
         now = Now(datetime.now(UTC).replace(microsecond=0), self._clock(), secrets.token_hex(16))
         self._memory = replace(self._memory, refused=self._worker.refused).seen(view, now.monotonic)
-        self._tell(view, now.monotonic)
+        self._log_held(view, now.monotonic)
         return self._worker.do(decide(view, settings, self._memory, now, grace=self._grace), view)
 
     def _current(self) -> ControllerView | None:
@@ -138,12 +138,12 @@ class Controller:
         return self._candidate.leads() and self._candidate.term == self._term
 
     def _show(self, view: ControllerView | None, settings: Settings | None) -> None:
-        if self._figures is None:
+        if self._endpoints is None:
             return
-        self._figures.came_round()
+        self._endpoints.came_round()
         if view is not None:
-            self._figures.show(settings)
-            self._figures.look(view, leads=self._candidate.leads())
+            self._endpoints.show(settings)
+            self._endpoints.look(view, leads=self._candidate.leads())
 
     def _read(self, view: ControllerView) -> Settings | None:
         """Return the settings in force: none until a document was read, and then the last one that could be ◆.
@@ -160,15 +160,15 @@ class Controller:
             _log.error("configuration refused", error=str(error), state=state)
         return self._settings
 
-    def _tell(self, view: ControllerView, now: float) -> None:
+    def _log_held(self, view: ControllerView, now: float) -> None:
         """Log what waits for a person: whenever it changes, and held removals again and again."""
         for node, why in sorted(view.unusable_keys.items()):
             if self._unusable.get(node) != why:
                 _log.error("keys of a node cannot be read", node=node, error=why)
         self._unusable = view.unusable_keys
         held = held_back(view)
-        if held != self._held or (held and now - self._told >= REPEAT_SECONDS):
-            self._held, self._told = held, now
+        if held != self._held or (held and now - self._logged >= REPEAT_SECONDS):
+            self._held, self._logged = held, now
             _log.warning("removals held back", count=len(held), node=sorted(held), reason=HELD if held else "none any more")
 
 

@@ -10,7 +10,7 @@ from wirecrypt.ports import ControllerView
 
 
 @dataclass(frozen=True, slots=True)
-class One:
+class NodeObjects:
     """What is there for one name; *unusable*: why its Secret, which is there, cannot be read."""
 
     name: str
@@ -64,11 +64,11 @@ class One:
         return found is not None and found.status is True
 
 
-def ones(view: ControllerView) -> tuple[One, ...]:
+def all_objects(view: ControllerView) -> tuple[NodeObjects, ...]:
     """Return what is there, by name; without the names of which something cannot be read."""
     names = sorted({*view.nodes, *view.encrypted, *view.peers, *view.keys, *view.unusable_keys} - view.unreadable)
     return tuple(
-        One(
+        NodeObjects(
             name,
             view.nodes.get(name),
             view.encrypted.get(name),

@@ -15,43 +15,43 @@ from wirecrypt.controller.actions import (
     Chain,
     CreateEncrypted,
     CreatePeer,
-    Tell,
+    EmitEvent,
     UpdateEncrypted,
     UpdatePeer,
 )
 from wirecrypt.controller.claims import Reserved, Settled, allocate, settle
-from wirecrypt.controller.leaving import Watched, held_back, leave
-from wirecrypt.controller.node_objects import One, ones
+from wirecrypt.controller.leaving import LeavingWatch, held_back, leave
+from wirecrypt.controller.node_objects import NodeObjects, all_objects
 from wirecrypt.errors import ObjectError
 from wirecrypt.model.objects import LABEL, LABEL_ENABLED, Node, NodePeer, NodeState
 from wirecrypt.model.session import Epoch
 from wirecrypt.ports import ControllerView
-from wirecrypt.rotation.actions import Give
+from wirecrypt.rotation.actions import WriteNodeKeys
 from wirecrypt.rotation.phases import SECRET_FAILED
 
 MOST_PROBLEMS: Final = 16  # both as the CRD allows it
 LONGEST_PROBLEM: Final = 256
 
 
-def reconcile(view: ControllerView, reserved: Reserved, epochs: tuple[Epoch, ...], watched: Watched) -> tuple[Chain, ...]:
+def reconcile(view: ControllerView, reserved: Reserved, epochs: tuple[Epoch, ...], watched: LeavingWatch) -> tuple[Chain, ...]:
     """Return what is to be done, one chain a node, sorted by name; *epochs* are those that a joining node must have."""
     settled = settle(view.nodes.values(), view.peers.values(), reserved)
     ids = {p.node_id for p in view.peers.values()} | {e.node_id for e in view.encrypted.values()}
     held = held_back(view)
     chains = []
-    for one in ones(view):
-        if one.vanished or one.leaving or not one.wanted:
-            actions = [*leave(one, view, watched, held), *_bad_label(one)]
+    for objects in all_objects(view):
+        if objects.vanished or objects.leaving or not objects.wanted:
+            actions = [*leave(objects, view, watched, held), *_bad_label(objects)]
         else:
-            actions = [*_join(one, view, settled[one.name], epochs, ids), *_bad_label(one)]
+            actions = [*_join(objects, view, settled[objects.name], epochs, ids), *_bad_label(objects)]
         if actions:
-            chains.append(Chain(one.name, tuple(actions)))
+            chains.append(Chain(objects.name, tuple(actions)))
     return tuple(chains)
 
 
-def _bad_label(one: One) -> Iterable[Action]:
-    if problem := _label_problem(one.node):
-        yield Tell(one.name, "BadLabel", f"{problem}; nothing was changed")
+def _bad_label(objects: NodeObjects) -> Iterable[Action]:
+    if problem := _label_problem(objects.node):
+        yield EmitEvent(objects.name, "BadLabel", f"{problem}; nothing was changed")
 
 
 def _label_problem(node: Node | None) -> str:
@@ -60,59 +60,63 @@ def _label_problem(node: Node | None) -> str:
     return f"label {LABEL}={node.label} is not known; allowed: {LABEL_ENABLED}, or no label"
 
 
-def _join(one: One, view: ControllerView, settled: Settled, epochs: tuple[Epoch, ...], ids: set[int]) -> Iterable[Action]:
+def _join(
+    objects: NodeObjects, view: ControllerView, settled: Settled, epochs: tuple[Epoch, ...], ids: set[int]
+) -> Iterable[Action]:
     """Yield what is missing for a node that is to be encrypted, and what changed for one that is."""
-    assert one.node is not None  # noqa: S101 - `wanted` says so; for the type checker
-    state, problems = _next_state(one, view), _problems(one, settled)
-    node_id = one.peer.node_id if one.peer else one.encrypted.node_id if one.encrypted else None
+    assert objects.node is not None  # noqa: S101 - `wanted` says so; for the type checker
+    state, problems = _next_state(objects, view), _problems(objects, settled)
+    node_id = objects.peer.node_id if objects.peer else objects.encrypted.node_id if objects.encrypted else None
     if node_id is None:
         try:
             node_id = allocate(ids, view.seeds)
         except ObjectError as error:
-            yield Tell(one.name, "NoNodeID", str(error))
+            yield EmitEvent(objects.name, "NoNodeID", str(error))
             return
         ids.add(node_id)
-    if one.peer:
-        yield from _changes(one.peer, replace(one.peer, state=state, endpoints=settled.endpoints, pod_cidrs=settled.pod_cidrs))
-    if one.encrypted is None:
-        yield CreateEncrypted(one.node, node_id, state, problems, why="the node is labelled")
-    elif (one.encrypted.state, one.encrypted.problems) != (state, problems):
-        yield UpdateEncrypted(one.encrypted, state, problems, why="state or problems differ")
-    yield from _keys(one, one.node, epochs)
-    if one.peer is None and epochs and not one.unusable:
-        yield CreatePeer(one.node, _new_peer(one.node, node_id, settled), why="its EncryptedNode and keys are there")
-        yield Tell(one.name, "Joining", f"joins the encrypted nodes with node ID {node_id}", warning=False)
-    yield from _words(one, settled, state)
+    if objects.peer:
+        yield from _changes(
+            objects.peer, replace(objects.peer, state=state, endpoints=settled.endpoints, pod_cidrs=settled.pod_cidrs)
+        )
+    if objects.encrypted is None:
+        yield CreateEncrypted(objects.node, node_id, state, problems, why="the node is labelled")
+    elif (objects.encrypted.state, objects.encrypted.problems) != (state, problems):
+        yield UpdateEncrypted(objects.encrypted, state, problems, why="state or problems differ")
+    yield from _keys(objects, objects.node, epochs)
+    if objects.peer is None and epochs and not objects.unusable:
+        yield CreatePeer(objects.node, _new_peer(objects.node, node_id, settled), why="its EncryptedNode and keys are there")
+        yield EmitEvent(objects.name, "Joining", f"joins the encrypted nodes with node ID {node_id}", warning=False)
+    yield from _words(objects, settled, state)
 
 
-def _problems(one: One, settled: Settled) -> tuple[str, ...]:
+def _problems(objects: NodeObjects, settled: Settled) -> tuple[str, ...]:
     """Return what a person is to see, cut to what the object can hold: what is compared is what would be written."""
-    label = _label_problem(one.node)
+    label = _label_problem(objects.node)
     words = (*((label,) if label else ()), *settled.refused, *(f"{claim}; kept" for claim in settled.kept))
-    secret = (one.unusable,) if one.unusable else ()
+    secret = (objects.unusable,) if objects.unusable else ()
     return tuple(word[:LONGEST_PROBLEM] for word in (*secret, *words))[:MOST_PROBLEMS]
 
 
-def _words(one: One, settled: Settled, state: NodeState) -> Iterable[Action]:
+def _words(objects: NodeObjects, settled: Settled, state: NodeState) -> Iterable[Action]:
     """Yield the Events about what was done and what is wrong."""
-    if one.peer and one.peer.state is not state:
-        yield Tell(one.name, "Active", "every live pair is proved and required", warning=False)
+    if objects.peer and objects.peer.state is not state:
+        yield EmitEvent(objects.name, "Active", "every live pair is proved and required", warning=False)
     for refusal in settled.refused:
-        yield Tell(one.name, "ClaimRefused", refusal)
+        yield EmitEvent(objects.name, "ClaimRefused", refusal)
     for claim in settled.kept:
         text = "kept, for the node has it already; correct serviceCIDRs or apiServers of the configuration, or the Node"
-        yield Tell(one.name, "ClaimKept", f"{claim}; {text}")
-    if one.unusable:
-        yield Tell(one.name, SECRET_FAILED, one.unusable)
+        yield EmitEvent(objects.name, "ClaimKept", f"{claim}; {text}")
+    if objects.unusable:
+        yield EmitEvent(objects.name, SECRET_FAILED, objects.unusable)
 
 
-def _keys(one: One, node: Node, epochs: tuple[Epoch, ...]) -> Iterable[Action]:
-    if one.unusable:
+def _keys(objects: NodeObjects, node: Node, epochs: tuple[Epoch, ...]) -> Iterable[Action]:
+    if objects.unusable:
         return  # a Secret that cannot be read is not one that is missing
-    have = {k.epoch for k in one.secret.keys} if one.secret and one.secret.node_uid == node.uid else set()
+    have = {k.epoch for k in objects.secret.keys} if objects.secret and objects.secret.node_uid == node.uid else set()
     missing = tuple(e for e in epochs if e not in have)
     if missing:
-        yield Give(node.name, node.uid, missing, why="a node has the keys of every live epoch")
+        yield WriteNodeKeys(node.name, node.uid, missing, why="a node has the keys of every live epoch")
 
 
 def _new_peer(node: Node, node_id: int, settled: Settled) -> NodePeer:
@@ -125,16 +129,16 @@ def _changes(old: NodePeer, new: NodePeer) -> Iterable[Action]:
         yield UpdatePeer(old, new, "its claims changed" if old.state is new.state else "both ends of every live pair are ready")
 
 
-def _next_state(one: One, view: ControllerView) -> NodeState:
+def _next_state(objects: NodeObjects, view: ControllerView) -> NodeState:
     """Return the state that a node which stays is in: Active once both ends of every live pair are ready ◆."""
-    if one.peer is None or one.peer.state is not NodeState.JOINING:
-        return one.peer.state if one.peer else NodeState.JOINING
-    mine = one.encrypted.status if one.encrypted else None
-    if mine is None or not one.peer.endpoints or not one.peer.sessions:
+    if objects.peer is None or objects.peer.state is not NodeState.JOINING:
+        return objects.peer.state if objects.peer else NodeState.JOINING
+    mine = objects.encrypted.status if objects.encrypted else None
+    if mine is None or not objects.peer.endpoints or not objects.peer.sessions:
         return NodeState.JOINING
     ready = frozenset(mine.ready_for)
-    partners = [p for p in view.peers.values() if p.name != one.name and _live(p, view)]
-    if all(p.name in ready and one.name in _ready_for(view, p.name) for p in partners):
+    partners = [p for p in view.peers.values() if p.name != objects.name and _live(p, view)]
+    if all(p.name in ready and objects.name in _ready_for(view, p.name) for p in partners):
         return NodeState.ACTIVE
     return NodeState.JOINING
 

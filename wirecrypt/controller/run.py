@@ -8,7 +8,7 @@ import socket
 import threading
 
 from wirecrypt import logs
-from wirecrypt.controller.endpoints import Figures
+from wirecrypt.controller.endpoints import ControllerEndpoints
 from wirecrypt.controller.leader import DEFAULT, Elector, Timings
 from wirecrypt.controller.leaving import GRACE_SECONDS
 from wirecrypt.controller.loop import Controller, WatchedCluster
@@ -28,15 +28,15 @@ def run(  # noqa: PLR0913 - the parts that a test or the command puts together
     *,
     timings: Timings = DEFAULT,
     grace: float = GRACE_SECONDS,
-    figures: Figures | None = None,
+    endpoints: ControllerEndpoints | None = None,
     stop: threading.Event | None = None,
 ) -> None:
     """Stand for election and work until SIGTERM or SIGINT (in the main thread) or *stop*; the Lease is given up at the end.
 
-    With *figures*, /metrics and /healthz are served on the port that the configuration names.
+    With *endpoints*, /metrics and /healthz are served on the port that the configuration names.
     """
     ended = stop or threading.Event()
-    controller = Controller(cluster, Elector(leases, identity(), timings=timings), grace=grace, figures=figures)
+    controller = Controller(cluster, Elector(leases, identity(), timings=timings), grace=grace, endpoints=endpoints)
 
     def end(number: int, _frame: object) -> None:
         _log.info("stopping", reason=signal.Signals(number).name)

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from wirecrypt import logs
-from wirecrypt.controller.actions import Action, Chain, CreatePeer, Tell
+from wirecrypt.controller.actions import Action, Chain, CreatePeer, EmitEvent
 from wirecrypt.controller.apply import Shares, apply, derive
 from wirecrypt.errors import Conflict, Unreachable, WirecryptError
-from wirecrypt.ports import ControllerCluster, ControllerView
+from wirecrypt.ports import ControllerApi, ControllerView
 from wirecrypt.retry import Backoff, Delays
-from wirecrypt.rotation.actions import Give
+from wirecrypt.rotation.actions import WriteNodeKeys
 from wirecrypt.rotation.phases import SECRET_FAILED
 
 _DELAYS: Final = Delays(first=0.5, most=60.0)
@@ -32,7 +32,7 @@ class Worker:
 
     def __init__(
         self,
-        cluster: ControllerCluster,
+        cluster: ControllerApi,
         may_write: Callable[[], bool],
         *,
         clock: Callable[[], float] = time.monotonic,
@@ -42,7 +42,7 @@ class Worker:
         self._clock = clock
         self._backoffs: dict[str, Backoff] = {}
         self._refused: dict[str, str] = {}
-        self._given: set[str] = set()
+        self._written: set[str] = set()
         self._done = 0
 
     @property
@@ -55,7 +55,7 @@ class Worker:
         due = [chain for chain in chains if self._due(chain.name)]
         keys = derive(due, view)
         self._done = 0
-        self._given.clear()
+        self._written.clear()
         self._refused = {node: why for node, why in self._refused.items() if node in view.peers or node in view.nodes}
         for chain in due:
             try:
@@ -78,11 +78,11 @@ class Worker:
         for number, action in enumerate(chain.actions):
             if not self._may_write():
                 raise _LeadsNoMore
-            if isinstance(action, Tell):
-                self._tell(action, view, keys)
-            elif isinstance(action, Give):
+            if isinstance(action, EmitEvent):
+                self._emit(action, view, keys)
+            elif isinstance(action, WriteNodeKeys):
                 needed = any(isinstance(later, CreatePeer) for later in chain.actions[number:])
-                if not self._give(action, view, keys) and needed:
+                if not self._write_keys(action, view, keys) and needed:
                     return
             else:
                 self._do(chain.name, action, view, keys)
@@ -90,44 +90,44 @@ class Worker:
     def _do(self, name: str, action: Action, view: ControllerView, keys: Shares) -> None:
         apply(action, self._cluster, view, keys)
         self._done += 1
-        if not isinstance(action, Tell):
+        if not isinstance(action, EmitEvent):
             _log.info("done", action=type(action).__name__, object=name, reason=action.why)
 
-    def _give(self, give: Give, view: ControllerView, keys: Shares) -> bool:
+    def _write_keys(self, write: WriteNodeKeys, view: ControllerView, keys: Shares) -> bool:
         """Write the keys of one node, once a pass, and say whether they are there."""
-        name = f"{give.node}/keys"
-        if give.node in self._given or not self._due(name):
-            return give.node in self._given
+        name = f"{write.node}/keys"
+        if write.node in self._written or not self._due(name):
+            return write.node in self._written
         try:
-            self._do(give.node, give, view, keys)
+            self._do(write.node, write, view, keys)
         except Unreachable:
             raise
         except Conflict as error:
-            _log.debug("somebody else wrote first", node=give.node, error=str(error))
+            _log.debug("somebody else wrote first", node=write.node, error=str(error))
             return False
         except WirecryptError as error:
-            _log.error("keys of a node not written", node=give.node, error=str(error))
-            self._refused[give.node] = str(error)
+            _log.error("keys of a node not written", node=write.node, error=str(error))
+            self._refused[write.node] = str(error)
             self._failed(name)
-            self._tell(Tell(give.node, SECRET_FAILED, str(error)), view, keys)
+            self._emit(EmitEvent(write.node, SECRET_FAILED, str(error)), view, keys)
             return False
-        self._given.add(give.node)
-        self._refused.pop(give.node, None)
+        self._written.add(write.node)
+        self._refused.pop(write.node, None)
         self._backoffs.pop(name, None)
         return True
 
-    def _tell(self, tell: Tell, view: ControllerView, keys: Shares) -> None:
+    def _emit(self, event: EmitEvent, view: ControllerView, keys: Shares) -> None:
         """Write an Event; one that fails is logged, and told again later."""
-        name = f"{tell.node}/event"
+        name = f"{event.node}/event"
         if not self._due(name):
             return
         try:
-            self._do(tell.node, tell, view, keys)
+            self._do(event.node, event, view, keys)
             self._backoffs.pop(name, None)
         except Unreachable:
             raise
         except WirecryptError as error:
-            _log.warning("event not written", node=tell.node, reason=tell.reason, error=str(error))
+            _log.warning("event not written", node=event.node, reason=event.reason, error=str(error))
             self._failed(name)
 
     def _due(self, name: str) -> bool:

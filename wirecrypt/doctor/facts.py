@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from wirecrypt.cluster.cli_client import Wish
+from wirecrypt.cluster.cli_client import NodeLabel
 from wirecrypt.doctor.mark_users import MarkUse
-from wirecrypt.doctor.needs import Need
+from wirecrypt.doctor.needs import RequiredAccess
 from wirecrypt.kernel.probe import Feature
 from wirecrypt.model.objects import ConfigDocument, EncryptedNode, KeyRotation
 from wirecrypt.ports import Lease
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class CrdFacts:
     """A CRD as the API server has it: versions served, the one stored, whether it is established."""
 
     served: tuple[str, ...]
@@ -24,7 +24,7 @@ class Kind:
 
 
 @dataclass(frozen=True, slots=True)
-class Pod:
+class PodFacts:
     """A pod of ours: its account says what it is. *trouble*: why it is not ready, in the kubelet's words."""
 
     name: str
@@ -45,12 +45,12 @@ class ClusterFacts:
     unreachable: str = ""
     version: str = ""
     skew: float | None = None
-    kinds: Mapping[str, Kind] | None = None
+    kinds: Mapping[str, CrdFacts] | None = None
     policies: frozenset[str] | None = None
     bindings: Mapping[str, frozenset[str]] | None = None
-    access: Sequence[tuple[Need, bool]] | None = None
-    pods: Sequence[Pod] | None = None
-    wishes: Sequence[Wish] | None = None
+    access: Sequence[tuple[RequiredAccess, bool]] | None = None
+    pods: Sequence[PodFacts] | None = None
+    node_labels: Sequence[NodeLabel] | None = None
     encrypted: Sequence[EncryptedNode] | None = None
     rotations: Sequence[KeyRotation] | None = None
     config: ConfigDocument | None = None
@@ -60,7 +60,7 @@ class ClusterFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class NodeFacts:
+class NodeInspection:
     """What this machine shows. *mask*: the bits of packet marks that the configuration gives us.
 
     *mark_uses*: rules of others that read or write marks. *foreign*: IPsec objects of others, in words. *sysctls*: by

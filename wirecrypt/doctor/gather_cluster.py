@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from wirecrypt.cluster.api import Api
-from wirecrypt.cluster.cli_client import PeopleCluster
+from wirecrypt.cluster.cli_client import CliClient
 from wirecrypt.cluster.connection import Connection
 from wirecrypt.cluster.lease import ClusterLease
 from wirecrypt.cluster.readers import ObjectReader
-from wirecrypt.doctor.facts import ClusterFacts, Kind, Pod
+from wirecrypt.doctor.facts import ClusterFacts, CrdFacts, PodFacts
 from wirecrypt.doctor.inspect_cluster import EXPECTED_KINDS, EXPECTED_POLICIES
-from wirecrypt.doctor.needs import AGENT, CONTROLLER, NEEDS, Need
+from wirecrypt.doctor.needs import AGENT, CONTROLLER, NEEDS, RequiredAccess
 from wirecrypt.errors import NotFound, WirecryptError
 from wirecrypt.model.objects import SYSTEM_NAMESPACE
 
@@ -53,7 +53,7 @@ def _hello(connection: Connection) -> tuple[str, datetime | None]:
 
 def _all(api: Api, now: datetime, version: str, date: datetime | None) -> ClusterFacts:
     unseen: dict[str, str] = {}
-    people, reader = PeopleCluster(api), ObjectReader(api)
+    client, reader = CliClient(api), ObjectReader(api)
 
     def read(name: str, call: Callable[[], T]) -> T | None:
         try:
@@ -71,12 +71,12 @@ def _all(api: Api, now: datetime, version: str, date: datetime | None) -> Cluste
         bindings=read("policies", lambda: _bindings(api)),
         access=read("access", lambda: _access(api)),
         pods=read("pods", lambda: [_pod(raw) for raw in api.items(_PODS)[0]]),
-        wishes=read("wishes", people.wishes),
-        encrypted=read("encrypted", people.encrypted_nodes) if kinds != {} else None,
-        rotations=read("rotations", people.rotations) if kinds != {} else None,
+        node_labels=read("node_labels", client.node_labels),
+        encrypted=read("encrypted", client.encrypted_nodes) if kinds != {} else None,
+        rotations=read("rotations", client.rotations) if kinds != {} else None,
         config=read("config", reader.config),
         lease=read("lease", ClusterLease(api).read),
-        malformed={name: error.answer or str(error) for name, error in people.malformed.items()},
+        malformed={name: error.answer or str(error) for name, error in client.malformed.items()},
         unseen=unseen,
     )
 
@@ -89,15 +89,15 @@ def _found(call: Callable[[], Json]) -> Json | None:
         return None
 
 
-def _kinds(api: Api) -> Mapping[str, Kind]:
+def _kinds(api: Api) -> Mapping[str, CrdFacts]:
     found = {name: _found(lambda name=name: api.get(f"{_KINDS}/{name}")) for name in EXPECTED_KINDS}  # type: ignore[misc]
     return {name: _kind(raw) for name, raw in found.items() if raw is not None}
 
 
-def _kind(raw: Json) -> Kind:
+def _kind(raw: Json) -> CrdFacts:
     versions = raw.get("spec", {}).get("versions", [])
     conditions = {c.get("type"): c.get("status") for c in raw.get("status", {}).get("conditions", [])}
-    return Kind(
+    return CrdFacts(
         served=tuple(v["name"] for v in versions if v.get("served")),
         stored=next((v["name"] for v in versions if v.get("storage")), ""),
         established=conditions.get("Established") == "True",
@@ -119,7 +119,7 @@ def _bindings(api: Api) -> Mapping[str, frozenset[str]]:
     return found
 
 
-def _access(api: Api) -> list[tuple[Need, bool]]:
+def _access(api: Api) -> list[tuple[RequiredAccess, bool]]:
     """Return what each account needs and may: asked about it, or by the account itself when that is who we are."""
     who = str(api.create(_WHO, {}).get("status", {}).get("userInfo", {}).get("username", ""))
     own = who.removeprefix(_ACCOUNT) if who.startswith(_ACCOUNT) else ""
@@ -133,7 +133,7 @@ def _subject(account: str) -> Json:
     return {"user": f"{_ACCOUNT}{account}", "groups": groups}
 
 
-def _allowed(api: Api, need: Need, kind: str, subject: Json) -> bool:
+def _allowed(api: Api, need: RequiredAccess, kind: str, subject: Json) -> bool:
     resource, _, sub = need.resource.partition("/")
     attributes = {
         "verb": need.verb,
@@ -147,13 +147,13 @@ def _allowed(api: Api, need: Need, kind: str, subject: Json) -> bool:
     return bool(api.create(f"{_AUTHORIZATION}{kind}", body).get("status", {}).get("allowed"))
 
 
-def _pod(raw: Json) -> Pod:
+def _pod(raw: Json) -> PodFacts:
     spec, status = raw.get("spec", {}), raw.get("status", {})
     ready = {c.get("type"): c.get("status") for c in status.get("conditions", [])}.get("Ready") == "True"
     states = [s.get("state", {}) for part in ("initContainerStatuses", "containerStatuses") for s in status.get(part, [])]
     waiting = [s["waiting"] for s in states if "waiting" in s]
     words = [f"{w.get('reason', '')} {w.get('message', '')}".strip() for w in waiting]
-    return Pod(
+    return PodFacts(
         name=str(raw.get("metadata", {}).get("name", "?")),
         account=str(spec.get("serviceAccountName", "")),
         node=str(spec.get("nodeName", "")),

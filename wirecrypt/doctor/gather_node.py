@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
-from wirecrypt.doctor.facts import NodeFacts
+from wirecrypt.doctor.facts import NodeInspection
 from wirecrypt.doctor.inspect_node import FORWARD, UNPRIVILEGED_BPF
 from wirecrypt.doctor.mark_users import MarkUse, ip_rules, iptables_rules, nft_rules
 from wirecrypt.errors import WirecryptError
@@ -35,10 +35,10 @@ _LOOKS: Final[tuple[tuple[tuple[str, ...], Callable[[str], Iterable[MarkUse]]], 
 _LEGACY: Final = (("iptables-legacy-save",), ("ip6tables-legacy-save",))  # beside the first two, where they differ
 
 
-def gather_node(mask: int, bpffs: Path = BPFFS) -> NodeFacts:
+def gather_node(mask: int, bpffs: Path = BPFFS) -> NodeInspection:
     """Return what this machine shows; *mask* is our field of packet marks. Only root sees most of it."""
     if os.geteuid():
-        return NodeFacts(mask=mask, root=False, release=platform.release())
+        return NodeInspection(mask=mask, root=False, release=platform.release())
     unseen: dict[str, str] = {}
 
     def read(name: str, call: Callable[[], T]) -> T | None:
@@ -48,7 +48,7 @@ def gather_node(mask: int, bpffs: Path = BPFFS) -> NodeFacts:
             unseen[name] = error.answer or str(error)
             return None
 
-    return NodeFacts(
+    return NodeInspection(
         mask=mask,
         root=True,
         release=platform.release(),

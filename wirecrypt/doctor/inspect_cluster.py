@@ -126,7 +126,7 @@ def _pods(facts: ClusterFacts) -> Iterator[Finding]:
                 f"the pod {pod.name} on {pod.node or 'no node'} is not ready{_because(pod.trouble)}", _LOGS % pod.name
             )
     agents = {pod.node for pod in facts.pods if pod.account == AGENT and pod.ready}
-    without = sorted(w.name for w in facts.wishes or () if w.label == LABEL_ENABLED and w.name not in agents)
+    without = sorted(w.name for w in facts.node_labels or () if w.label == LABEL_ENABLED and w.name not in agents)
     if without:
         step = "see `kubectl -n wirecrypt-system get pods -o wide` and the events of the DaemonSet"
         yield PODS.error(f"enabled nodes without a ready agent: {', '.join(without[:_SHOWN])}", step)
@@ -179,19 +179,19 @@ def _config(facts: ClusterFacts) -> Iterator[Finding]:
 
 
 def _nodes(facts: ClusterFacts) -> Iterator[Finding]:
-    for wish in facts.wishes or ():
-        if wish.label not in (None, LABEL_ENABLED):
-            step = f"`wirecrypt enable {wish.name}` or `wirecrypt disable {wish.name}`"
-            yield NODES.error(f"{wish.name}: the label {LABEL} is {wish.label!r}, which means nothing", step)
+    for node_label in facts.node_labels or ():
+        if node_label.label not in (None, LABEL_ENABLED):
+            step = f"`wirecrypt enable {node_label.name}` or `wirecrypt disable {node_label.name}`"
+            yield NODES.error(f"{node_label.name}: the label {LABEL} is {node_label.label!r}, which means nothing", step)
     for name, why in sorted(facts.malformed.items()):
         yield NODES.error(f"{name} is malformed and ignored: {why}", "correct or delete the object")
     if facts.encrypted is None:
         yield NODES.unseen(facts.unseen.get("encrypted", "unknown"))
         return
     objects = {e.name for e in facts.encrypted}
-    for wish in facts.wishes or ():
-        if wish.label == LABEL_ENABLED and wish.name not in objects:
-            yield NODES.error(f"{wish.name} is labelled and has no EncryptedNode", "see the controller's logs")
+    for node_label in facts.node_labels or ():
+        if node_label.label == LABEL_ENABLED and node_label.name not in objects:
+            yield NODES.error(f"{node_label.name} is labelled and has no EncryptedNode", "see the controller's logs")
     unready = [finding for e in facts.encrypted for finding in _unready(e)]
     yield from unready
     if facts.encrypted and not unready:

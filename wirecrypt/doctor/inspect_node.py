@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import Final
 
 from wirecrypt.doctor.counters import COUNTERS
-from wirecrypt.doctor.facts import NodeFacts
+from wirecrypt.doctor.facts import NodeInspection
 from wirecrypt.doctor.finding import Check, Finding
 from wirecrypt.doctor.mark_users import collisions
 from wirecrypt.kernel.bpf.guard import REASONS
-from wirecrypt.kernel.probe import Verdict
+from wirecrypt.kernel.probe import ProbeResult
 
 ROOT: Final = Check("node", "privileges")
 KERNEL: Final = Check("node", "kernel")
@@ -28,7 +28,7 @@ _DROPS: Final = ("egress_", "ingress_", "events_lost")
 _SHOWN: Final = 5
 
 
-def inspect_node(facts: NodeFacts) -> list[Finding]:
+def inspect_node(facts: NodeInspection) -> list[Finding]:
     """Return the findings, in the order of the checks."""
     if not facts.root:
         return [ROOT.unseen("not root", "run `wirecrypt doctor` as root on a node, or inside the agent's pod")]
@@ -36,21 +36,21 @@ def inspect_node(facts: NodeFacts) -> list[Finding]:
     return [finding for part in parts for finding in part(facts)]
 
 
-def _kernel(facts: NodeFacts) -> Iterator[Finding]:
+def _kernel(facts: NodeInspection) -> Iterator[Finding]:
     step = "install the kernel's modules package, or a kernel of 5.19 or newer with ESP, clsact and BPF"
-    lacking = [f for f in facts.features if f.verdict is Verdict.NO]
-    one_cipher = {f.name for f in facts.features if f.verdict is Verdict.YES} & _EITHER
+    lacking = [f for f in facts.features if f.verdict is ProbeResult.NO]
+    one_cipher = {f.name for f in facts.features if f.verdict is ProbeResult.YES} & _EITHER
     for feature in lacking:
         sentence = f"Linux {facts.release} lacks {feature.name}: {feature.reason}"
         enough = feature.name in _EITHER and one_cipher
         yield KERNEL.warning(f"{sentence}; set `algorithm` to the other", step) if enough else KERNEL.error(sentence, step)
-    for feature in (f for f in facts.features if f.verdict is Verdict.UNKNOWN):
+    for feature in (f for f in facts.features if f.verdict is ProbeResult.UNKNOWN):
         yield KERNEL.unseen(f"{feature.name}: {feature.reason}")
-    if facts.features and all(f.verdict is Verdict.YES for f in facts.features):
+    if facts.features and all(f.verdict is ProbeResult.YES for f in facts.features):
         yield KERNEL.ok(f"Linux {facts.release} has {', '.join(f.name for f in facts.features)}")
 
 
-def _marks(facts: NodeFacts) -> Iterator[Finding]:
+def _marks(facts: NodeInspection) -> Iterator[Finding]:
     found = list(collisions(facts.mark_uses, facts.mask))
     step = "set `mark.shift` in the configuration to 8 bits that nobody uses, or tell the other program to leave these alone"
     for use, means_them in found[:_SHOWN]:
@@ -69,7 +69,7 @@ def _marks(facts: NodeFacts) -> Iterator[Finding]:
         yield MARKS.ok(f"{len(facts.mark_uses)} rules use packet marks, none our field 0x{facts.mask:08x}")
 
 
-def _foreign(facts: NodeFacts) -> Iterator[Finding]:
+def _foreign(facts: NodeInspection) -> Iterator[Finding]:
     if facts.foreign is None:
         yield FOREIGN.unseen(facts.unseen.get("foreign", "unknown"))
     elif facts.foreign:
@@ -80,7 +80,7 @@ def _foreign(facts: NodeFacts) -> Iterator[Finding]:
         yield FOREIGN.ok("every IPsec state and policy here is ours")
 
 
-def _unprivileged(facts: NodeFacts) -> Iterator[Finding]:
+def _unprivileged(facts: NodeInspection) -> Iterator[Finding]:
     value = facts.sysctls.get(UNPRIVILEGED_BPF)
     if value is None:
         yield UNPRIVILEGED.unseen(facts.unseen.get(UNPRIVILEGED_BPF, "unknown"))
@@ -91,7 +91,7 @@ def _unprivileged(facts: NodeFacts) -> Iterator[Finding]:
         yield UNPRIVILEGED.ok("only privileged users may load eBPF programs")
 
 
-def _forwarding(facts: NodeFacts) -> Iterator[Finding]:
+def _forwarding(facts: NodeInspection) -> Iterator[Finding]:
     off = [name for name in FORWARD if facts.sysctls.get(name) == 0]
     for name in off:
         step = f"`sysctl -w {name}=1`, unless the cluster has no pods of this family"
@@ -103,7 +103,7 @@ def _forwarding(facts: NodeFacts) -> Iterator[Finding]:
         yield FORWARDING.ok("packets to pods are forwarded")
 
 
-def _stats(facts: NodeFacts) -> Iterator[Finding]:
+def _stats(facts: NodeInspection) -> Iterator[Finding]:
     if facts.stats is None:
         yield STATS.unseen(facts.unseen.get("stats", "unknown"))
         return
@@ -117,7 +117,7 @@ def _stats(facts: NodeFacts) -> Iterator[Finding]:
         yield STATS.ok("no packet was dropped by IPsec")
 
 
-def _guard(facts: NodeFacts) -> Iterator[Finding]:
+def _guard(facts: NodeInspection) -> Iterator[Finding]:
     if facts.counters is None:
         why = facts.unseen.get("counters")
         yield GUARD.unseen(why) if why else GUARD.ok("the guard is not loaded: this node is not enabled, or not yet")

@@ -12,7 +12,7 @@ CONTROLLER: Final = "wirecrypt-controller"
 
 
 @dataclass(frozen=True, slots=True)
-class Need:
+class RequiredAccess:
     """One request that an account makes; *resource* may have a subresource, *name* "" means any."""
 
     account: str
@@ -49,7 +49,7 @@ _TABLE: Final = (
 )
 
 NEEDS: Final = tuple(
-    Need(account, verb, group, resource, namespace, name)
+    RequiredAccess(account, verb, group, resource, namespace, name)
     for account, group, resources, verbs, namespace, name in _TABLE
     for resource in resources.split()
     for verb in verbs.split()

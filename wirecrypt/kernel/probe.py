@@ -39,7 +39,7 @@ _ADDRESSES: Final = {
 }
 
 
-class Verdict(Enum):
+class ProbeResult(Enum):
     """Whether the kernel has a feature."""
 
     YES = "yes"
@@ -52,7 +52,7 @@ class Feature:
     """One answer: the feature's name, the verdict, and the reason (what was tried, what was answered, what it needs)."""
 
     name: str
-    verdict: Verdict
+    verdict: ProbeResult
     reason: str
 
 
@@ -77,7 +77,7 @@ def _in_scratch(found: list[Feature]) -> None:
     """Run all probes in a new network namespace of this thread."""
     if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWNET):
         why = f"no scratch network namespace: {os.strerror(ctypes.get_errno())}; run as root (CAP_SYS_ADMIN)"
-        found.extend(Feature(name, Verdict.UNKNOWN, why) for name, _ in _PROBES)
+        found.extend(Feature(name, ProbeResult.UNKNOWN, why) for name, _ in _PROBES)
     else:
         found.extend(try_it() for _, try_it in _PROBES)
 
@@ -87,14 +87,14 @@ def _esp(version: int) -> Feature:
     name, module = f"esp-ipv{version}", "esp4" if version == 4 else "esp6"  # noqa: PLR2004 - an IP version
     errors = [_try_state(_ADDRESSES[version], algorithm) for algorithm in Algorithm]
     if None in errors:
-        return Feature(name, Verdict.YES, "a state was installed")
+        return Feature(name, ProbeResult.YES, "a state was installed")
     return _judged(name, errors[0], {errno.EPROTONOSUPPORT}, f"needs the kernel option or module {module} (and xfrm_user)")
 
 
 def _cipher(algorithm: Algorithm) -> Feature:
     error = _try_state(_ADDRESSES[4], algorithm)
     if error is None:
-        return Feature(algorithm.value, Verdict.YES, "a state was installed")
+        return Feature(algorithm.value, ProbeResult.YES, "a state was installed")
     needs = f"needs {algorithm.kernel_name} in the kernel's crypto and ESP"
     return _judged(algorithm.value, error, {errno.ENOSYS, errno.ENOENT}, needs)
 
@@ -102,7 +102,7 @@ def _cipher(algorithm: Algorithm) -> Feature:
 def _esn() -> Feature:
     errors = [_try_state(_ADDRESSES[4], algorithm) for algorithm in Algorithm]
     if None in errors:
-        return Feature("esn", Verdict.YES, "a state with a replay window of 4096 was installed and listed as written")
+        return Feature("esn", ProbeResult.YES, "a state with a replay window of 4096 was installed and listed as written")
     return _judged("esn", errors[0], set(), "could not be tried without ESP")
 
 
@@ -112,7 +112,7 @@ def _rcvmark() -> Feature:
             s.setsockopt(socket.SOL_SOCKET, _SO_RCVMARK, 1)
         except OSError as e:
             return _judged("so-rcvmark", e, {errno.ENOPROTOOPT}, "needs kernel 5.19 or newer")
-    return Feature("so-rcvmark", Verdict.YES, "the option was set")
+    return Feature("so-rcvmark", ProbeResult.YES, "the option was set")
 
 
 def _clsact() -> Feature:
@@ -120,13 +120,13 @@ def _clsact() -> Feature:
         tc.ensure_clsact(_LOOPBACK)
     except KernelError as e:
         return _judged("clsact", e, {errno.ENOENT, errno.EOPNOTSUPP}, "needs the kernel option or module sch_ingress")
-    return Feature("clsact", Verdict.YES, "a qdisc was added")
+    return Feature("clsact", ProbeResult.YES, "a qdisc was added")
 
 
 def _bpf() -> Feature:
     number = _SYS_BPF.get(platform.machine())
     if number is None:
-        return Feature("bpf", Verdict.UNKNOWN, f"the system call's number on {platform.machine()} is not known here")
+        return Feature("bpf", ProbeResult.UNKNOWN, f"the system call's number on {platform.machine()} is not known here")
     instructions, licence = ctypes.create_string_buffer(_RETURN_ZERO, 16), ctypes.create_string_buffer(b"Apache-2.0")
     attr = struct.pack("=IIQQIIQII", _SCHED_CLS, 2, ctypes.addressof(instructions), ctypes.addressof(licence), 0, 0, 0, 0, 0)
     fd = ctypes.CDLL(None, use_errno=True).syscall(number, _BPF_PROG_LOAD, ctypes.create_string_buffer(attr), len(attr))
@@ -134,7 +134,7 @@ def _bpf() -> Feature:
         code = ctypes.get_errno()
         return _judged("bpf", OSError(code, os.strerror(code)), {errno.ENOSYS}, "needs the kernel option BPF_SYSCALL")
     os.close(fd)
-    return Feature("bpf", Verdict.YES, "a classifier was loaded")
+    return Feature("bpf", ProbeResult.YES, "a classifier was loaded")
 
 
 def _try_state(ends: tuple[Address, Address], algorithm: Algorithm) -> KernelError | None:
@@ -157,8 +157,8 @@ def _judged(name: str, error: KernelError | OSError | None, absent: set[int], ne
     """Return NO when the errno says that the feature is absent, else UNKNOWN."""
     code = (error.errno if error else 0) or 0
     if code in _DENIED:
-        return Feature(name, Verdict.UNKNOWN, f"{os.strerror(code)}: run as root (CAP_NET_ADMIN, CAP_BPF)")
-    verdict = Verdict.NO if code in absent else Verdict.UNKNOWN
+        return Feature(name, ProbeResult.UNKNOWN, f"{os.strerror(code)}: run as root (CAP_NET_ADMIN, CAP_BPF)")
+    verdict = ProbeResult.NO if code in absent else ProbeResult.UNKNOWN
     answer = error.answer if isinstance(error, KernelError) else os.strerror(code)
     return Feature(name, verdict, f"{answer}; {needs}" if code else answer)
 

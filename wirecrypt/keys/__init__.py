@@ -7,16 +7,16 @@ How facts become bytes is said in `encoding`; what is derived from what in `node
 """
 
 from wirecrypt.keys.control import open_, seal
-from wirecrypt.keys.datagram import ControlMessage, Kind
-from wirecrypt.keys.derive import End, PairKeys, Side, Terms, pair_keys
+from wirecrypt.keys.datagram import ControlMessage, DatagramKind
+from wirecrypt.keys.derive import KeyEnd, PairKeys, Side, Terms, pair_keys
 from wirecrypt.keys.encoding import frames
 from wirecrypt.keys.nodekey import new_seed, pair_secret, share, shares
 from wirecrypt.keys.sessionkey import SessionKey, new_session_key
 
 __all__ = [
     "ControlMessage",
-    "End",
-    "Kind",
+    "DatagramKind",
+    "KeyEnd",
     "PairKeys",
     "SessionKey",
     "Side",

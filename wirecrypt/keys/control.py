@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hmac import HMAC
 
 from wirecrypt.errors import DatagramError, SecretError
-from wirecrypt.keys.datagram import ControlMessage, Kind, decode, encode
+from wirecrypt.keys.datagram import ControlMessage, DatagramKind, decode, encode
 from wirecrypt.keys.derive import CONTROL_BYTES
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def seal(message: ControlMessage, key: SecretBytes, size: int = MIN_SIZE) -> byt
 
     Raises `DatagramError` for what the layout cannot hold and `SecretError` for a key that is not 32 bytes.
     """
-    fits = size == MIN_SIZE if message.kind is Kind.ANSWER else MIN_SIZE <= size <= MAX_SIZE
+    fits = size == MIN_SIZE if message.kind is DatagramKind.ANSWER else MIN_SIZE <= size <= MAX_SIZE
     if not fits:
         raise DatagramError("write a control datagram", what=f"{size} bytes", answer="size not allowed", hint=_SIZES)
     body = encode(message).ljust(size - MAC_BYTES, b"\0")
@@ -52,7 +52,7 @@ def open_(datagram: bytes, key: SecretBytes) -> ControlMessage:
         hint = "a pod may have sent it; if it goes on between agents, look at both ends' sessions"
         raise DatagramError("read a control datagram", answer="not authentic", hint=hint)
     message = decode(body)
-    if message.kind is Kind.ANSWER and len(datagram) != MIN_SIZE:
+    if message.kind is DatagramKind.ANSWER and len(datagram) != MIN_SIZE:
         raise DatagramError("read a control datagram", answer="an answer of another size", hint=_SIZES)
     return message
 

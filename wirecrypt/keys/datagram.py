@@ -13,7 +13,7 @@ from typing import Final
 
 from wirecrypt.errors import DatagramError
 from wirecrypt.keys.encoding import MAX_U64
-from wirecrypt.model.session import Generation, Word
+from wirecrypt.model.session import Announcement, Generation
 from wirecrypt.model.spi import MAX_LANES
 
 VERSION: Final = 1
@@ -29,7 +29,7 @@ _HEAD: Final = struct.Struct(">BBBBB3x3Q16sQ3Q12Q")  # the 3x must be zero: comp
 HEAD_BYTES: Final = _HEAD.size
 
 
-class Kind(IntEnum):
+class DatagramKind(IntEnum):
     """A question over an SA, or the answer to one."""
 
     PROBE = 1
@@ -40,36 +40,36 @@ class Kind(IntEnum):
 class ControlMessage:
     """One control datagram.
 
-    *generation* and *lane* name the SA asked about, an answer repeats the *nonce* (16 bytes) of its probe, *word* is
+    *generation* and *lane* name the SA asked about, an answer repeats the *nonce* (16 bytes) of its probe, *announcement* is
     that of whoever sends it.
     """
 
-    kind: Kind
+    kind: DatagramKind
     generation: Generation
     lane: int
     nonce: bytes
-    word: Word
+    announcement: Announcement
 
 
 def encode(message: ControlMessage) -> bytes:
     """Return the 176 bytes before padding and MAC; raises `DatagramError` for what the layout cannot hold."""
-    word = message.word
-    _require(ok=len(word.sending) <= MAX_SENDING, answer="more than four sending generations")
+    announcement = message.announcement
+    _require(ok=len(announcement.sending) <= MAX_SENDING, answer="more than four sending generations")
     _require(ok=0 <= message.lane < MAX_LANES, answer="lane not in 0..15")
     _require(ok=len(message.nonce) == NONCE_BYTES, answer="nonce is not 16 bytes")
-    listed = [number for generation in sorted(word.sending) for number in _numbers(generation)]
-    in_use = _numbers(word.in_use) if word.in_use else (0, 0, 0)
-    numbers = (*_numbers(message.generation), word.newest, *in_use, *listed)
+    listed = [number for generation in sorted(announcement.sending) for number in _numbers(generation)]
+    in_use = _numbers(announcement.in_use) if announcement.in_use else (0, 0, 0)
+    numbers = (*_numbers(message.generation), announcement.newest, *in_use, *listed)
     _require(ok=all(0 <= number <= MAX_U64 for number in numbers), answer="a number is not in 0..2^64-1")
     return _HEAD.pack(
         VERSION,
         message.kind,
         message.lane,
-        _flags(word),
-        len(word.sending),
+        _flags(announcement),
+        len(announcement.sending),
         *_numbers(message.generation),
         message.nonce,
-        word.newest,
+        announcement.newest,
         *in_use,
         *listed,
         *[0] * (3 * MAX_SENDING - len(listed)),
@@ -85,18 +85,18 @@ def decode(body: bytes) -> ControlMessage:
     _require(ok=len(body) >= HEAD_BYTES, answer="too short")
     version, kind, lane, flags, count, *rest = _HEAD.unpack_from(body)
     _require(ok=version == VERSION, answer="unknown version")
-    _require(ok=kind in (Kind.PROBE, Kind.ANSWER), answer="unknown kind")
+    _require(ok=kind in (DatagramKind.PROBE, DatagramKind.ANSWER), answer="unknown kind")
     _require(ok=not flags & ~_KNOWN_FLAGS, answer="unknown flag")
     _require(ok=lane < MAX_LANES and count <= MAX_SENDING, answer="lane or list out of range")
-    message = ControlMessage(Kind(kind), Generation(*rest[:3]), lane, rest[3], _word(flags, count, rest[4:]))
+    message = ControlMessage(DatagramKind(kind), Generation(*rest[:3]), lane, rest[3], _announcement(flags, count, rest[4:]))
     canonical = encode(message)
     _require(ok=body == canonical.ljust(len(body), b"\0"), answer="not the one encoding of its content")
     return message
 
 
-def _word(flags: int, count: int, numbers: list[int]) -> Word:
+def _announcement(flags: int, count: int, numbers: list[int]) -> Announcement:
     newest, in_use, listed = numbers[0], Generation(*numbers[1:4]), numbers[4:]
-    return Word(
+    return Announcement(
         sending=frozenset(Generation(*listed[at : at + 3]) for at in range(0, 3 * count, 3)),
         in_use=in_use if flags & _HAS_IN_USE else None,
         newest=newest,
@@ -105,8 +105,12 @@ def _word(flags: int, count: int, numbers: list[int]) -> Word:
     )
 
 
-def _flags(word: Word) -> int:
-    return _ACCEPTS_PLAIN * word.accepts_plain | _SENDS_PLAIN * word.sends_plain | _HAS_IN_USE * (word.in_use is not None)
+def _flags(announcement: Announcement) -> int:
+    return (
+        _ACCEPTS_PLAIN * announcement.accepts_plain
+        | _SENDS_PLAIN * announcement.sends_plain
+        | _HAS_IN_USE * (announcement.in_use is not None)
+    )
 
 
 def _numbers(generation: Generation) -> tuple[int, int, int]:

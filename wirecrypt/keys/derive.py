@@ -42,7 +42,7 @@ SECRET_BYTES: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class KeyEnd:
     """One end of a generation: the node's ID and UID, its session's number and public key (32 bytes)."""
 
     node_id: int
@@ -67,8 +67,8 @@ class Terms:
 
     epoch: Epoch
     algorithm: Algorithm
-    lo: End
-    hi: End
+    lo: KeyEnd
+    hi: KeyEnd
 
     def __post_init__(self) -> None:
         if self.lo.node_id >= self.hi.node_id or self.lo.node_uid == self.hi.node_uid:
@@ -76,7 +76,7 @@ class Terms:
             raise InputError("order a pair", what=what, answer="not two nodes in order", hint="build Terms by Terms.of")
 
     @classmethod
-    def of(cls, epoch: Epoch, algorithm: Algorithm, *ends: End) -> Terms:
+    def of(cls, epoch: Epoch, algorithm: Algorithm, *ends: KeyEnd) -> Terms:
         """Return the terms of two *ends* given in any order; raises `InputError` when both have one nodeID or UID."""
         lo, hi = sorted(ends, key=lambda end: end.node_id)
         return cls(epoch, algorithm, lo, hi)

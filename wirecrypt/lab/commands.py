@@ -44,7 +44,7 @@ class Running:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class LabOptions:
     """What `up` shall start; an empty *kernel* is the vehicle's default."""
 
     name: str = DEFAULT_NAME
@@ -54,12 +54,12 @@ class Wish:
     kernel: str = ""
 
 
-def up(wish: Wish, progress: Callable[[str], None] = lambda _: None) -> Running:
+def up(options: LabOptions, progress: Callable[[str], None] = lambda _: None) -> Running:
     """Start a lab in the background; LabError when it does not come up or one of this name is up."""
-    name = wish.name
+    name = options.name
     if (folders.base() / name).is_dir() and folders.held(folders.base() / name):
         raise LabError("a lab of this name is up already", what=name, hint="`wirecrypt lab down` ends it")
-    argv = [sys.executable, "-m", "wirecrypt.lab.daemon", json.dumps(asdict(wish))]
+    argv = [sys.executable, "-m", "wirecrypt.lab.daemon", json.dumps(asdict(options))]
     daemon = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, start_new_session=True)
     if daemon.stdout is None:
         raise LabError("the lab's process has no output", what=name)

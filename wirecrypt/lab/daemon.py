@@ -37,18 +37,18 @@ def main() -> None:
     try:
         esp = wanted.pop("require_esp", True)
         kernel = kernels.find(wanted.pop("vehicle"), wanted.pop("kernel"), require_esp=esp)
-        with Lab.up(kernel=kernel, progress=lambda text: _tell(progress=text), **wanted) as lab:
+        with Lab.up(kernel=kernel, progress=lambda text: _emit(progress=text), **wanted) as lab:
             _on_signals(lambda *_: ending.set())
             (lab.folder / RECORD).write_text(json.dumps(_describe(lab)))
-            _tell(ready=lab.folder.name)
+            _emit(ready=lab.folder.name)
             _detach()
             _serve(lab, ending)
     except WirecryptError as error:
-        _tell(error=str(error))
+        _emit(error=str(error))
         sys.exit(1)
     except _GivenUp:
         with contextlib.suppress(BrokenPipeError):  # whoever started it may be gone
-            _tell(error="it was ended while it was starting")
+            _emit(error="it was ended while it was starting")
         sys.exit(1)
 
 
@@ -88,7 +88,7 @@ def _describe(lab: Lab) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _tell(**values: str) -> None:
+def _emit(**values: str) -> None:
     print(json.dumps(values), flush=True)  # noqa: T201  # read by the command that waits
 
 

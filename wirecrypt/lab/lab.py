@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 from wirecrypt.errors import LabError
 from wirecrypt.lab.addresses import NodeAddresses
-from wirecrypt.lab.kube.api_client import Api
+from wirecrypt.lab.kube.api_client import LabApi
 from wirecrypt.lab.kube.kubelet import Kubelet
 from wirecrypt.lab.machine import controlplane, kernels, outside
 from wirecrypt.lab.machine.channel import DEFAULT_TIMEOUT, Command, Completed, Process
 from wirecrypt.lab.machine.machine import Build, Machine
 from wirecrypt.lab.waiting import until
-from wirecrypt.lab.wire.network import Network, Node, Pod
+from wirecrypt.lab.wire.network import LabNode, LabPod, Network
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -55,10 +55,10 @@ class Lab:
         self.options = options
         self.machine = machine
         self.plane = machine.plane
-        self.api = Api(self.plane.port, self.plane.certificate, self.plane.admin_token)
+        self.api = LabApi(self.plane.port, self.plane.certificate, self.plane.admin_token)
         self.network = Network(machine.channel, options.cni)
-        self.nodes: dict[str, Node] = {}
-        self.pods: dict[str, Pod] = {}
+        self.nodes: dict[str, LabNode] = {}
+        self.pods: dict[str, LabPod] = {}
         self.kubelet = Kubelet(machine.channel, self.network, self.plane, self.api)
 
     @classmethod
@@ -157,13 +157,13 @@ class Lab:
 
     # Nodes and pods -------------------------------------------------------------------------------------------------------
 
-    def add_node(self, number: int) -> Node:
+    def add_node(self, number: int) -> LabNode:
         """Add node *number*, with its pods, and register it with the API server."""
         node = self.plug_node(number)
         self.kubelet.register(node)
         return node
 
-    def plug_node(self, number: int) -> Node:
+    def plug_node(self, number: int) -> LabNode:
         """Add node *number* and its pods to the wire; the API server does not hear of it."""
         others = [node.addresses for node in self.nodes.values()]
         node = self.network.add_node(number, others)
@@ -179,13 +179,13 @@ class Lab:
         self.kubelet.forget(name)
         self.network.remove_node(node)
 
-    def reboot(self, name: str) -> Node:
+    def reboot(self, name: str) -> LabNode:
         """Power node *name* off and on: new boot id, empty /run and kernel state, the same disk and Node object."""
         number = self.nodes[name].addresses.number
         self.remove_node(name)
         return self.add_node(number)
 
-    def add_pod(self, node: str, name: str) -> Pod:
+    def add_pod(self, node: str, name: str) -> LabPod:
         """Plug pod *name* in on *node*."""
         pod = self.network.add_pod(self.nodes[node].addresses, name)
         self.pods[pod.where] = pod

@@ -16,7 +16,7 @@ _FIELD: Final = 0xFF
 _TOP_SHIFT: Final = 24
 
 
-class Kind(IntEnum):
+class MarkKind(IntEnum):
     """Base values of the kind nibble; CONTROL and DECRYPTED have a slot 0..2 added."""
 
     NONE = 0
@@ -51,20 +51,20 @@ class MarkLayout:
 
     def encrypt(self, lane: int) -> Mark:
         """Return the mark of pod traffic that takes *lane*."""
-        return self._mark(Kind.ENCRYPT, lane)
+        return self._mark(MarkKind.ENCRYPT, lane)
 
     def control(self, slot: int, lane: int) -> Mark:
         """Return the mark that sends a control datagram through the SA of *slot* and *lane*."""
-        return self._mark(Kind.CONTROL + slot, lane)
+        return self._mark(MarkKind.CONTROL + slot, lane)
 
     def decrypted(self, slot: int, lane: int) -> Mark:
         """Return the mark that the receiving SA of *slot* and *lane* sets."""
-        return self._mark(Kind.DECRYPTED + slot, lane)
+        return self._mark(MarkKind.DECRYPTED + slot, lane)
 
     def slot_of(self, mark: int) -> tuple[int, int] | None:
         """Return (slot, lane) when *mark* says that a receiving SA of ours decrypted the packet, else None."""
         field = mark >> self.shift & _FIELD
-        slot = (field >> 4) - Kind.DECRYPTED
+        slot = (field >> 4) - MarkKind.DECRYPTED
         return (slot, field & 0xF) if 0 <= slot < SLOTS else None
 
     def _mark(self, kind: int, lane: int) -> Mark:

@@ -51,7 +51,7 @@ class Generation:
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
+class Announcement:
     """What one end of a pair says in every control datagram (protocol.md, "the sender's word").
 
     *sending*: the generations it has sending SAs for. *in_use*: the one its traffic takes, None when it is blocked or

@@ -84,7 +84,7 @@ class Clear:
 
 
 @dataclass(frozen=True, slots=True)
-class PeerFacts:
+class PeerEvidence:
     """One peer as this node's kernel, probes and uplinks show it.
 
     *out*: plain, block or esp; *receive*: none, optional or required; *in_use*: the generation that traffic takes; *uses*: the
@@ -118,7 +118,7 @@ class PeerFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class CaptureSummary:
     """The capture: on which links, for how long, packets read, *lost* before they were read; *problem*: why there is none."""
 
     links: tuple[str, ...]
@@ -129,7 +129,7 @@ class Watched:
 
 
 @dataclass(frozen=True, slots=True)
-class NodeFacts:
+class NodeEvidence:
     """One node. *state* is empty while it is not enabled.
 
     *settled* is false when the kernel was read while the agent was in the middle of a pass: differences to its decisions then
@@ -142,12 +142,12 @@ class NodeFacts:
     state: str
     settled: bool
     pass_age: float
-    watched: Watched
+    watched: CaptureSummary
     guard_out: tuple[Deviation, ...] = ()
     guard_in: tuple[Deviation, ...] = ()
-    peers: tuple[PeerFacts, ...] = ()
+    peers: tuple[PeerEvidence, ...] = ()
 
-    def peer(self, name: str) -> PeerFacts | None:
+    def peer(self, name: str) -> PeerEvidence | None:
         """Return what is known of the peer called *name*."""
         return next((p for p in self.peers if p.node == name), None)
 
@@ -172,7 +172,7 @@ class NodePlan:
     changes: tuple[Change, ...] = ()
 
 
-def encode(facts: NodeFacts | NodePlan) -> dict[str, Any]:
+def encode(facts: NodeEvidence | NodePlan) -> dict[str, Any]:
     """Return *facts* as values that JSON can express."""
     return asdict(facts)
 

@@ -47,7 +47,7 @@ class Direction(Enum):
     FWD = "fwd"
 
 
-class Verdict(Enum):
+class PolicyAction(Enum):
     """What a policy does with a packet."""
 
     ALLOW = "allow"
@@ -55,7 +55,7 @@ class Verdict(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class SaLimits:
     """Limits of one SA in bytes and packets; NO_LIMIT means none. There are no time limits (a clock jump would expire SAs)."""
 
     soft_bytes: int = NO_LIMIT
@@ -91,7 +91,7 @@ class Sa:
     key: SecretBytes
     set_mark: Mark | None = None
     replay_window: int = REPLAY_WINDOW
-    limits: Limits = field(default_factory=Limits)
+    limits: SaLimits = field(default_factory=SaLimits)
 
     @property
     def name(self) -> SaKey:
@@ -175,7 +175,7 @@ class Policy:
     direction: Direction
     selector: Selector
     priority: int
-    verdict: Verdict = Verdict.ALLOW
+    verdict: PolicyAction = PolicyAction.ALLOW
     templates: tuple[Template, ...] = ()
     mark: Mark | None = None
 

@@ -19,9 +19,9 @@ from enum import Enum
 
 from wirecrypt.model.mark import SLOTS
 from wirecrypt.model.objects import NodeState
-from wirecrypt.model.session import Generation, Session, Word
+from wirecrypt.model.session import Announcement, Generation, Session
 from wirecrypt.model.spi import RESIDUES
-from wirecrypt.pairs.memory import Memory, Timing
+from wirecrypt.pairs.memory import PairMemory, Timing
 
 
 class Out(Enum):
@@ -54,7 +54,7 @@ class Installed:
     untouched: bool = False
 
     @property
-    def whole(self) -> bool:
+    def complete(self) -> bool:
         """Say whether every lane has both its SAs."""
         return self.rx == self.tx == frozenset(range(self.lanes))
 
@@ -68,7 +68,7 @@ class Observed:
     in_use: Generation | None = None
     receive: Receive = Receive.NONE
     guard_accepts: bool = True  # the guard lets cleartext from the peer in
-    whole: bool = True  # every flow has its policies; not so after a death in the middle of a change
+    complete: bool = True  # every flow has its policies; not so after a death in the middle of a change
 
     @property
     def nothing(self) -> bool:
@@ -77,7 +77,7 @@ class Observed:
 
 
 @dataclass(frozen=True, slots=True)
-class OwnSession:
+class OfferedSession:
     """An own session as the pair sees it: published or not yet, and whether its private key still exists.
 
     *offered*: its publication was tried, so that it may be known to peers even if no answer said so.
@@ -95,7 +95,7 @@ class OwnSession:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class PairInputs:
     """All that one decision about one pair rests on, apart from memory and time.
 
     *peer_gone*: its deletion is confirmed. *ledger*: generations ever installed with the session keys that live.
@@ -107,7 +107,7 @@ class View:
     peer_id: int
     own_state: NodeState
     peer_state: NodeState
-    own_sessions: tuple[OwnSession, ...]
+    own_sessions: tuple[OfferedSession, ...]
     peer_sessions: tuple[Session, ...]
     peer_boot_session: int
     observed: Observed
@@ -135,7 +135,7 @@ class View:
         return self.own_state is NodeState.ACTIVE and self.peer_state is NodeState.ACTIVE
 
     @property
-    def over(self) -> bool:
+    def ended(self) -> bool:
         """Say whether plaintext between the ends is over for good, or was never wished: both Active, or on disk ◆."""
         return self.both_active or self.marked or self.block_joining
 
@@ -145,7 +145,7 @@ class Decision:
     """What the pair should have next, and why.
 
     *keep* maps each generation that stays or comes to (receive, send). *renew* is the reason for which the own session
-    must be replaced. *remove_all*: nothing of the pair may stay. *ready*: protocol.md, Joining. *word*: what to say.
+    must be replaced. *remove_all*: nothing of the pair may stay. *ready*: protocol.md, Joining. *announcement*: what to say.
     """
 
     out: Out
@@ -154,7 +154,7 @@ class Decision:
     keep: Mapping[Generation, tuple[bool, bool]]
     install: Generation | None
     target: Generation | None
-    word: Word
+    announcement: Announcement
     why: str
     renew: str = ""
     mark: bool = False
@@ -163,39 +163,39 @@ class Decision:
     full: bool = False
 
 
-def target(view: View) -> Generation | None:
+def target(inputs: PairInputs) -> Generation | None:
     """Return the newest generation that both ends' newest sessions of one epoch form, None without a common epoch."""
-    own = _newest([o.session for o in view.own_sessions if o.alive])
-    peer = _newest([s for s in view.peer_sessions if s.number >= view.peer_boot_session])
+    own = _newest([o.session for o in inputs.own_sessions if o.alive])
+    peer = _newest([s for s in inputs.peer_sessions if s.number >= inputs.peer_boot_session])
     common = [e for e in own.keys() & peer.keys() if own[e].epoch == peer[e].epoch]
     if not common:
         return None
     epoch = max(common)
     a, b = own[epoch].number, peer[epoch].number
-    return Generation(epoch, a, b) if view.own_is_lo else Generation(epoch, b, a)
+    return Generation(epoch, a, b) if inputs.own_is_lo else Generation(epoch, b, a)
 
 
-def lanes_of(generation: Generation, view: View) -> int:
+def lanes_of(generation: Generation, inputs: PairInputs) -> int:
     """Return how many lanes *generation* has: the smaller number of both sessions; 0 when a session is not known."""
-    own = [o.session.lanes for o in view.own_sessions if o.session.number == view.own_number(generation)]
-    peer = [s.lanes for s in view.peer_sessions if s.number == view.peer_number(generation)]
+    own = [o.session.lanes for o in inputs.own_sessions if o.session.number == inputs.own_number(generation)]
+    peer = [s.lanes for s in inputs.peer_sessions if s.number == inputs.peer_number(generation)]
     return min(own[0], peer[0]) if own and peer else 0
 
 
-def decide(view: View, memory: Memory, now: float, timing: Timing) -> Decision:
+def decide(inputs: PairInputs, memory: PairMemory, now: float, timing: Timing) -> Decision:
     """Return what the pair should have next; *now* is monotonic seconds."""
-    if view.peer_gone or _left(view, memory, now, timing):
-        return _removal(view, "peer deleted" if view.peer_gone else "left, both ends send plaintext")
-    dead = frozenset(g for g in view.observed.installed if _dead(g, view))
-    aim = target(view)
-    out, in_use, why = _sending(view, memory, dead)
-    keep = dict(_kept(view, memory, dead, aim, in_use, now, timing))
-    install, renew, full = _install(view, aim, dead)
+    if inputs.peer_gone or _left(inputs, memory, now, timing):
+        return _removal(inputs, "peer deleted" if inputs.peer_gone else "left, both ends send plaintext")
+    dead = frozenset(g for g in inputs.observed.installed if _dead(g, inputs))
+    aim = target(inputs)
+    out, in_use, why = _sending(inputs, memory, dead)
+    keep = dict(_kept(inputs, memory, dead, aim, in_use, now, timing))
+    install, renew, full = _install(inputs, aim, dead)
     if install is not None:
         keep[install] = (True, True)
-    receive = _receiving(view, memory, keep, now, timing)
-    seen = view.observed
-    secure = seen.receive is Receive.REQUIRED and seen.out is out is Out.ESP and seen.whole
+    receive = _receiving(inputs, memory, keep, now, timing)
+    seen = inputs.observed
+    secure = seen.receive is Receive.REQUIRED and seen.out is out is Out.ESP and seen.complete
     return Decision(
         out=out,
         in_use=in_use,
@@ -204,55 +204,55 @@ def decide(view: View, memory: Memory, now: float, timing: Timing) -> Decision:
         install=install,
         target=aim,
         renew=renew,
-        word=word(view),
+        announcement=announcement(inputs),
         why=why,
-        mark=view.marked or secure,
-        ready=secure and view.marked,
+        mark=inputs.marked or secure,
+        ready=secure and inputs.marked,
         full=full,
     )
 
 
-def sends_esp(view: View, heard: Word) -> bool:
+def sends_esp(inputs: PairInputs, heard: Announcement) -> bool:
     """Say whether the peer, in its present boot, sends ESP: what an older boot said does not count ◆."""
-    return heard.in_use is not None and view.peer_number(heard.in_use) >= view.peer_boot_session
+    return heard.in_use is not None and inputs.peer_number(heard.in_use) >= inputs.peer_boot_session
 
 
-def word(view: View) -> Word:
+def announcement(inputs: PairInputs) -> Announcement:
     """Return what this end says of itself: only what the kernel really has."""
-    seen = view.observed
-    plain = view.leaving and seen.out is Out.PLAIN
-    return Word(
+    seen = inputs.observed
+    plain = inputs.leaving and seen.out is Out.PLAIN
+    return Announcement(
         sending=frozenset(g for g, i in seen.installed.items() if i.tx),
-        in_use=seen.in_use if seen.out is Out.ESP and seen.whole else None,
-        newest=max((o.session.number for o in view.own_sessions), default=0),
-        accepts_plain=view.leaving and seen.receive is not Receive.REQUIRED and seen.guard_accepts,
+        in_use=seen.in_use if seen.out is Out.ESP and seen.complete else None,
+        newest=max((o.session.number for o in inputs.own_sessions), default=0),
+        accepts_plain=inputs.leaving and seen.receive is not Receive.REQUIRED and seen.guard_accepts,
         sends_plain=plain,
     )
 
 
-def candidates(view: View) -> list[Generation]:
+def candidates(inputs: PairInputs) -> list[Generation]:
     """Return every whole generation newer than the one in use whose own session is published: those to probe ◆."""
-    published = {o.session.number for o in view.own_sessions if o.published}
-    seen = view.observed
+    published = {o.session.number for o in inputs.own_sessions if o.published}
+    seen = inputs.observed
     floor = seen.in_use if seen.out is Out.ESP else None
     return sorted(
         g
         for g, i in seen.installed.items()
-        if i.whole and (floor is None or g > floor) and view.own_number(g) in published and not _dead(g, view)
+        if i.complete and (floor is None or g > floor) and inputs.own_number(g) in published and not _dead(g, inputs)
     )
 
 
-def channel(view: View) -> Generation | None:
+def channel(inputs: PairInputs) -> Generation | None:
     """Return the generation that words travel over: the one in use, else the newest whole one."""
-    seen = view.observed
+    seen = inputs.observed
     used = seen.installed.get(seen.in_use) if seen.out is Out.ESP and seen.in_use is not None else None
-    if used is not None and used.whole:
+    if used is not None and used.complete:
         return seen.in_use
-    whole = [g for g, i in seen.installed.items() if i.whole and not _dead(g, view)]
-    return max(whole, default=None)
+    complete = [g for g, i in seen.installed.items() if i.complete and not _dead(g, inputs)]
+    return max(complete, default=None)
 
 
-def gone(view: View, heard: Word) -> frozenset[Generation]:
+def gone(inputs: PairInputs, heard: Announcement) -> frozenset[Generation]:
     """Return the receiving generations that the peer can never send on again, by its own word ◆.
 
     Not listed, and older than the newest listed or with a sender's number below its newest *of that epoch*: while two
@@ -263,41 +263,41 @@ def gone(view: View, heard: Word) -> frozenset[Generation]:
     listed = {(g.lo, g.hi) for g in heard.sending}
     return frozenset(
         g
-        for g, i in view.observed.installed.items()
-        if i.rx and (g.lo, g.hi) not in listed and ((newest is not None and g < newest) or _overtaken(g, view, heard))
+        for g, i in inputs.observed.installed.items()
+        if i.rx and (g.lo, g.hi) not in listed and ((newest is not None and g < newest) or _overtaken(g, inputs, heard))
     )
 
 
-def unneeded(view: View) -> frozenset[Generation]:
+def unneeded(inputs: PairInputs) -> frozenset[Generation]:
     """Return sending generations that are neither in use nor the newest whole and published one."""
-    seen = view.observed
-    published = {o.session.number for o in view.own_sessions if o.published}
-    proven = [g for g, i in seen.installed.items() if i.whole and view.own_number(g) in published]
+    seen = inputs.observed
+    published = {o.session.number for o in inputs.own_sessions if o.published}
+    proven = [g for g, i in seen.installed.items() if i.complete and inputs.own_number(g) in published]
     newest = max(proven, default=None)
     return frozenset(g for g, i in seen.installed.items() if i.tx and newest is not None and g < newest and g != seen.in_use)
 
 
-def _overtaken(generation: Generation, view: View, heard: Word) -> bool:
+def _overtaken(generation: Generation, inputs: PairInputs, heard: Announcement) -> bool:
     """Say whether the peer had a newer session of the generation's epoch when it spoke: then it installs it no more."""
-    number = view.peer_number(generation)
-    return any(s.epoch.number == generation.epoch and number < s.number <= heard.newest for s in view.peer_sessions)
+    number = inputs.peer_number(generation)
+    return any(s.epoch.number == generation.epoch and number < s.number <= heard.newest for s in inputs.peer_sessions)
 
 
 def _newest(sessions: list[Session]) -> dict[int, Session]:
     return {s.epoch.number: s for s in sorted(sessions, key=lambda s: s.number)}
 
 
-def _dead(generation: Generation, view: View) -> bool:
+def _dead(generation: Generation, inputs: PairInputs) -> bool:
     """Say whether the generation belongs to an earlier boot of the peer, or to an own session nobody can know ◆.
 
     That is one below the newest *of its epoch* that was never offered to the API server (one that was may have arrived
     though the answer was lost, and the peer sends on it), or, when the state file was lost, a number of which nothing is
     known between the newest offered one and the newest.
     """
-    if view.peer_number(generation) < view.peer_boot_session:
+    if inputs.peer_number(generation) < inputs.peer_boot_session:
         return True
-    number = view.own_number(generation)
-    own = {o.session.number: o for o in view.own_sessions}
+    number = inputs.own_number(generation)
+    own = {o.session.number: o for o in inputs.own_sessions}
     if number in own:
         epoch = own[number].session.epoch
         return not own[number].perhaps_known and any(n > number and o.session.epoch == epoch for n, o in own.items())
@@ -305,37 +305,37 @@ def _dead(generation: Generation, view: View) -> bool:
     return last is not None and last < number < max(own)
 
 
-def _sending(view: View, memory: Memory, dead: frozenset[Generation]) -> tuple[Out, Generation | None, str]:
+def _sending(inputs: PairInputs, memory: PairMemory, dead: frozenset[Generation]) -> tuple[Out, Generation | None, str]:
     """Return what traffic towards the peer takes; a pair that sent ESP never returns to plaintext but by leaving."""
-    seen = view.observed
-    heard = memory.word
-    if view.leaving and seen.out is Out.PLAIN:
+    seen = inputs.observed
+    heard = memory.announcement
+    if inputs.leaving and seen.out is Out.PLAIN:
         return Out.PLAIN, None, "leaving"
-    if view.leaving and heard is not None and heard.accepts_plain and not seen.nothing:
+    if inputs.leaving and heard is not None and heard.accepts_plain and not seen.nothing:
         return Out.PLAIN, None, "leaving, the peer accepts plaintext"
-    proved = [g for g in candidates(view) if memory.proved_lanes(g) >= frozenset(range(seen.installed[g].lanes))]
+    proved = [g for g in candidates(inputs) if memory.proved_lanes(g) >= frozenset(range(seen.installed[g].lanes))]
     if proved:
         return Out.ESP, max(proved), "proved by the peer's answers on every lane"
     if seen.out is Out.ESP and seen.in_use is not None and seen.in_use not in dead:
         return Out.ESP, seen.in_use, "in use"
-    if seen.out is Out.PLAIN and not view.over:
+    if seen.out is Out.PLAIN and not inputs.ended:
         return Out.PLAIN, None, "joining, not proved yet"
     return Out.BLOCK, None, "no proved generation"
 
 
-def _install(view: View, aim: Generation | None, dead: frozenset[Generation]) -> tuple[Generation | None, str, bool]:
+def _install(inputs: PairInputs, aim: Generation | None, dead: frozenset[Generation]) -> tuple[Generation | None, str, bool]:
     """Return (generation to install, reason for a new session, whether the pair is full)."""
-    seen = view.observed
+    seen = inputs.observed
     present = {g for g, i in seen.installed.items() if (i.rx or i.tx) and g not in dead}
     if aim is None or any(g > aim for g in present):
         return None, "", False
-    if aim in view.ledger:
-        whole = aim in seen.installed and seen.installed[aim].whole
-        return None, "" if whole else f"an SA of generation {aim} was installed and is gone", False
+    if aim in inputs.ledger:
+        complete = aim in seen.installed and seen.installed[aim].complete
+        return None, "" if complete else f"an SA of generation {aim} was installed and is gone", False
     if aim in present:
         return None, f"generation {aim} is in the kernel but not in the ledger", False
     if not _room(seen):
-        return None, "", not _withdrawn(view, aim)
+        return None, "", not _withdrawn(inputs, aim)
     clash = [g for g in seen.installed if (g.lo % RESIDUES, g.hi % RESIDUES) == (aim.lo % RESIDUES, aim.hi % RESIDUES)]
     if clash:
         return None, f"the SPIs of generation {aim} are still those of {max(clash)}", False
@@ -348,21 +348,21 @@ def _room(seen: Observed) -> bool:
     return receiving < SLOTS and sum(1 for i in seen.installed.values() if i.tx) < SLOTS
 
 
-def _withdrawn(view: View, aim: Generation | None) -> frozenset[Generation]:
+def _withdrawn(inputs: PairInputs, aim: Generation | None) -> frozenset[Generation]:
     """Return the candidates that give way in a full pair: overtaken, and nothing ever came over them.
 
     No probe came, so none was answered, so the peer cannot have proved it and never sends on it. Without this a peer that
     was down while this end renewed three times would find no generation in common, for ever.
     """
-    seen = view.observed
-    if aim is None or aim in seen.installed or aim in view.ledger or _room(seen):
+    seen = inputs.observed
+    if aim is None or aim in seen.installed or aim in inputs.ledger or _room(seen):
         return frozenset()
     return frozenset(g for g, i in seen.installed.items() if i.untouched and g < aim and g != seen.in_use)
 
 
 def _kept(  # noqa: PLR0913 - the six facts that decide what stays
-    view: View,
-    memory: Memory,
+    inputs: PairInputs,
+    memory: PairMemory,
     dead: frozenset[Generation],
     aim: Generation | None,
     in_use: Generation | None,
@@ -370,42 +370,44 @@ def _kept(  # noqa: PLR0913 - the six facts that decide what stays
     timing: Timing,
 ) -> Iterator[tuple[Generation, tuple[bool, bool]]]:
     """Yield each installed generation that stays, with (receive, send)."""
-    idle = unneeded(view) if in_use == view.observed.in_use else frozenset()
-    over = gone(view, memory.word) if memory.word is not None else frozenset()
-    withdrawn = _withdrawn(view, aim)
-    for g, i in sorted(view.observed.installed.items()):
+    idle = unneeded(inputs) if in_use == inputs.observed.in_use else frozenset()
+    dropped = gone(inputs, memory.announcement) if memory.announcement is not None else frozenset()
+    withdrawn = _withdrawn(inputs, aim)
+    for g, i in sorted(inputs.observed.installed.items()):
         if g in dead or g in withdrawn:
             continue
-        drained = g in over and g != aim and memory.passed("gone", g, now, timing.drain)
+        drained = g in dropped and g != aim and memory.passed("gone", g, now, timing.drain)
         rx = bool(i.rx) and not drained
         tx = bool(i.tx) and not (g in idle and memory.passed("idle", g, now, timing.linger))
-        tx = tx and not (drained and g not in (in_use, view.observed.in_use))
+        tx = tx and not (drained and g not in (in_use, inputs.observed.in_use))
         if rx or tx:
             yield g, (rx, tx)
 
 
-def _receiving(view: View, memory: Memory, keep: Mapping[Generation, tuple[bool, bool]], now: float, timing: Timing) -> Receive:
+def _receiving(
+    inputs: PairInputs, memory: PairMemory, keep: Mapping[Generation, tuple[bool, bool]], now: float, timing: Timing
+) -> Receive:
     """Return what to ask of the peer's traffic: ESP only when the peer's word says that it sends it, and a drain later ◆."""
-    seen = view.observed
-    if view.leaving:
+    seen = inputs.observed
+    if inputs.leaving:
         return Receive.OPTIONAL if keep or seen.receive is not Receive.NONE else Receive.NONE
-    if seen.receive is Receive.REQUIRED or view.over or memory.passed("esp", None, now, timing.drain):
+    if seen.receive is Receive.REQUIRED or inputs.ended or memory.passed("esp", None, now, timing.drain):
         return Receive.REQUIRED
     return Receive.OPTIONAL if keep else seen.receive
 
 
-def _left(view: View, memory: Memory, now: float, timing: Timing) -> bool:
+def _left(inputs: PairInputs, memory: PairMemory, now: float, timing: Timing) -> bool:
     """Say whether this end, as the one that removes first, may remove all: the peer sends plaintext and knows that we do ◆.
 
     Of two that leave, the one with the higher nodeID is first. One that has nothing has left already.
     """
-    seen = view.observed
-    if view.own_state is not NodeState.LEAVING or seen.out is not Out.PLAIN:
+    seen = inputs.observed
+    if inputs.own_state is not NodeState.LEAVING or seen.out is not Out.PLAIN:
         return False
     if seen.nothing:
         return True
-    first = view.peer_state is not NodeState.LEAVING or view.own_id > view.peer_id
-    heard = memory.word
+    first = inputs.peer_state is not NodeState.LEAVING or inputs.own_id > inputs.peer_id
+    heard = memory.announcement
     return (
         first
         and heard is not None
@@ -415,7 +417,7 @@ def _left(view: View, memory: Memory, now: float, timing: Timing) -> bool:
     )
 
 
-def _removal(view: View, why: str) -> Decision:
+def _removal(inputs: PairInputs, why: str) -> Decision:
     return Decision(
         out=Out.PLAIN,
         in_use=None,
@@ -423,7 +425,7 @@ def _removal(view: View, why: str) -> Decision:
         keep={},
         install=None,
         target=None,
-        word=word(view),
+        announcement=announcement(inputs),
         why=why,
         remove_all=True,
     )

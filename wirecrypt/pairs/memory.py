@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
-from wirecrypt.model.session import Generation, Word
+from wirecrypt.model.session import Announcement, Generation
 
 Fact = Literal["gone", "idle", "esp"]
 _OUTSTANDING: Final = 64
@@ -47,34 +47,34 @@ class Sent:
     generation: Generation
     lane: int
     at: float
-    word: Word
+    announcement: Announcement
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class PairMemory:
     """Volatile knowledge about one pair.
 
-    *word*: the peer's latest. *proved*: lanes answered per generation. *evidence*: generations the peer surely has.
+    *announcement*: the peer's latest. *proved*: lanes answered per generation. *evidence*: generations the peer surely has.
     *since*: when a fact about a generation began to hold. *confirmed*: the word of ours that the peer surely has.
     *plain_known_since*: since when the peer is known to send plaintext and to know that we do.
-    *telling*: the word that is being told.
+    *announcing*: the word that is being told.
     *tries*: probes sent without an answer, and when the last was, per (generation, lane).
     """
 
-    word: Word | None = None
+    announcement: Announcement | None = None
     proved: Mapping[Generation, frozenset[int]] = field(default_factory=dict)
     evidence: frozenset[Generation] = frozenset()
     since: Mapping[tuple[Fact, Generation | None], float] = field(default_factory=dict)
-    confirmed: Word | None = None
+    confirmed: Announcement | None = None
     plain_known_since: float | None = None
     tries: Mapping[tuple[Generation, int], tuple[int, float]] = field(default_factory=dict)
-    word_tries: tuple[int, float] = (0, float("-inf"))
+    announcement_tries: tuple[int, float] = (0, float("-inf"))
     outstanding: Mapping[bytes, Sent] = field(default_factory=dict)
     first_seen: Mapping[Generation, float] = field(default_factory=dict)
     answered: float | None = None
     round_trip: float | None = None
     lost_in_row: int = 0
-    telling: Word | None = None
+    announcing: Announcement | None = None
 
     def proved_lanes(self, generation: Generation) -> frozenset[int]:
         """Return the lanes of *generation* that the peer answered on."""
@@ -92,11 +92,11 @@ class Memory:
             running.append((self.plain_known_since, timing.drain))
         return min((start + seconds for start, seconds in running if now - start < seconds), default=float("inf"))
 
-    def holds(self, facts: Iterable[tuple[Fact, Generation | None]], now: float) -> Memory:
+    def holds(self, facts: Iterable[tuple[Fact, Generation | None]], now: float) -> PairMemory:
         """Start the time of facts that hold now and forget those that do not."""
         return replace(self, since={f: self.since.get(f, now) for f in facts})
 
-    def only(self, generations: Iterable[Generation], now: float) -> Memory:
+    def only(self, generations: Iterable[Generation], now: float) -> PairMemory:
         """Forget what was known of generations that are not installed (any more)."""
         live = frozenset(generations)
         return replace(
@@ -107,52 +107,52 @@ class Memory:
             first_seen={g: self.first_seen.get(g, now) for g in live},
         )
 
-    def forget_words_before(self, boot_session: int) -> Memory:
+    def forget_words_before(self, boot_session: int) -> PairMemory:
         """Drop the peer's word when it is from an earlier boot of the peer: it does not count ◆."""
-        if self.word is None or self.word.newest >= boot_session:
+        if self.announcement is None or self.announcement.newest >= boot_session:
             return self
-        return replace(self, word=None, confirmed=None, plain_known_since=None, evidence=frozenset())
+        return replace(self, announcement=None, confirmed=None, plain_known_since=None, evidence=frozenset())
 
-    def heard(self, word: Word) -> Memory:
+    def heard(self, announcement: Announcement) -> PairMemory:
         """Take the peer's word; what it lists it has installed, receiving first."""
-        return replace(self, word=word, evidence=self.evidence | word.sending)
+        return replace(self, announcement=announcement, evidence=self.evidence | announcement.sending)
 
-    def probed(self, generation: Generation) -> Memory:
+    def probed(self, generation: Generation) -> PairMemory:
         """Note that the peer probed *generation*: so it has it."""
         return replace(self, evidence=self.evidence | {generation})
 
-    def sent(self, nonce: bytes, probe: Sent, *, proving: bool) -> Memory:
+    def sent(self, nonce: bytes, probe: Sent, *, proving: bool) -> PairMemory:
         """Note a probe of ours; the oldest unanswered ones are forgotten beyond 64."""
         kept = dict(list(self.outstanding.items())[-(_OUTSTANDING - 1) :])
         kept[nonce] = probe
         if not proving:
-            count = self.word_tries[0] + 1
-            return replace(self, outstanding=kept, word_tries=(count, probe.at), lost_in_row=self.lost_in_row + 1)
+            count = self.announcement_tries[0] + 1
+            return replace(self, outstanding=kept, announcement_tries=(count, probe.at), lost_in_row=self.lost_in_row + 1)
         key = (probe.generation, probe.lane)
         tries = {**self.tries, key: (self.tries.get(key, (0, 0.0))[0] + 1, probe.at)}
         return replace(self, outstanding=kept, tries=tries)
 
-    def answer(self, nonce: bytes, over: tuple[Generation, int], word: Word, now: float) -> Memory:
-        """Take an answer that came over the SA of *over*; it proves that SA only if the probe went over the same one."""
+    def answer(self, nonce: bytes, via: tuple[Generation, int], announcement: Announcement, now: float) -> PairMemory:
+        """Take an answer that came over the SA of *via*; it proves that SA only if the probe went over the same one."""
         probe = self.outstanding.get(nonce)
         if probe is None:
-            return self.heard(word)
+            return self.heard(announcement)
         rest = {n: p for n, p in self.outstanding.items() if n != nonce}
         known = replace(
-            self.heard(word),
+            self.heard(announcement),
             outstanding=rest,
-            confirmed=probe.word,
+            confirmed=probe.announcement,
             answered=now,
             round_trip=now - probe.at,
             lost_in_row=0,
         )
-        if over != (probe.generation, probe.lane):
+        if via != (probe.generation, probe.lane):
             return known
         lanes = known.proved_lanes(probe.generation) | {probe.lane}
         return replace(known, proved={**known.proved, probe.generation: lanes})
 
-    def tell(self, word: Word) -> Memory:
-        """Start telling *word* quickly, unless it is being told already."""
-        if self.telling == word:
+    def announce(self, announcement: Announcement) -> PairMemory:
+        """Start telling *announcement* quickly, unless it is being told already."""
+        if self.announcing == announcement:
             return self
-        return replace(self, telling=word, word_tries=(0, float("-inf")))
+        return replace(self, announcing=announcement, announcement_tries=(0, float("-inf")))

@@ -11,15 +11,15 @@ from enum import StrEnum
 
 from wirecrypt.model.session import Generation
 from wirecrypt.pairs import decide
-from wirecrypt.pairs.decide import Out, Receive, View
-from wirecrypt.pairs.memory import Fact, Memory, Timing
+from wirecrypt.pairs.decide import Out, PairInputs, Receive
+from wirecrypt.pairs.memory import Fact, PairMemory, Timing
 
 
-class Need(StrEnum):
+class ProbeReason(StrEnum):
     """Why a probe is sent."""
 
     PROVE = "prove"
-    TELL = "tell"
+    ANNOUNCE = "tell"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -29,42 +29,42 @@ class Due:
     at: float
     generation: Generation
     lane: int
-    need: Need
+    need: ProbeReason
 
 
-def observe(memory: Memory, view: View, now: float) -> Memory:
+def observe(memory: PairMemory, inputs: PairInputs, now: float) -> PairMemory:
     """Bring memory up to date with what the kernel has and the cluster says."""
-    memory = memory.forget_words_before(view.peer_boot_session).only(view.observed.installed, now)
-    memory = memory.tell(decide.word(view))
-    facts: list[tuple[Fact, Generation | None]] = [("idle", g) for g in decide.unneeded(view)]
-    heard = memory.word
+    memory = memory.forget_words_before(inputs.peer_boot_session).only(inputs.observed.installed, now)
+    memory = memory.announce(decide.announcement(inputs))
+    facts: list[tuple[Fact, Generation | None]] = [("idle", g) for g in decide.unneeded(inputs)]
+    heard = memory.announcement
     if heard is not None:
-        facts += [("gone", g) for g in decide.gone(view, heard)]
-        if decide.sends_esp(view, heard):
+        facts += [("gone", g) for g in decide.gone(inputs, heard)]
+        if decide.sends_esp(inputs, heard):
             facts.append(("esp", None))
-    return replace(memory.holds(facts, now), plain_known_since=_plain_known(memory, view, now))
+    return replace(memory.holds(facts, now), plain_known_since=_plain_known(memory, inputs, now))
 
 
-def _plain_known(memory: Memory, view: View, now: float) -> float | None:
+def _plain_known(memory: PairMemory, inputs: PairInputs, now: float) -> float | None:
     """Return since when both ends are known to send plaintext and to know it: the peer said so, and has our present word."""
-    if view.observed.out is not Out.PLAIN:
+    if inputs.observed.out is not Out.PLAIN:
         return None
-    said, heard = decide.word(view), memory.word
+    said, heard = decide.announcement(inputs), memory.announcement
     known = said.sends_plain and memory.confirmed == said and heard is not None and heard.sends_plain
     return now if known and memory.plain_known_since is None else memory.plain_known_since
 
 
-def schedule(view: View, memory: Memory, now: float, timing: Timing) -> list[Due]:
+def schedule(inputs: PairInputs, memory: PairMemory, now: float, timing: Timing) -> list[Due]:
     """Return every probe that is wanted, the earliest first; those with ``at <= now`` are due."""
-    wanted = list(_proofs(view, memory, now, timing))
-    wanted += _tellings(view, memory, now, timing)
+    wanted = list(_proofs(inputs, memory, now, timing))
+    wanted += _tellings(inputs, memory, now, timing)
     return sorted(wanted)
 
 
-def failing(view: View, memory: Memory, now: float, timing: Timing) -> str:
+def failing(inputs: PairInputs, memory: PairMemory, now: float, timing: Timing) -> str:
     """Return why the pair is reported as failing, empty when it is not."""
-    seen = view.observed
-    stuck = [g for g in decide.candidates(view) if now - memory.first_seen.get(g, now) > timing.patience]
+    seen = inputs.observed
+    stuck = [g for g in decide.candidates(inputs) if now - memory.first_seen.get(g, now) > timing.patience]
     if stuck:
         unanswered = not any(memory.proved_lanes(g) for g in stuck)
         why = "no answer" if unanswered else "not every lane is answered"
@@ -80,50 +80,50 @@ LOST_IN_ROW = 3
 _LONG_WAIT = 4  # times the patience
 
 
-def protected(view: View) -> bool:
+def protected(inputs: PairInputs) -> bool:
     """Say whether traffic of every flow is encrypted both ways and nothing else is accepted."""
-    seen = view.observed
+    seen = inputs.observed
     used = seen.installed.get(seen.in_use) if seen.in_use is not None else None
-    both = seen.out is Out.ESP and seen.receive is Receive.REQUIRED and seen.whole
+    both = seen.out is Out.ESP and seen.receive is Receive.REQUIRED and seen.complete
     return both and used is not None and bool(used.tx)
 
 
-def _proofs(view: View, memory: Memory, now: float, timing: Timing) -> list[Due]:
+def _proofs(inputs: PairInputs, memory: PairMemory, now: float, timing: Timing) -> list[Due]:
     found = []
-    for g in decide.candidates(view):
-        for lane in range(view.observed.installed[g].lanes):
+    for g in decide.candidates(inputs):
+        for lane in range(inputs.observed.installed[g].lanes):
             if lane in memory.proved_lanes(g):
                 continue
             count, last = memory.tries.get((g, lane), (0, 0.0))
             if count:
                 at = last + min(timing.slow, timing.quick * 2 ** min(count, 16))
             else:
-                at = now if g in memory.evidence else _blind(view, memory, memory.first_seen.get(g, now), timing)
-            found.append(Due(at, g, lane, Need.PROVE))
+                at = now if g in memory.evidence else _blind(inputs, memory, memory.first_seen.get(g, now), timing)
+            found.append(Due(at, g, lane, ProbeReason.PROVE))
     return found
 
 
-def _blind(view: View, memory: Memory, seen: float, timing: Timing) -> float:
+def _blind(inputs: PairInputs, memory: PairMemory, seen: float, timing: Timing) -> float:
     """Return when to probe a generation, installed here since *seen*, without a sign that the peer has it.
 
     A peer that has not installed it yet counts the probe as an error (XfrmInNoStates). While the generation in use is
     answered the sign comes over it, in the peer's word: so only a silence lets us probe blindly, or a very long wait.
     """
-    if view.observed.out is not Out.ESP:
+    if inputs.observed.out is not Out.ESP:
         return seen + timing.blind_first
     if memory.answered is None:
         return seen + timing.blind
     return min(max(seen + timing.blind, memory.answered + timing.patience), seen + _LONG_WAIT * timing.patience)
 
 
-def _tellings(view: View, memory: Memory, now: float, timing: Timing) -> list[Due]:
-    over = decide.channel(view)
-    if over is None or (view.observed.out is not Out.ESP and over not in memory.evidence and not memory.answered):
+def _tellings(inputs: PairInputs, memory: PairMemory, now: float, timing: Timing) -> list[Due]:
+    via = decide.channel(inputs)
+    if via is None or (inputs.observed.out is not Out.ESP and via not in memory.evidence and not memory.answered):
         return []
-    count, last = memory.word_tries
-    if memory.confirmed == decide.word(view):
+    count, last = memory.announcement_tries
+    if memory.confirmed == decide.announcement(inputs):
         at = last + timing.steady
     else:
         at = last + min(timing.steady, timing.quick * 2 ** min(count, 16)) if count else now
-    lane = count % max(view.observed.installed[over].lanes, 1)
-    return [Due(at, over, lane, Need.TELL)]
+    lane = count % max(inputs.observed.installed[via].lanes, 1)
+    return [Due(at, via, lane, ProbeReason.ANNOUNCE)]

@@ -18,14 +18,14 @@ from typing import Final
 from wirecrypt.model.objects import KeyRotation, Phase
 from wirecrypt.model.session import Epoch
 from wirecrypt.model.spi import AHEAD, RESIDUES
-from wirecrypt.pairs.decide import Decision, OwnSession, View
+from wirecrypt.pairs.decide import Decision, OfferedSession, PairInputs
 
 MAX_PUBLISHED: Final = 3
 _STARTED: Final = (Phase.SWITCHING, Phase.RETIRING, Phase.COMPLETE)
 
 
 @dataclass(frozen=True, slots=True)
-class Need:
+class NeededSession:
     """A session that is needed, and why."""
 
     epoch: Epoch
@@ -76,8 +76,8 @@ def next_number(last: int, residues_in_kernel: Collection[int]) -> int:
 
 
 def needs(
-    own: Sequence[OwnSession], wanted: Sequence[Epoch], held: Collection[Epoch], renew: Mapping[Epoch, str]
-) -> list[Need]:
+    own: Sequence[OfferedSession], wanted: Sequence[Epoch], held: Collection[Epoch], renew: Mapping[Epoch, str]
+) -> list[NeededSession]:
     """Return the sessions to make: for a wanted epoch without one, and for each epoch in *renew* with its reason.
 
     *held* are the epochs that a node key is at hand of; without one no session can be made.
@@ -87,35 +87,35 @@ def needs(
         fitting = sorted(epoch for epoch in held if fits(each, epoch))
         alive = {o.session.epoch for o in own if o.alive and o.session.epoch in fitting}
         if fitting and not alive:
-            found.append(Need(fitting[-1], "first session of the epoch"))
-        found += [Need(epoch, renew[epoch]) for epoch in sorted(alive) if epoch in renew]
+            found.append(NeededSession(fitting[-1], "first session of the epoch"))
+        found += [NeededSession(epoch, renew[epoch]) for epoch in sorted(alive) if epoch in renew]
     return found
 
 
-def publishable(own: Sequence[OwnSession], pairs: Iterable[tuple[View, Decision]]) -> bool:
+def publishable(own: Sequence[OfferedSession], pairs: Iterable[tuple[PairInputs, Decision]]) -> bool:
     """Say whether the newest own sessions may be published: installed towards every published peer, or skipped there."""
     if all(o.published for o in own if o.alive):
         return False
-    for view, decision in pairs:
+    for inputs, decision in pairs:
         aim = decision.target
         if aim is None or decision.full or decision.remove_all:
             continue
         unpublished = {o.session.number for o in own if not o.published}
-        if view.own_number(aim) not in unpublished:
+        if inputs.own_number(aim) not in unpublished:
             continue
-        state = view.observed.installed.get(aim)
-        if state is None or not state.whole:
+        state = inputs.observed.installed.get(aim)
+        if state is None or not state.complete:
             return False
     return True
 
 
-def to_publish(own: Sequence[OwnSession]) -> list[OwnSession]:
+def to_publish(own: Sequence[OfferedSession]) -> list[OfferedSession]:
     """Return the sessions that the status lists: the newest living one of each epoch, at most three, newest last."""
     newest = {o.session.epoch.number: o for o in sorted(own, key=lambda o: o.session.number) if o.alive}
     return sorted(newest.values(), key=lambda o: o.session.number)[-MAX_PUBLISHED:]
 
 
-def over(own: Sequence[OwnSession], wanted: Sequence[Epoch], epochs_in_kernel: Collection[int]) -> frozenset[int]:
+def ended(own: Sequence[OfferedSession], wanted: Sequence[Epoch], epochs_in_kernel: Collection[int]) -> frozenset[int]:
     """Return the numbers of living sessions whose private key is to be destroyed.
 
     Overtaken by a published one of the same epoch ◆ (or of another that took its number: a pair's generations go on with

@@ -19,7 +19,7 @@ from wirecrypt.model.pair import Pair
 from wirecrypt.model.session import Generation
 from wirecrypt.model.xfrm import Direction, Network, Policy, PolicyKey, Sa, SaKey
 from wirecrypt.pairs.decide import Decision
-from wirecrypt.plan.observe import Known
+from wirecrypt.plan.observe import KnownGenerations
 from wirecrypt.plan.snapshot import KernelSnapshot, policies_of, sas_of
 
 
@@ -57,53 +57,53 @@ class Action:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class DesiredPair:
     """What one pair should have: the decision, the SAs of a generation to install (both directions), its policies."""
 
     pair: Pair
     decision: Decision
-    known: Known
+    known: KnownGenerations
     install: tuple[Sa, ...]
     policies: tuple[Policy, ...]
 
 
-def plan(wishes: Iterable[Wish], guard: Mapping[Network, GuardEntry], kernel: KernelSnapshot) -> list[Action]:
+def plan(desired_pairs: Iterable[DesiredPair], guard: Mapping[Network, GuardEntry], kernel: KernelSnapshot) -> list[Action]:
     """Return the ordered actions that bring the kernel to what is wanted; none when it is there already."""
-    wishes = list(wishes)
-    wanted = {p.name for wish in wishes for p in wish.policies}
-    actions = [a for wish in wishes for a in _pair_actions(wish, kernel, wanted)]
+    desired_pairs = list(desired_pairs)
+    wanted = {p.name for desired in desired_pairs for p in desired.policies}
+    actions = [a for desired in desired_pairs for a in _pair_actions(desired, kernel, wanted)]
     actions += _guard_actions(guard, kernel.guard)
     return sorted(actions, key=_order)
 
 
-def _pair_actions(wish: Wish, kernel: KernelSnapshot, wanted: AbstractSet[PolicyKey]) -> list[Action]:
-    return [*_additions(wish, kernel), *_policy_actions(wish, kernel, wanted), *_removals(wish, kernel)]
+def _pair_actions(desired: DesiredPair, kernel: KernelSnapshot, wanted: AbstractSet[PolicyKey]) -> list[Action]:
+    return [*_additions(desired, kernel), *_policy_actions(desired, kernel, wanted), *_removals(desired, kernel)]
 
 
-def _additions(wish: Wish, kernel: KernelSnapshot) -> list[Action]:
+def _additions(desired: DesiredPair, kernel: KernelSnapshot) -> list[Action]:
     found = []
-    for sa in wish.install:
+    for sa in desired.install:
         if sa.name in kernel.sas:
             continue
         step = Step.ADD_SENDING if sa.set_mark is None else Step.ADD_RECEIVING
-        found.append(Action(step, sa, wish.pair.peer.name, f"new generation {wish.decision.install}"))
+        found.append(Action(step, sa, desired.pair.peer.name, f"new generation {desired.decision.install}"))
     return found
 
 
-def _policy_actions(wish: Wish, kernel: KernelSnapshot, wanted: AbstractSet[PolicyKey]) -> list[Action]:
+def _policy_actions(desired: DesiredPair, kernel: KernelSnapshot, wanted: AbstractSet[PolicyKey]) -> list[Action]:
     """Return what brings the pair's policies to what is wanted; what another pair wants (same addresses) stays."""
-    peer = wish.pair.peer.name
+    peer = desired.pair.peer.name
     found = []
-    for policy in wish.policies:
+    for policy in desired.policies:
         if kernel.policies.get(policy.name) != policy and not in_the_way(policy, kernel):
             out = policy.direction is Direction.OUT
             step = Step.SET_SENDING_POLICY if out else Step.SET_RECEIVING_POLICY
-            found.append(Action(step, policy, peer, wish.decision.why))
-    for present in policies_of(wish.pair, kernel):
+            found.append(Action(step, policy, peer, desired.decision.why))
+    for present in policies_of(desired.pair, kernel):
         if present.name not in wanted:
             out = present.direction is Direction.OUT
             step = Step.DELETE_SENDING_POLICY if out else Step.DELETE_RECEIVING_POLICY
-            found.append(Action(step, present.name, peer, wish.decision.why))
+            found.append(Action(step, present.name, peer, desired.decision.why))
     return found
 
 
@@ -115,16 +115,16 @@ def in_the_way(policy: Policy, kernel: KernelSnapshot) -> str | None:
     return f"policy {present.name} priority {present.priority}" if present is not None and not present.ours else None
 
 
-def _removals(wish: Wish, kernel: KernelSnapshot) -> list[Action]:
+def _removals(desired: DesiredPair, kernel: KernelSnapshot) -> list[Action]:
     found = []
-    for sa, spi in sas_of(wish.pair, kernel):
-        generation = wish.known.generation(spi, own_is_lo=wish.pair.own_is_lo)
-        receive, send = wish.decision.keep.get(generation, (False, False))
-        sending = spi.sender == wish.pair.own.node_id
+    for sa, spi in sas_of(desired.pair, kernel):
+        generation = desired.known.generation(spi, own_is_lo=desired.pair.own_is_lo)
+        receive, send = desired.decision.keep.get(generation, (False, False))
+        sending = spi.sender == desired.pair.own.node_id
         if send if sending else receive:
             continue
         step = Step.DELETE_SENDING if sending else Step.DELETE_RECEIVING
-        found.append(Action(step, sa.name, wish.pair.peer.name, _why_removed(generation, wish.decision)))
+        found.append(Action(step, sa.name, desired.pair.peer.name, _why_removed(generation, desired.decision)))
     return found
 
 

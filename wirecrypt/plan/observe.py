@@ -14,7 +14,7 @@ from wirecrypt.model.mark import MarkLayout
 from wirecrypt.model.pair import Pair
 from wirecrypt.model.session import Generation
 from wirecrypt.model.spi import AHEAD, RESIDUES, Spi
-from wirecrypt.model.xfrm import Direction, Policy, Sa, Verdict
+from wirecrypt.model.xfrm import Direction, Policy, PolicyAction, Sa
 from wirecrypt.pairs.decide import Installed, Observed, Out, Receive
 from wirecrypt.plan.flows import flows_in, flows_out
 from wirecrypt.plan.policies import UDP
@@ -24,7 +24,7 @@ KeyCheck = Callable[[Generation, int, Sa], bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownGenerations:
     """What helps to read numbers out of residues: the ledger's generations with their lanes, and the newest numbers.
 
     *own_last* and *peer_last* are the highest session numbers of the ends; *epochs* maps an own number to its epoch.
@@ -54,7 +54,7 @@ class Known:
         return self.epochs[min(above)] if above else max(self.epochs.values(), default=0)
 
 
-def observe(pair: Pair, kernel: KernelSnapshot, known: Known, marks: MarkLayout, right_key: KeyCheck) -> Observed:
+def observe(pair: Pair, kernel: KernelSnapshot, known: KnownGenerations, marks: MarkLayout, right_key: KeyCheck) -> Observed:
     """Return what the kernel has of *pair*; an SA whose key is not the right one does not count as installed."""
     policies = policies_of(pair, kernel)
     data_out = [p for p in policies if p.direction is Direction.OUT and p.selector.proto != UDP]
@@ -66,11 +66,11 @@ def observe(pair: Pair, kernel: KernelSnapshot, known: Known, marks: MarkLayout,
         in_use=in_use,
         receive=_receive(data_in),
         guard_accepts=_guard_accepts(pair, kernel),
-        whole=_whole(pair, policies),
+        complete=_complete(pair, policies),
     )
 
 
-def _whole(pair: Pair, policies: Iterable[Policy]) -> bool:
+def _complete(pair: Pair, policies: Iterable[Policy]) -> bool:
     """Say whether every flow class of the pair has its policies, in every direction that has any, and of one kind."""
     data = [p for p in policies if p.selector.proto != UDP]
     out = {(p.selector.src, p.selector.dst) for p in data if p.direction is Direction.OUT and p.mark is None}
@@ -92,7 +92,7 @@ def _nearest(residue: int, last: int) -> int:
 
 
 def _installed(
-    pair: Pair, kernel: KernelSnapshot, known: Known, marks: MarkLayout, right_key: KeyCheck
+    pair: Pair, kernel: KernelSnapshot, known: KnownGenerations, marks: MarkLayout, right_key: KeyCheck
 ) -> dict[Generation, Installed]:
     rx: dict[Generation, set[int]] = {}
     tx: dict[Generation, set[int]] = {}
@@ -122,12 +122,12 @@ def _installed(
     }
 
 
-def _in_use(pair: Pair, policies: Iterable[Policy], known: Known) -> Generation | None:
+def _in_use(pair: Pair, policies: Iterable[Policy], known: KnownGenerations) -> Generation | None:
     pointed = set()
     for policy in policies:
         for template in policy.templates:
             spi = Spi.decode(template.spi)
-            if policy.verdict is Verdict.ALLOW and spi is not None and spi.sender == pair.own.node_id:
+            if policy.verdict is PolicyAction.ALLOW and spi is not None and spi.sender == pair.own.node_id:
                 pointed.add(known.generation(spi, own_is_lo=pair.own_is_lo))
     return min(pointed, default=None)
 

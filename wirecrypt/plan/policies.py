@@ -14,7 +14,7 @@ from typing import Final
 from wirecrypt.model.mark import SLOTS, MarkLayout
 from wirecrypt.model.pair import Pair
 from wirecrypt.model.session import Generation
-from wirecrypt.model.xfrm import PRIORITY_BAND, Direction, Network, Policy, Selector, Template, Verdict
+from wirecrypt.model.xfrm import PRIORITY_BAND, Direction, Network, Policy, PolicyAction, Selector, Template
 from wirecrypt.pairs.decide import Decision, Out, Receive
 from wirecrypt.plan.flows import flows_in, flows_out
 from wirecrypt.plan.snapshot import host
@@ -73,7 +73,7 @@ def _control(pair: Pair, decision: Decision, senders: Senders, layout: Layout) -
     arriving = control_selector(host(peer), host(own), port)
     yield Policy(Direction.IN, arriving, PRIORITY_CONTROL, templates=(Template(src=peer, dst=own),))
     leaving = control_selector(host(own), host(peer), port)
-    yield Policy(Direction.OUT, leaving, PRIORITY_CONTROL_BLOCK, verdict=Verdict.BLOCK)
+    yield Policy(Direction.OUT, leaving, PRIORITY_CONTROL_BLOCK, verdict=PolicyAction.BLOCK)
     for generation, (_, send) in sorted(decision.keep.items()):
         slot = senders.slots.get(generation, -1)
         if not send or slot not in range(SLOTS):
@@ -90,7 +90,7 @@ def _sending(pair: Pair, decision: Decision, senders: Senders, layout: Layout) -
     for src, dst in flows_out(pair):
         selector = Selector(src, dst)
         if decision.out is Out.BLOCK or decision.in_use is None:
-            yield Policy(Direction.OUT, selector, PRIORITY_DATA, verdict=Verdict.BLOCK)
+            yield Policy(Direction.OUT, selector, PRIORITY_DATA, verdict=PolicyAction.BLOCK)
             continue
         for lane in range(1, senders.lanes.get(decision.in_use, 1)):
             template = _pinned(pair, decision.in_use, lane)

@@ -14,7 +14,7 @@ from ipaddress import ip_network
 from wirecrypt.model.guard import GuardEntry
 from wirecrypt.model.pair import Pair
 from wirecrypt.model.spi import Spi
-from wirecrypt.model.xfrm import Address, Network, Policy, PolicyKey, Sa, SaKey, Verdict
+from wirecrypt.model.xfrm import Address, Network, Policy, PolicyAction, PolicyKey, Sa, SaKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def policies_of(pair: Pair, kernel: KernelSnapshot) -> list[Policy]:
 def _belongs(policy: Policy, ends: frozenset[Address], about: frozenset[Network]) -> bool:
     if policy.templates:
         return any({t.src, t.dst} == ends for t in policy.templates)
-    if policy.verdict is not Verdict.BLOCK:
+    if policy.verdict is not PolicyAction.BLOCK:
         return False
     return policy.selector.dst in about or policy.selector.src in about
 

@@ -9,7 +9,7 @@ from wirecrypt.model.mark import SLOTS, MarkLayout
 from wirecrypt.model.pair import Pair
 from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.session import Generation
-from wirecrypt.model.xfrm import Algorithm, Limits, Sa
+from wirecrypt.model.xfrm import Algorithm, Sa, SaLimits
 
 
 class TrafficKeys(Protocol):
@@ -33,7 +33,7 @@ def states(  # noqa: PLR0913 - the facts that make an SA
     algorithm: Algorithm,
     keys: TrafficKeys,
     marks: MarkLayout,
-    limits: Limits,
+    limits: SaLimits,
 ) -> Iterator[Sa]:
     """Yield the generation's SAs, receiving ones first; only sending SAs have limits, only receiving ones set a mark."""
     own, peer = pair.outer()

@@ -4,8 +4,8 @@ Adapters in kernel/ and cluster/ implement them; tests inject what they need.
 """
 
 from wirecrypt.ports.agent_api import (
+    AgentApi,
     Changed,
-    Cluster,
     Watcher,
 )
 from wirecrypt.ports.control_channel import (
@@ -13,7 +13,7 @@ from wirecrypt.ports.control_channel import (
     ControlChannel,
 )
 from wirecrypt.ports.controller_api import (
-    ControllerCluster,
+    ControllerApi,
     ControllerView,
     Lease,
     LeaseStore,
@@ -21,11 +21,11 @@ from wirecrypt.ports.controller_api import (
 from wirecrypt.ports.kernel import Failure, Guard, Links, Xfrm
 
 __all__ = [
+    "AgentApi",
     "Arrived",
     "Changed",
-    "Cluster",
     "ControlChannel",
-    "ControllerCluster",
+    "ControllerApi",
     "ControllerView",
     "Failure",
     "Guard",

@@ -9,7 +9,7 @@ from wirecrypt.model.objects import ConfigDocument, EncryptedNode, KeyRotation, 
 from wirecrypt.model.session import Session
 
 
-class Cluster(Protocol):
+class AgentApi(Protocol):
     """Reads and writes of the API server. Reads are quorum reads unless they say otherwise."""
 
     def config(self) -> ConfigDocument | None:

@@ -38,7 +38,7 @@ class ControllerView:
     unusable_keys: Mapping[str, str] = field(default_factory=dict)
 
 
-class ControllerCluster(Protocol):
+class ControllerApi(Protocol):
     """Reads and writes of the controller. Writes are by compare-and-swap on what was read and raise `Conflict`."""
 
     def view(self) -> ControllerView | None:

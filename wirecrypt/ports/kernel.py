@@ -30,7 +30,7 @@ class Xfrm(Protocol):
     def list_policies(self) -> Sequence[Policy]:
         """Return every policy of direction in, out or fwd that `Policy` can express."""
 
-    def survey_policies(self) -> tuple[Sequence[Policy], Mapping[PolicyKey, str]]:
+    def list_all_policies(self) -> tuple[Sequence[Policy], Mapping[PolicyKey, str]]:
         """Return what `list_policies` does, and by name the foreign policies that a policy of ours would replace, in words."""
 
     def add_sas(self, sas: Sequence[Sa]) -> Sequence[Failure]:

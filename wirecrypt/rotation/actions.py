@@ -10,7 +10,7 @@ from wirecrypt.model.session import Epoch
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
+class SetFinalizer:
     """Put our finalizer on a rotation, so that it cannot vanish half done; or take it away again."""
 
     rotation: KeyRotation
@@ -19,7 +19,7 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True)
-class MakeSeed:
+class CreateSeed:
     """Create the Secret of a new epoch with a new random seed."""
 
     epoch: Epoch
@@ -28,7 +28,7 @@ class MakeSeed:
 
 
 @dataclass(frozen=True, slots=True)
-class DropSeed:
+class DeleteSeed:
     """Delete the Secret of an epoch."""
 
     seed: SeedSecret
@@ -36,7 +36,7 @@ class DropSeed:
 
 
 @dataclass(frozen=True, slots=True)
-class Give:
+class WriteNodeKeys:
     """Write a node's keys of these epochs into its Secret, beside those that are there for the same Node UID."""
 
     node: str
@@ -46,7 +46,7 @@ class Give:
 
 
 @dataclass(frozen=True, slots=True)
-class Take:
+class RemoveNodeKey:
     """Remove the key of epoch *number* from a node's Secret."""
 
     secret: KeySecret
@@ -55,7 +55,7 @@ class Take:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class UpdateRotationStatus:
     """Write the status of a rotation: *new* differs from *old* in status fields only."""
 
     old: KeyRotation
@@ -64,18 +64,18 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class CreateRotation:
     """Create a KeyRotation."""
 
     name: str
     why: str
 
 
-Action = Hold | MakeSeed | DropSeed | Give | Take | Report | Ask
+Action = SetFinalizer | CreateSeed | DeleteSeed | WriteNodeKeys | RemoveNodeKey | UpdateRotationStatus | CreateRotation
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class RotationInputs:
     """What the API server holds. *statuses*: of EncryptedNodes, by name. *down*: nodes that are gone, not Ready or silent.
 
     *wanted*: some node is to be encrypted, so there has to be a first epoch. *unusable*: by node, why its Secret, which is

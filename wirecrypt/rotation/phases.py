@@ -24,7 +24,17 @@ from typing import Final
 from wirecrypt.model.conditions import COMPLETE, Condition, find
 from wirecrypt.model.objects import KeyRotation, NodePeer, NodeState, NodeStatus, Phase, SeedSecret
 from wirecrypt.model.session import Epoch
-from wirecrypt.rotation.actions import Action, Ask, DropSeed, Give, Hold, MakeSeed, Report, Snapshot, Take
+from wirecrypt.rotation.actions import (
+    Action,
+    CreateRotation,
+    CreateSeed,
+    DeleteSeed,
+    RemoveNodeKey,
+    RotationInputs,
+    SetFinalizer,
+    UpdateRotationStatus,
+    WriteNodeKeys,
+)
 
 WAVE: Final = 64  # node keys written per step, so that one rotation does not flood the API server
 MOST_LAGGARDS: Final = 64
@@ -33,21 +43,21 @@ FINISHED: Final = frozenset({Phase.COMPLETE, Phase.ABORTED})
 _WAITING: Final = frozenset({None, Phase.PENDING})
 
 
-def step(snapshot: Snapshot, now: datetime, *, fresh: str, due: bool = False) -> tuple[Action, ...]:
+def step(snapshot: RotationInputs, now: datetime, *, fresh: str, due: bool = False) -> tuple[Action, ...]:
     """Return what is to be done now, in order; *fresh* is the id of a new epoch in 32 hex digits, *due* asks by schedule."""
-    turn = current(snapshot.rotations)
-    others = [r for r in _ordered(snapshot.rotations) if r != turn]
-    actions = [a for r in others for a in _idle(r, now, turn, record=_is_record(r, snapshot))]
-    if turn is None:
-        return (*actions, *_ask(snapshot, due=due))
+    rotation = current(snapshot.rotations)
+    others = [r for r in _ordered(snapshot.rotations) if r != rotation]
+    actions = [a for r in others for a in _idle(r, now, rotation, record=_is_record(r, snapshot))]
+    if rotation is None:
+        return (*actions, *_create_due(snapshot, due=due))
     work = {
         Phase.DISTRIBUTING: _distributing,
         Phase.SWITCHING: _switching,
         Phase.RETIRING: _retiring,
     }
-    if turn.phase in work:
-        return (*actions, *work[turn.phase](snapshot, turn, now))
-    return (*actions, *_pending(snapshot, turn, now, fresh))
+    if rotation.phase in work:
+        return (*actions, *work[rotation.phase](snapshot, rotation, now))
+    return (*actions, *_pending(snapshot, rotation, now, fresh))
 
 
 def current(rotations: Iterable[KeyRotation]) -> KeyRotation | None:
@@ -57,7 +67,7 @@ def current(rotations: Iterable[KeyRotation]) -> KeyRotation | None:
     return next(iter(begun or [r for r in open_ if not r.abort]), None)
 
 
-def next_number(snapshot: Snapshot) -> int:
+def next_number(snapshot: RotationInputs) -> int:
     """Return 1 + the highest epoch number in Secrets, sessions and rotations: a number is never used twice ◆."""
     numbers = [0]
     numbers += [n for r in snapshot.rotations for n in (r.from_epoch, r.to_epoch)]
@@ -66,27 +76,27 @@ def next_number(snapshot: Snapshot) -> int:
     return 1 + max(numbers)
 
 
-def base_epoch(snapshot: Snapshot) -> int:
+def base_epoch(snapshot: RotationInputs) -> int:
     """Return the number of the newest epoch that nodes may have keys of, 0 when there is none."""
     return max(_numbers(snapshot), default=0)
 
 
-def joining_epochs(snapshot: Snapshot) -> tuple[Epoch, ...]:
+def joining_epochs(snapshot: RotationInputs) -> tuple[Epoch, ...]:
     """Return the epochs whose keys a node that joins now must have: the phase decides, not the Secrets ◆.
 
     The new epoch of a rotation that still distributes comes with the others' turn; the old one of a rotation that
     retires is not given out any more.
     """
-    turn = current(snapshot.rotations)
+    rotation = current(snapshot.rotations)
     without = 0
-    if turn and turn.phase is Phase.DISTRIBUTING:
-        without = turn.to_epoch
-    elif turn and turn.phase is Phase.RETIRING:
-        without = turn.from_epoch
+    if rotation and rotation.phase is Phase.DISTRIBUTING:
+        without = rotation.to_epoch
+    elif rotation and rotation.phase is Phase.RETIRING:
+        without = rotation.from_epoch
     return tuple(sorted(s.epoch for s in snapshot.seeds if s.epoch.number != without))
 
 
-def _numbers(snapshot: Snapshot) -> set[int]:
+def _numbers(snapshot: RotationInputs) -> set[int]:
     """Return the numbers of all epochs that a Secret holds something of."""
     held = {k.epoch.number for secret in snapshot.keys.values() for k in secret.keys}
     return held | {s.epoch.number for s in snapshot.seeds}
@@ -102,123 +112,123 @@ def _record(rotations: Iterable[KeyRotation]) -> KeyRotation | None:
     return max(complete, key=lambda r: (r.to_epoch, r.name), default=None)
 
 
-def _is_record(rotation: KeyRotation, snapshot: Snapshot) -> bool:
+def _is_record(rotation: KeyRotation, snapshot: RotationInputs) -> bool:
     """Say whether *rotation* is the record that agents read; a deleted one that nobody reads (uninstalling) is none."""
     return rotation == _record(snapshot.rotations) and not (rotation.deleting and not snapshot.peers and not snapshot.wanted)
 
 
-def _idle(rotation: KeyRotation, now: datetime, turn: KeyRotation | None, *, record: bool) -> Iterable[Action]:
+def _idle(rotation: KeyRotation, now: datetime, active: KeyRotation | None, *, record: bool) -> Iterable[Action]:
     """Yield what a rotation needs whose turn it is not: to be let go, to be aborted, to be told that it waits."""
     if rotation.phase in FINISHED:
         if rotation.held and not record:
-            yield Hold(rotation, held=False, why="finished")
+            yield SetFinalizer(rotation, held=False, why="finished")
     elif rotation.abort and rotation.phase in _WAITING:
         yield from _move(rotation, Phase.ABORTED if rotation.phase else Phase.PENDING, now, "aborted before it began")
-    elif turn is not None:
+    elif active is not None:
         waiting = replace(rotation, phase=rotation.phase or Phase.PENDING)
-        yield from _report(rotation, waiting, now, "Queued", f"waits for {turn.name}")
+        yield from _update_status(rotation, waiting, now, "Queued", f"waits for {active.name}")
 
 
-def _pending(snapshot: Snapshot, turn: KeyRotation, now: datetime, fresh: str) -> Iterable[Action]:
-    if turn.phase is None:
-        yield from _move(turn, Phase.PENDING, now, "accepted")
+def _pending(snapshot: RotationInputs, rotation: KeyRotation, now: datetime, fresh: str) -> Iterable[Action]:
+    if rotation.phase is None:
+        yield from _move(rotation, Phase.PENDING, now, "accepted")
         return
-    if not turn.held:
-        yield Hold(turn, held=True, why="begins")
+    if not rotation.held:
+        yield SetFinalizer(rotation, held=True, why="begins")
         return
-    begun = replace(turn, from_epoch=base_epoch(snapshot), to_epoch=next_number(snapshot), to_epoch_id=fresh, started=now)
-    yield from _move(turn, Phase.DISTRIBUTING, now, f"epoch {begun.from_epoch} to {begun.to_epoch}", base=begun)
+    begun = replace(rotation, from_epoch=base_epoch(snapshot), to_epoch=next_number(snapshot), to_epoch_id=fresh, started=now)
+    yield from _move(rotation, Phase.DISTRIBUTING, now, f"epoch {begun.from_epoch} to {begun.to_epoch}", base=begun)
 
 
-def _distributing(snapshot: Snapshot, turn: KeyRotation, now: datetime) -> Iterable[Action]:
-    to = Epoch(turn.to_epoch, turn.to_epoch_id)
+def _distributing(snapshot: RotationInputs, rotation: KeyRotation, now: datetime) -> Iterable[Action]:
+    to = Epoch(rotation.to_epoch, rotation.to_epoch_id)
     seed = next((s for s in snapshot.seeds if s.epoch.number == to.number), None)
-    if turn.abort or (seed and seed.epoch != to):
-        yield from _abort(snapshot, turn, now)
-    elif seed is None and (given := list(_takes(snapshot, to, why := f"the seed of epoch {to.number} is gone; ask again"))):
+    if rotation.abort or (seed and seed.epoch != to):
+        yield from _abort(snapshot, rotation, now)
+    elif seed is None and (given := list(_removals(snapshot, to, why := f"the seed of epoch {to.number} is gone; ask again"))):
         yield from given[:-1]
-        yield from _move(turn, Phase.ABORTED, now, why, base=replace(turn, completed=now))
+        yield from _move(rotation, Phase.ABORTED, now, why, base=replace(rotation, completed=now))
         yield given[-1]  # last: it is what shows that a seed made anew under this id would not fit
     elif seed is None:
         older = [s for s in snapshot.seeds if s.epoch.number < to.number]
-        yield MakeSeed(to, carried_on(older), why=f"{turn.name} begins epoch {to.number}")
+        yield CreateSeed(to, carried_on(older), why=f"{rotation.name} begins epoch {to.number}")
     elif lacking := _lacking(snapshot, to):
         yield from list(_missing(snapshot, to))[:WAVE]
         total, stuck = len(snapshot.peers), _stuck(snapshot, lacking)
         reason = SECRET_FAILED if len(stuck) == len(lacking) else "Distributing"
         text = f"{len(lacking)} node keys to write{_why_stuck(snapshot, stuck)}"
-        yield from _report(turn, _progress(turn, total, total - len(lacking), stuck), now, reason, text)
+        yield from _update_status(rotation, _progress(rotation, total, total - len(lacking), stuck), now, reason, text)
     else:
-        counted = _progress(turn, len(snapshot.peers), 0, [])
-        yield from _move(turn, Phase.SWITCHING, now, "every Secret has the new key", base=counted)
+        counted = _progress(rotation, len(snapshot.peers), 0, [])
+        yield from _move(rotation, Phase.SWITCHING, now, "every Secret has the new key", base=counted)
 
 
-def _abort(snapshot: Snapshot, turn: KeyRotation, now: datetime) -> Iterable[Action]:
+def _abort(snapshot: RotationInputs, rotation: KeyRotation, now: datetime) -> Iterable[Action]:
     """Undo the distribution; no agent has used the new key, for the phase never said so."""
-    why = f"{turn.name} is aborted" if turn.abort else f"epoch {turn.to_epoch} belongs to somebody else"
-    if turn.abort:
-        to = Epoch(turn.to_epoch, turn.to_epoch_id)
-        yield from _takes(snapshot, to.number, why)
-        yield from (DropSeed(s, why) for s in snapshot.seeds if s.epoch == to)
-    yield from _move(turn, Phase.ABORTED, now, why, base=replace(turn, completed=now))
+    why = f"{rotation.name} is aborted" if rotation.abort else f"epoch {rotation.to_epoch} belongs to somebody else"
+    if rotation.abort:
+        to = Epoch(rotation.to_epoch, rotation.to_epoch_id)
+        yield from _removals(snapshot, to.number, why)
+        yield from (DeleteSeed(s, why) for s in snapshot.seeds if s.epoch == to)
+    yield from _move(rotation, Phase.ABORTED, now, why, base=replace(rotation, completed=now))
 
 
-def _switching(snapshot: Snapshot, turn: KeyRotation, now: datetime) -> Iterable[Action]:
+def _switching(snapshot: RotationInputs, rotation: KeyRotation, now: datetime) -> Iterable[Action]:
     """Wait until every live node sends with the new epoch; a request to abort comes too late and is ignored ◆."""
-    to = Epoch(turn.to_epoch, turn.to_epoch_id)
+    to = Epoch(rotation.to_epoch, rotation.to_epoch_id)
     yield from _missing(snapshot, to)
     stuck = _stuck(snapshot, _lacking(snapshot, to))
     counted = [p for p in snapshot.peers if p.sessions and p.state is not NodeState.LEAVING]
-    open_ = [p.name for p in counted if not _sends(snapshot, p, turn.to_epoch)]
+    open_ = [p.name for p in counted if not _sends(snapshot, p, rotation.to_epoch)]
     laggards = sorted(name for name in open_ if name in snapshot.down)
-    progress = _progress(turn, len(counted), len(counted) - len(open_), sorted({*laggards, *stuck}))
+    progress = _progress(rotation, len(counted), len(counted) - len(open_), sorted({*laggards, *stuck}))
     waiting = sorted(set(open_) - set(laggards))
     if waiting:
         text = f"waits for {_names(waiting)}{_why_stuck(snapshot, stuck)}"
-        yield from _report(turn, progress, now, "Switching", text)
+        yield from _update_status(rotation, progress, now, "Switching", text)
     else:
-        yield from _move(turn, Phase.RETIRING, now, f"every live node sends with epoch {turn.to_epoch}", base=progress)
+        yield from _move(rotation, Phase.RETIRING, now, f"every live node sends with epoch {rotation.to_epoch}", base=progress)
 
 
-def _retiring(snapshot: Snapshot, turn: KeyRotation, now: datetime) -> Iterable[Action]:
+def _retiring(snapshot: RotationInputs, rotation: KeyRotation, now: datetime) -> Iterable[Action]:
     """Wait until nobody, laggards included, accepts an older epoch; then remove its keys everywhere, then its seed ◆."""
-    to = Epoch(turn.to_epoch, turn.to_epoch_id)
+    to = Epoch(rotation.to_epoch, rotation.to_epoch_id)
     lacking = _lacking(snapshot, to)
     yield from _missing(snapshot, to)
     stuck = _stuck(snapshot, lacking)
     published = [p for p in snapshot.peers if p.sessions]
-    open_ = [p.name for p in published if turn.from_epoch and _accepts_older(snapshot, p, turn.to_epoch)]
+    open_ = [p.name for p in published if rotation.from_epoch and _accepts_older(snapshot, p, rotation.to_epoch)]
     laggards = sorted(name for name in open_ if name in snapshot.down)
-    progress = _progress(turn, len(published), len(published) - len(open_), sorted({*laggards, *stuck}))
+    progress = _progress(rotation, len(published), len(published) - len(open_), sorted({*laggards, *stuck}))
     if open_:
         reason = "WaitingForLaggards" if len(laggards) == len(open_) else "Retiring"
         hint = "; bring it back, or delete its Node" if laggards else ""
         text = f"waits for {_names(sorted(open_))}{hint}{_why_stuck(snapshot, stuck)}"
-        yield from _report(turn, progress, now, reason, text)
+        yield from _update_status(rotation, progress, now, reason, text)
     elif stuck:
         text = f"{len(lacking)} node keys to write{_why_stuck(snapshot, stuck)}"
-        yield from _report(turn, progress, now, SECRET_FAILED, text)
+        yield from _update_status(rotation, progress, now, SECRET_FAILED, text)
     elif not lacking:
-        why = f"nobody accepts epoch {turn.from_epoch} any more" if turn.from_epoch else "the first epoch is in use"
-        older = sorted(n for n in _numbers(snapshot) if n < turn.to_epoch)
-        yield from (take for number in older for take in _takes(snapshot, number, why))
-        yield from (DropSeed(s, why) for s in snapshot.seeds if s.epoch.number in older)
-        yield from _move(turn, Phase.COMPLETE, now, why, base=replace(progress, completed=now))
+        why = f"nobody accepts epoch {rotation.from_epoch} any more" if rotation.from_epoch else "the first epoch is in use"
+        older = sorted(n for n in _numbers(snapshot) if n < rotation.to_epoch)
+        yield from (action for number in older for action in _removals(snapshot, number, why))
+        yield from (DeleteSeed(s, why) for s in snapshot.seeds if s.epoch.number in older)
+        yield from _move(rotation, Phase.COMPLETE, now, why, base=replace(progress, completed=now))
 
 
-def _ask(snapshot: Snapshot, *, due: bool) -> Iterable[Action]:
+def _create_due(snapshot: RotationInputs, *, due: bool) -> Iterable[Action]:
     base, number = base_epoch(snapshot), next_number(snapshot)
     names = {r.name for r in snapshot.rotations}
     if not snapshot.wanted:
         return
     if base == 0:
-        yield Ask(_unused("initial" if number == 1 else f"recovery-{number}", names), "there is no epoch yet")
+        yield CreateRotation(_unused("initial" if number == 1 else f"recovery-{number}", names), "there is no epoch yet")
     elif base not in {s.epoch.number for s in snapshot.seeds}:
-        yield Ask(_unused(f"recovery-{number}", names), f"the seed of epoch {base} is gone: no node could join")
+        yield CreateRotation(_unused(f"recovery-{number}", names), f"the seed of epoch {base} is gone: no node could join")
     elif base not in {r.to_epoch for r in snapshot.rotations if r.phase is Phase.COMPLETE}:
-        yield Ask(_unused(f"recovery-{number}", names), f"no rotation tells agents that epoch {base} is in use")
+        yield CreateRotation(_unused(f"recovery-{number}", names), f"no rotation tells agents that epoch {base} is in use")
     elif due:
-        yield Ask(_unused(f"scheduled-{number}", names), "the interval of the configuration has passed")
+        yield CreateRotation(_unused(f"scheduled-{number}", names), "the interval of the configuration has passed")
 
 
 def _unused(name: str, names: set[str]) -> str:
@@ -226,8 +236,8 @@ def _unused(name: str, names: set[str]) -> str:
     return next(c for c in candidates if c not in names)
 
 
-def _missing(snapshot: Snapshot, epoch: Epoch) -> Iterable[Give]:
-    """Yield a `Give` for each node whose Secret lacks the key of *epoch*, if its seed is there to make it from.
+def _missing(snapshot: RotationInputs, epoch: Epoch) -> Iterable[WriteNodeKeys]:
+    """Yield a `WriteNodeKeys` for each node whose Secret lacks the key of *epoch*, if its seed is there to make it from.
 
     Secrets whose last write failed come last, so that they fill no wave; one that cannot be read is left alone.
     """
@@ -235,38 +245,38 @@ def _missing(snapshot: Snapshot, epoch: Epoch) -> Iterable[Give]:
         return
     for peer in sorted(_lacking(snapshot, epoch), key=lambda p: (p.name in snapshot.refused, p.name)):
         if peer.name not in snapshot.unusable:
-            yield Give(peer.name, peer.node_uid, (epoch,), why=f"has no key of epoch {epoch.number}")
+            yield WriteNodeKeys(peer.name, peer.node_uid, (epoch,), why=f"has no key of epoch {epoch.number}")
 
 
-def _lacking(snapshot: Snapshot, epoch: Epoch) -> list[NodePeer]:
+def _lacking(snapshot: RotationInputs, epoch: Epoch) -> list[NodePeer]:
     """Return the nodes whose Secret does not show the key of *epoch*."""
     return [peer for peer in snapshot.peers if not _has(snapshot, peer, epoch)]
 
 
-def _has(snapshot: Snapshot, peer: NodePeer, epoch: Epoch) -> bool:
+def _has(snapshot: RotationInputs, peer: NodePeer, epoch: Epoch) -> bool:
     secret = snapshot.keys.get(peer.name)
     return secret is not None and secret.node_uid == peer.node_uid and epoch in {k.epoch for k in secret.keys}
 
 
-def _stuck(snapshot: Snapshot, lacking: Iterable[NodePeer]) -> list[str]:
+def _stuck(snapshot: RotationInputs, lacking: Iterable[NodePeer]) -> list[str]:
     """Return those of *lacking* whose Secret cannot be read or written."""
     return sorted(p.name for p in lacking if p.name in snapshot.unusable or p.name in snapshot.refused)
 
 
-def _why_stuck(snapshot: Snapshot, stuck: Iterable[str]) -> str:
+def _why_stuck(snapshot: RotationInputs, stuck: Iterable[str]) -> str:
     reasons = {**snapshot.refused, **snapshot.unusable}
     return "".join(f"; {name}: {reasons[name]}" for name in stuck)
 
 
-def _takes(snapshot: Snapshot, which: int | Epoch, why: str) -> Iterable[Take]:
-    """Yield a `Take` for each Secret with a key of *which*: an epoch, or any of a number."""
+def _removals(snapshot: RotationInputs, which: int | Epoch, why: str) -> Iterable[RemoveNodeKey]:
+    """Yield a `RemoveNodeKey` for each Secret with a key of *which*: an epoch, or any of a number."""
     for _, secret in sorted(snapshot.keys.items()):
         for key in secret.keys:
             if which in (key.epoch, key.epoch.number):
-                yield Take(secret, key.epoch.number, why)
+                yield RemoveNodeKey(secret, key.epoch.number, why)
 
 
-def _sends(snapshot: Snapshot, peer: NodePeer, number: int) -> bool:
+def _sends(snapshot: RotationInputs, peer: NodePeer, number: int) -> bool:
     """Say whether all that *peer* sends goes with epoch *number*; one that sends nothing needs a session of it."""
     status = _word(snapshot, peer)
     if status is None or status.sending_epoch not in (0, number):
@@ -274,20 +284,20 @@ def _sends(snapshot: Snapshot, peer: NodePeer, number: int) -> bool:
     return status.sending_epoch == number or number in {s.epoch.number for s in peer.sessions}
 
 
-def _accepts_older(snapshot: Snapshot, peer: NodePeer, number: int) -> bool:
+def _accepts_older(snapshot: RotationInputs, peer: NodePeer, number: int) -> bool:
     """Say whether *peer* may accept an epoch before *number*: it says so, or its word is of another boot or missing."""
     status = _word(snapshot, peer)
     return status is None or any(epoch < number for epoch in (*status.accepting_epochs, status.sending_epoch) if epoch)
 
 
-def _word(snapshot: Snapshot, peer: NodePeer) -> NodeStatus | None:
+def _word(snapshot: RotationInputs, peer: NodePeer) -> NodeStatus | None:
     """Return what *peer* reports, None if that is of another boot than its sessions."""
     status = snapshot.statuses.get(peer.name)
     return status if status and status.boot_id == peer.boot_id else None
 
 
-def _progress(turn: KeyRotation, total: int, done: int, laggards: list[str]) -> KeyRotation:
-    return replace(turn, nodes_total=total, nodes_done=done, laggards=tuple(laggards[:MOST_LAGGARDS]))
+def _progress(rotation: KeyRotation, total: int, done: int, laggards: list[str]) -> KeyRotation:
+    return replace(rotation, nodes_total=total, nodes_done=done, laggards=tuple(laggards[:MOST_LAGGARDS]))
 
 
 def _names(names: list[str]) -> str:
@@ -296,18 +306,22 @@ def _names(names: list[str]) -> str:
     return ", ".join(names[:most]) + more
 
 
-def _move(old: KeyRotation, phase: Phase, now: datetime, why: str, *, base: KeyRotation | None = None) -> Iterable[Report]:
-    yield from _report(old, replace(base or old, phase=phase), now, phase.value, why)
+def _move(
+    old: KeyRotation, phase: Phase, now: datetime, why: str, *, base: KeyRotation | None = None
+) -> Iterable[UpdateRotationStatus]:
+    yield from _update_status(old, replace(base or old, phase=phase), now, phase.value, why)
 
 
-def _report(old: KeyRotation, new: KeyRotation, now: datetime, reason: str, message: str) -> Iterable[Report]:
+def _update_status(
+    old: KeyRotation, new: KeyRotation, now: datetime, reason: str, message: str
+) -> Iterable[UpdateRotationStatus]:
     """Yield the write that makes *new* of *old*, with the condition `Complete`; nothing when they are equal."""
     complete = new.phase is Phase.COMPLETE
     before = find(old.conditions, COMPLETE)
     changed = before.changed if before and before.status is complete else now
     new = replace(new, conditions=(Condition(COMPLETE, complete, reason, message[:512], changed),))
     if new != old:
-        yield Report(old, new, why=message)
+        yield UpdateRotationStatus(old, new, why=message)
 
 
 def carried_on(seeds: Iterable[SeedSecret]) -> tuple[int, ...]:

@@ -7,7 +7,6 @@ file or an object. `python -m wirecrypt.settings` prints the reference page that
 from wirecrypt.settings.document import from_document, parse
 from wirecrypt.settings.fields import (
     Joining,
-    Limits,
     LogFormat,
     Logs,
     MarkField,
@@ -15,12 +14,12 @@ from wirecrypt.settings.fields import (
     Mode,
     Probe,
     Rotation,
+    SessionLimits,
     Settings,
 )
 
 __all__ = [
     "Joining",
-    "Limits",
     "LogFormat",
     "Logs",
     "MarkField",
@@ -28,6 +27,7 @@ __all__ = [
     "Mode",
     "Probe",
     "Rotation",
+    "SessionLimits",
     "Settings",
     "from_document",
     "parse",

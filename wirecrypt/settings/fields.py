@@ -17,7 +17,7 @@ from wirecrypt.settings.kinds import (
     LINK,
     PORT,
     PREFIX,
-    Kind,
+    ValueKind,
     choice,
     duration,
     integer,
@@ -72,7 +72,7 @@ class Switch(Enum):
     ON = "on"
 
 
-def option(default: Any, kind: Kind, doc: str) -> Any:  # noqa: ANN401 - `field` has no narrower type either
+def option(default: Any, kind: ValueKind, doc: str) -> Any:  # noqa: ANN401 - `field` has no narrower type either
     """Return a dataclass field with a *default*, the *kind* of its values and its paragraph *doc*."""
     return field(default=default, metadata={"kind": kind, "doc": doc})
 
@@ -117,7 +117,7 @@ class Rotation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class SessionLimits:
     """How much one SA may carry before its session is renewed."""
 
     soft_bytes: int = option(
@@ -263,7 +263,7 @@ class Settings:
         (6081,), listing(PORT, TUNNEL_PORTS), "UDP ports on which the guard looks for cleartext inside Geneve."
     )
     rotation: Rotation = section(Rotation, "When the controller asks for a rotation by itself.")
-    limits: Limits = section(Limits, "How much one SA may carry before its session is renewed.")
+    limits: SessionLimits = section(SessionLimits, "How much one SA may carry before its session is renewed.")
     drain: float = option(
         10.0,
         duration(1, 300),

@@ -24,7 +24,7 @@ _PORTS: Final = range(1, 65536)
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ValueKind:
     """How a value is read, and the allowed values in words."""
 
     read: Callable[[Any], Any]
@@ -35,10 +35,10 @@ def _word(raw: object) -> object:
     return {True: "on", False: "off"}.get(raw) if isinstance(raw, bool) else raw
 
 
-def choice(enum: type[E]) -> Kind:
+def choice(enum: type[E]) -> ValueKind:
     """Return the kind whose values are the words of *enum*."""
     words = {member.value: member for member in enum}
-    return Kind(lambda raw: _among(_word(raw), words), " or ".join(words))
+    return ValueKind(lambda raw: _among(_word(raw), words), " or ".join(words))
 
 
 def _among(raw: object, words: dict[str, E]) -> E:
@@ -47,14 +47,14 @@ def _among(raw: object, words: dict[str, E]) -> E:
     return words[raw]
 
 
-def optional(word: str, value: object, kind: Kind) -> Kind:
+def optional(word: str, value: object, kind: ValueKind) -> ValueKind:
     """Return *kind* with *word* as another allowed text, which stands for *value*."""
-    return Kind(lambda raw: value if _word(raw) == word else kind.read(raw), f"{word}, or {kind.allowed}")
+    return ValueKind(lambda raw: value if _word(raw) == word else kind.read(raw), f"{word}, or {kind.allowed}")
 
 
-def integer(low: int, high: int) -> Kind:
+def integer(low: int, high: int) -> ValueKind:
     """Return the kind of whole numbers from *low* to *high*."""
-    return Kind(lambda raw: _within(raw, low, high), f"a whole number, {low} to {high}")
+    return ValueKind(lambda raw: _within(raw, low, high), f"a whole number, {low} to {high}")
 
 
 def _within(raw: object, low: int, high: int) -> int:
@@ -65,15 +65,15 @@ def _within(raw: object, low: int, high: int) -> int:
     return raw
 
 
-def duration(low: float, high: float) -> Kind:
+def duration(low: float, high: float) -> ValueKind:
     """Return the kind of durations in seconds from *low* to *high*; a unit s, m, h or d may follow the number."""
     words = f"a duration, {span(low)} to {span(high)}, such as 10s, 15m, 24h, 7d"
-    return Kind(lambda raw: _bounded(_scaled(raw, _UNITS), low, high), words)
+    return ValueKind(lambda raw: _bounded(_scaled(raw, _UNITS), low, high), words)
 
 
-def size(low: int, high: int) -> Kind:
+def size(low: int, high: int) -> ValueKind:
     """Return the kind of amounts from *low* to *high*; Ki, Mi, Gi, Ti or Pi may follow the number."""
-    return Kind(lambda raw: int(_bounded(_scaled(raw, _SIZES), low, high)), f"an amount, {low} to {high}, such as 4Ti")
+    return ValueKind(lambda raw: int(_bounded(_scaled(raw, _SIZES), low, high)), f"an amount, {low} to {high}, such as 4Ti")
 
 
 def _scaled(raw: object, units: dict[str, int]) -> float:
@@ -99,12 +99,12 @@ def span(seconds: float) -> str:
     return f"{seconds:g}s"
 
 
-def listing(item: Kind, most: int) -> Kind:
+def listing(item: ValueKind, most: int) -> ValueKind:
     """Return the kind of lists of at most *most* different values of *item*; the value is a tuple."""
-    return Kind(lambda raw: _items(raw, item, most), f"a list of at most {most}, each {item.allowed}")
+    return ValueKind(lambda raw: _items(raw, item, most), f"a list of at most {most}, each {item.allowed}")
 
 
-def _items(raw: object, item: Kind, most: int) -> tuple[Any, ...]:
+def _items(raw: object, item: ValueKind, most: int) -> tuple[Any, ...]:
     if not isinstance(raw, list):
         raise ValueError("not a list")  # noqa: TRY004 - every refusal of a kind is a ValueError
     if len(raw) > most:
@@ -128,7 +128,7 @@ def _link(raw: object) -> str:
     return name
 
 
-PREFIX: Final = Kind(lambda raw: ip_network(_text(raw)), "an IP prefix such as 10.0.0.0/8 or fd00::/16, host bits zero")
-ADDRESS: Final = Kind(lambda raw: ip_address(_text(raw)), "an IP address")
-LINK: Final = Kind(_link, "a link's name of 1 to 15 characters")
+PREFIX: Final = ValueKind(lambda raw: ip_network(_text(raw)), "an IP prefix such as 10.0.0.0/8 or fd00::/16, host bits zero")
+ADDRESS: Final = ValueKind(lambda raw: ip_address(_text(raw)), "an IP address")
+LINK: Final = ValueKind(_link, "a link's name of 1 to 15 characters")
 PORT: Final = integer(_PORTS.start, _PORTS.stop - 1)

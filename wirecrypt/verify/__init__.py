@@ -5,6 +5,6 @@ May live here: pure functions from the agents' facts to verdicts. Nothing that a
 
 from wirecrypt.verify.judge import judge
 from wirecrypt.verify.keytable import KeyRow, audit
-from wirecrypt.verify.verdict import Cause, Kind, Silent, Standing, Unasked, Verdict
+from wirecrypt.verify.verdict import Cause, CauseKind, Silent, Standing, Unasked, Verdict
 
-__all__ = ["Cause", "KeyRow", "Kind", "Silent", "Standing", "Unasked", "Verdict", "audit", "judge"]
+__all__ = ["Cause", "CauseKind", "KeyRow", "Silent", "Standing", "Unasked", "Verdict", "audit", "judge"]

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from wirecrypt.model.verify_facts import Deviation, LaneProbe, NodeFacts, PeerFacts, SaFact
-from wirecrypt.verify.verdict import Cause, Kind, Silent, Standing, Unasked, Verdict
+from wirecrypt.model.verify_facts import Deviation, LaneProbe, NodeEvidence, PeerEvidence, SaFact
+from wirecrypt.verify.verdict import Cause, CauseKind, Silent, Standing, Unasked, Verdict
 
-Asked = NodeFacts | Silent | Unasked
+Asked = NodeEvidence | Silent | Unasked
 _MOST_NAMED = 4  # objects named one by one
 
 
@@ -22,8 +22,8 @@ _MOST_NAMED = 4  # objects named one by one
 class _End:
     """One end of the direction: its node's facts, and what it knows of the other end."""
 
-    node: NodeFacts
-    peer: PeerFacts
+    node: NodeEvidence
+    peer: PeerEvidence
 
     @property
     def name(self) -> str:
@@ -32,39 +32,39 @@ class _End:
 
 def judge(sender: Asked, receiver: Asked) -> Verdict:
     """Return the verdict about packets from *sender* to *receiver*."""
-    out, come = _end(sender, receiver.node), _end(receiver, sender.node)
+    out, inbound = _end(sender, receiver.node), _end(receiver, sender.node)
     causes = [c for asked, other in ((sender, receiver), (receiver, sender)) for c in _absent(asked, other.node)]
     if isinstance(out, _End):
         causes += _leaving(out)
-    if isinstance(come, _End):
-        causes += _arriving(come)
-    if isinstance(out, _End) and isinstance(come, _End):
-        causes += _between(out, come)
+    if isinstance(inbound, _End):
+        causes += _arriving(inbound)
+    if isinstance(out, _End) and isinstance(inbound, _End):
+        causes += _between(out, inbound)
     if isinstance(out, _End):
-        causes += _probes(out, come, silent=isinstance(receiver, Silent))
-    elif isinstance(come, _End) and isinstance(sender, Unasked) and not any(p.answered for p in come.peer.probes):
-        causes.append(Cause(Kind.NOT_PROBED, come.name, f"no answer from {sender.node} speaks for this direction"))
-    causes = sorted(dict.fromkeys(causes), key=lambda c: (list(Kind).index(c.kind), c.node, c.detail))
-    return _verdict(sender, receiver, out, come, causes)
+        causes += _probes(out, inbound, silent=isinstance(receiver, Silent))
+    elif isinstance(inbound, _End) and isinstance(sender, Unasked) and not any(p.answered for p in inbound.peer.probes):
+        causes.append(Cause(CauseKind.NOT_PROBED, inbound.name, f"no answer from {sender.node} speaks for this direction"))
+    causes = sorted(dict.fromkeys(causes), key=lambda c: (list(CauseKind).index(c.kind), c.node, c.detail))
+    return _verdict(sender, receiver, out, inbound, causes)
 
 
 def _end(asked: Asked, other: str) -> _End | None:
-    if not isinstance(asked, NodeFacts):
+    if not isinstance(asked, NodeEvidence):
         return None
     peer = asked.peer(other)
     return None if peer is None else _End(asked, peer)
 
 
-def _verdict(sender: Asked, receiver: Asked, out: _End | None, come: _End | None, causes: list[Cause]) -> Verdict:
+def _verdict(sender: Asked, receiver: Asked, out: _End | None, inbound: _End | None, causes: list[Cause]) -> Verdict:
     probes = out.peer.probes if out else ()
     uses = out.peer.uses if out else ()
     times = [p.seconds for p in probes if p.seconds is not None]
     return Verdict(
         sender=sender.node,
         receiver=receiver.node,
-        standing=_standing(out, come, causes),
+        standing=_standing(out, inbound, causes),
         causes=tuple(causes),
-        notes=tuple(_notes(out, come)),
+        notes=tuple(_notes(out, inbound)),
         generation=out.peer.in_use if out else "",
         spis=uses,
         esp=sum(e.packets for e in out.peer.esp if e.spi in {*uses, *(p.spi for p in probes)}) if out else 0,
@@ -73,15 +73,15 @@ def _verdict(sender: Asked, receiver: Asked, out: _End | None, come: _End | None
     )
 
 
-def _standing(out: _End | None, come: _End | None, causes: list[Cause]) -> Standing:
+def _standing(out: _End | None, inbound: _End | None, causes: list[Cause]) -> Standing:
     """Return the worst that is shown; without a fault, a direction is protected when ESP is sent and required."""
     if any(not c.kind.proves_nothing for c in causes):
         return Standing.BROKEN
-    if causes or (out is None and come is None):
+    if causes or (out is None and inbound is None):
         return Standing.UNKNOWN
-    if (out is None or out.peer.out == "esp") and (come is None or come.peer.receive == "required"):
+    if (out is None or out.peer.out == "esp") and (inbound is None or inbound.peer.receive == "required"):
         return Standing.PROTECTED
-    return Standing.LEAVING if "Leaving" in _states(out, come) else Standing.JOINING
+    return Standing.LEAVING if "Leaving" in _states(out, inbound) else Standing.JOINING
 
 
 def _states(*ends: _End | None) -> set[str]:
@@ -95,13 +95,13 @@ def _settling(end: _End) -> bool:
 
 def _absent(asked: Asked, other: str) -> Iterator[Cause]:
     if isinstance(asked, Silent):
-        yield Cause(Kind.AGENT_SILENT, asked.node, asked.why)
+        yield Cause(CauseKind.AGENT_SILENT, asked.node, asked.why)
     elif isinstance(asked, Unasked):
         return
     elif not asked.state:
-        yield Cause(Kind.PEER_UNKNOWN, asked.node, "its agent has not heard yet that the node is enabled")
+        yield Cause(CauseKind.PEER_UNKNOWN, asked.node, "its agent has not heard yet that the node is enabled")
     elif asked.peer(other) is None:
-        yield Cause(Kind.PEER_UNKNOWN, asked.node, f"its agent does not know {other} yet")
+        yield Cause(CauseKind.PEER_UNKNOWN, asked.node, f"its agent does not know {other} yet")
 
 
 def _leaving(end: _End) -> Iterator[Cause]:
@@ -109,24 +109,24 @@ def _leaving(end: _End) -> Iterator[Cause]:
     peer, name = end.peer, end.name
     settling = _settling(end)
     if peer.clear and not (settling and peer.out == "plain"):
-        yield Cause(Kind.CLEARTEXT, name, _listed(peer.clear))
+        yield Cause(CauseKind.CLEARTEXT, name, _listed(peer.clear))
     if peer.refused:
-        yield Cause(Kind.KERNEL_REFUSED, name, peer.refused)
+        yield Cause(CauseKind.KERNEL_REFUSED, name, peer.refused)
     if peer.out == "plain" and not settling:
-        yield Cause(Kind.PLAINTEXT, name, f"no policy encrypts packets to {peer.node}")
+        yield Cause(CauseKind.PLAINTEXT, name, f"no policy encrypts packets to {peer.node}")
     if peer.out == "block" and not settling:
-        yield Cause(Kind.BLOCKED, name, f"packets to {peer.node} are dropped: {peer.failing or peer.why}")
+        yield Cause(CauseKind.BLOCKED, name, f"packets to {peer.node} are dropped: {peer.failing or peer.why}")
     sending = _by_spi(peer.sas, sending=True)
     missing = {spi for spi in peer.uses if spi not in sending} | set(peer.sending_missing)
     for spi in sorted(missing - set(peer.later)):
-        yield Cause(Kind.SA_MISSING_AT_SENDER, name, f"{_spi(spi)} towards {peer.node}")
+        yield Cause(CauseKind.SA_MISSING_AT_SENDER, name, f"{_spi(spi)} towards {peer.node}")
     yield from _wrong(end, sending.values())
     if end.node.settled:
-        yield from _deviating(Kind.POLICY, name, peer.policies_out)
+        yield from _deviating(CauseKind.POLICY, name, peer.policies_out)
     if not (settling and peer.out == "plain"):
-        yield from _deviating(Kind.GUARD, name, (*end.node.guard_out, *peer.guard_out) if end.node.settled else ())
+        yield from _deviating(CauseKind.GUARD, name, (*end.node.guard_out, *peer.guard_out) if end.node.settled else ())
     if end.node.watched.problem:
-        yield Cause(Kind.NOT_WATCHED, name, end.node.watched.problem)
+        yield Cause(CauseKind.NOT_WATCHED, name, end.node.watched.problem)
 
 
 def _arriving(end: _End) -> Iterator[Cause]:
@@ -134,76 +134,80 @@ def _arriving(end: _End) -> Iterator[Cause]:
     peer, name = end.peer, end.name
     settling = _settling(end)
     if peer.receive != "required" and not settling:
-        yield Cause(Kind.ACCEPTS_CLEARTEXT, name, f"no policy requires ESP of packets from {peer.node}")
+        yield Cause(CauseKind.ACCEPTS_CLEARTEXT, name, f"no policy requires ESP of packets from {peer.node}")
     for spi in sorted(set(peer.receiving_missing) - set(peer.later)):
-        yield Cause(Kind.SA_MISSING_AT_RECEIVER, name, f"{_spi(spi)} from {peer.node}")
+        yield Cause(CauseKind.SA_MISSING_AT_RECEIVER, name, f"{_spi(spi)} from {peer.node}")
     yield from _wrong(end, _by_spi(peer.sas, sending=False).values())
     if end.node.settled:
-        yield from _deviating(Kind.POLICY, name, peer.policies_in)
+        yield from _deviating(CauseKind.POLICY, name, peer.policies_in)
     if not (settling and peer.receive != "required"):
-        yield from _deviating(Kind.GUARD, name, (*end.node.guard_in, *peer.guard_in) if end.node.settled else ())
+        yield from _deviating(CauseKind.GUARD, name, (*end.node.guard_in, *peer.guard_in) if end.node.settled else ())
 
 
-def _between(out: _End, come: _End) -> Iterator[Cause]:
+def _between(out: _End, inbound: _End) -> Iterator[Cause]:
     """Yield what only both ends together show: a receiving SA for each SPI that is used, with the same key."""
-    sending, receiving = _by_spi(out.peer.sas, sending=True), _by_spi(come.peer.sas, sending=False)
+    sending, receiving = _by_spi(out.peer.sas, sending=True), _by_spi(inbound.peer.sas, sending=False)
     for spi in out.peer.uses:
-        if spi not in receiving and spi not in come.peer.later:
-            yield Cause(Kind.SA_MISSING_AT_RECEIVER, come.name, f"{_spi(spi)} from {out.name}")
+        if spi not in receiving and spi not in inbound.peer.later:
+            yield Cause(CauseKind.SA_MISSING_AT_RECEIVER, inbound.name, f"{_spi(spi)} from {out.name}")
     for spi in sorted(sending.keys() & receiving.keys()):
         mine, theirs = sending[spi].fingerprint, receiving[spi].fingerprint
         if mine != theirs:
-            detail = f"{_spi(spi)}: fingerprint {mine} at {out.name}, {theirs} at {come.name}"
-            yield Cause(Kind.WRONG_KEY, come.name, detail)
+            detail = f"{_spi(spi)}: fingerprint {mine} at {out.name}, {theirs} at {inbound.name}"
+            yield Cause(CauseKind.WRONG_KEY, inbound.name, detail)
 
 
 def _wrong(end: _End, sas: Iterable[SaFact]) -> Iterator[Cause]:
     for sa in sas:
         if not sa.right_key:
-            yield Cause(Kind.WRONG_KEY, end.name, f"{_spi(sa.spi)}: fingerprint {sa.fingerprint} is not that of its generation")
+            yield Cause(
+                CauseKind.WRONG_KEY, end.name, f"{_spi(sa.spi)}: fingerprint {sa.fingerprint} is not that of its generation"
+            )
         if sa.errors:
-            yield Cause(Kind.WRONG_KEY, end.name, f"{_spi(sa.spi)}: {sa.errors} packets failed authentication meanwhile")
+            yield Cause(CauseKind.WRONG_KEY, end.name, f"{_spi(sa.spi)}: {sa.errors} packets failed authentication meanwhile")
 
 
-def _probes(out: _End, come: _End | None, *, silent: bool) -> Iterator[Cause]:
+def _probes(out: _End, inbound: _End | None, *, silent: bool) -> Iterator[Cause]:
     """Yield what the probes over the SAs in use show; the kernels go on without a *silent* agent, which answers nothing."""
     if out.peer.out != "esp":
         return
     lanes = out.peer.probes
     if not lanes:
-        yield Cause(Kind.NOT_PROBED, out.name, "its loop sent no probe: it is busy or stuck")
+        yield Cause(CauseKind.NOT_PROBED, out.name, "its loop sent no probe: it is busy or stuck")
     for lane in lanes:
         if lane.refused and not lane.sent:
-            yield Cause(Kind.NOT_SENT, out.name, f"{_spi(lane.spi)}: the kernel refused {lane.refused} probes")
+            yield Cause(CauseKind.NOT_SENT, out.name, f"{_spi(lane.spi)}: the kernel refused {lane.refused} probes")
         elif not lane.answered and not silent:
-            yield from _unanswered(lane, out, come)
+            yield from _unanswered(lane, out, inbound)
     watched, seen = out.node.watched, {e.spi for e in out.peer.esp}
     for lane in lanes:
         if lane.sent and lane.spi not in seen and not watched.problem and not watched.lost:
             links = ", ".join(watched.links) or "none"
-            yield Cause(Kind.NOT_ON_UPLINK, out.name, f"{_spi(lane.spi)}: {lane.sent} probes left, none by uplinks {links}")
+            yield Cause(
+                CauseKind.NOT_ON_UPLINK, out.name, f"{_spi(lane.spi)}: {lane.sent} probes left, none by uplinks {links}"
+            )
 
 
-def _unanswered(lane: LaneProbe, out: _End, come: _End | None) -> Iterator[Cause]:
+def _unanswered(lane: LaneProbe, out: _End, inbound: _End | None) -> Iterator[Cause]:
     """Blame the direction that loses packets, by the counters of both ends; without any, both are blamed."""
     detail = f"{_spi(lane.spi)}: {lane.sent} probes to {out.peer.node}"
     arrived = None
-    if come is not None:
-        arrived = next((sa.grown for sa in come.peer.sas if sa.spi == lane.spi and not sa.sending), None)
+    if inbound is not None:
+        arrived = next((sa.grown for sa in inbound.peer.sas if sa.spi == lane.spi and not sa.sending), None)
     if arrived == 0:
-        yield Cause(Kind.NOT_RECEIVED, out.name, f"{detail}, no packet of it arrived: is ESP filtered on the way?")
-    elif not (arrived and come is not None and _answers_lost(out, come)):
-        yield Cause(Kind.NO_ANSWER, out.name, f"{detail} without an answer: is ESP filtered?")
+        yield Cause(CauseKind.NOT_RECEIVED, out.name, f"{detail}, no packet of it arrived: is ESP filtered on the way?")
+    elif not (arrived and inbound is not None and _answers_lost(out, inbound)):
+        yield Cause(CauseKind.NO_ANSWER, out.name, f"{detail} without an answer: is ESP filtered?")
 
 
-def _answers_lost(out: _End, come: _End) -> bool:
+def _answers_lost(out: _End, inbound: _End) -> bool:
     """Say whether nothing at all arrives the other way, which that direction's own verdict tells."""
-    sent = [sa.grown for sa in come.peer.sas if sa.sending and sa.spi in come.peer.uses]
-    arrived = [sa.grown for sa in out.peer.sas if not sa.sending and sa.spi in come.peer.uses]
+    sent = [sa.grown for sa in inbound.peer.sas if sa.sending and sa.spi in inbound.peer.uses]
+    arrived = [sa.grown for sa in out.peer.sas if not sa.sending and sa.spi in inbound.peer.uses]
     return any(sent) and not any(arrived)
 
 
-def _deviating(kind: Kind, node: str, deviations: Iterable[Deviation]) -> Iterator[Cause]:
+def _deviating(kind: CauseKind, node: str, deviations: Iterable[Deviation]) -> Iterator[Cause]:
     found = tuple(deviations)
     for deviation in found[:_MOST_NAMED]:
         yield Cause(kind, node, str(deviation))
@@ -211,8 +215,8 @@ def _deviating(kind: Kind, node: str, deviations: Iterable[Deviation]) -> Iterat
         yield Cause(kind, node, f"and {len(found) - _MOST_NAMED} more")
 
 
-def _notes(out: _End | None, come: _End | None) -> Iterator[str]:
-    for end in (out, come):
+def _notes(out: _End | None, inbound: _End | None) -> Iterator[str]:
+    for end in (out, inbound):
         if end is None:
             continue
         if end.peer.failing and end.peer.out == "esp":

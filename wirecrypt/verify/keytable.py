@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from wirecrypt.model.verify_facts import NodeFacts
+from wirecrypt.model.verify_facts import NodeEvidence
 
 
 @dataclass(slots=True)
@@ -29,7 +29,7 @@ class KeyRow:
         return self.at_sender == self.at_receiver if self.at_sender and self.at_receiver else None
 
 
-def audit(nodes: Iterable[NodeFacts]) -> list[KeyRow]:
+def audit(nodes: Iterable[NodeEvidence]) -> list[KeyRow]:
     """Return a row per sender, receiver and SPI, in this order, with the faults found."""
     rows: dict[tuple[str, str, int], KeyRow] = {}
     for node in nodes:

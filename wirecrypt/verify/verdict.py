@@ -16,7 +16,7 @@ class Standing(Enum):
     BROKEN = "broken"
 
 
-class Kind(Enum):
+class CauseKind(Enum):
     """Kinds of causes, in the order in which they are told: the earlier explains the later."""
 
     CLEARTEXT = "cleartext seen"
@@ -41,14 +41,14 @@ class Kind(Enum):
     @property
     def proves_nothing(self) -> bool:
         """Say whether the cause is a lack of evidence and not evidence of a fault."""
-        return self in (Kind.AGENT_SILENT, Kind.PEER_UNKNOWN, Kind.NOT_WATCHED, Kind.NOT_PROBED)
+        return self in (CauseKind.AGENT_SILENT, CauseKind.PEER_UNKNOWN, CauseKind.NOT_WATCHED, CauseKind.NOT_PROBED)
 
 
 @dataclass(frozen=True, slots=True)
 class Cause:
     """Why a direction is not protected: the kind, the node where it is, and the object in words."""
 
-    kind: Kind
+    kind: CauseKind
     node: str
     detail: str
 

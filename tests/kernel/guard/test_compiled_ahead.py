@@ -50,13 +50,13 @@ def newest_ids() -> tuple[int, int]:
     """Return the ids that the kernel gives to a map and a program made now: each one more than the last one's."""
     table, program = syscall.create_map("id", MapShape(MapType.ARRAY, 4, 4, 1)), syscall.load_program("id", RETURN_ZERO)
     try:
-        return told(table, "map_id"), told(program, "prog_id")
+        return said(table, "map_id"), said(program, "prog_id")
     finally:
         os.close(table)
         os.close(program)
 
 
-def told(fd: int, field: str) -> int:
+def said(fd: int, field: str) -> int:
     """Return a number that the kernel tells of a descriptor."""
     lines = Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines()
     return int(dict(line.split(":", 1) for line in lines)[field])

@@ -14,7 +14,7 @@ import pytest
 from tests.kernel.guard import frames as f
 from tests.kernel.guard.conftest import SETTINGS, entries
 from tests.kernel.guard.wire import Wire, inside, run
-from wirecrypt.agent.datapath.guard_attachment import GuardKeeper
+from wirecrypt.agent.datapath.guard_attachment import GuardAttachment
 from wirecrypt.errors import BpfError, LinkError
 from wirecrypt.kernel.bpf import syscall, tc
 from wirecrypt.kernel.bpf.guard import KernelGuard
@@ -239,7 +239,7 @@ def test_unload_takes_another_versions_pins_off(guard: KernelGuard, bpffs: Path,
         pins.map("settings").unlink()
         later = KernelGuard(elsewhere)
         assert not later.loaded()
-        GuardKeeper(later, KernelLinks()).remove()
+        GuardAttachment(later, KernelLinks()).remove()
         gone = KernelGuard(elsewhere)
         gone.unload()
         assert (later.attachments(), gone.writes) == ([], 0)

@@ -13,7 +13,7 @@ from tests.kernel.guard import frames as f
 from tests.kernel.guard.conftest import SETTINGS
 from tests.kernel.guard.wire import Wire, inside, run, sender
 from wirecrypt.kernel.bpf.guard import KernelGuard
-from wirecrypt.model.mark import Kind, MarkLayout
+from wirecrypt.model.mark import MarkKind, MarkLayout
 
 LAYOUT = MarkLayout(SETTINGS.mark_shift)
 ENCRYPT = {LAYOUT.encrypt(lane).value for lane in range(SETTINGS.lanes)}
@@ -89,7 +89,7 @@ def test_the_field_is_where_the_settings_say(guard: KernelGuard, wire: Wire, pod
         (LAYOUT.decrypted(2, 15).value, True),
         (LAYOUT.encrypt(0).value, False),
         (LAYOUT.control(0, 0).value, False),
-        (Kind.DECRYPTED + 3 << LAYOUT.shift + 4, False),
+        (MarkKind.DECRYPTED + 3 << LAYOUT.shift + 4, False),
         (0, False),
     ],
     ids=["slot 0", "slot 2", "ENCRYPT", "CONTROL", "slot 3", "none"],

@@ -14,12 +14,12 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 from tests.unit.agent.inmemory import CREATED, Api, Filters, Kernel, Memory, Uplink
-from wirecrypt.agent.components import Parts
-from wirecrypt.agent.datapath.guard_attachment import GuardKeeper
+from wirecrypt.agent.components import Components
+from wirecrypt.agent.datapath.guard_attachment import GuardAttachment
 from wirecrypt.agent.datapath.writes import Datapath
-from wirecrypt.agent.reconciler import Agent
+from wirecrypt.agent.reconciler import Reconciler
 from wirecrypt.agent.store.blocklist import PairsOnDisk
-from wirecrypt.agent.store.session_keeper import Keeper
+from wirecrypt.agent.store.session_keeper import SessionKeeper
 from wirecrypt.errors import KernelError
 from wirecrypt.model.objects import LABEL_ENABLED, EncryptedNode, Node, NodePeer, NodeState
 from wirecrypt.model.xfrm import Address, Network, SaKey
@@ -93,20 +93,20 @@ class Machine:
     def start(self) -> None:
         """Start an agent, as after the end of the one before."""
         api, booted = self.cloud.api, f"boot-{self.name}-{self.boots}"
-        parts = Parts(
+        components = Components(
             node=self.name,
-            copies=api,
-            cluster=api,
+            cache=api,
+            api=api,
             xfrm=self.kernel,
             channel=self.channel,
             datapath=Datapath(self.kernel, self.filters),
-            guarding=GuardKeeper(self.filters, Uplink(self.addresses)),
-            keeper=Keeper(self.store, api, booted),
+            guard_attachment=GuardAttachment(self.filters, Uplink(self.addresses)),
+            session_keeper=SessionKeeper(self.store, api, booted),
             pairs_on_disk=PairsOnDisk(self.pairs),
             boot_id=booted,
             versions=(("agent", "0"),),
         )
-        self.agent = Agent(parts)
+        self.agent = Reconciler(components)
 
 
 class Cloud:

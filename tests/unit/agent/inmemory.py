@@ -57,7 +57,7 @@ class Kernel:
     def list_policies(self) -> Sequence[Policy]:
         return list(self.policies.values())
 
-    def survey_policies(self) -> tuple[Sequence[Policy], Mapping[PolicyKey, str]]:
+    def list_all_policies(self) -> tuple[Sequence[Policy], Mapping[PolicyKey, str]]:
         return self.list_policies(), {}
 
     def add_sas(self, sas: Sequence[Sa]) -> Sequence[Failure]:

@@ -6,22 +6,22 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
 
-from wirecrypt.agent.last_pass import Picture
-from wirecrypt.agent.serve.evidence import EGRESS, INGRESS, Snapshot
+from wirecrypt.agent.last_pass import PassSnapshot
+from wirecrypt.agent.serve.evidence import EGRESS, INGRESS, EvidenceSnapshot
 from wirecrypt.agent.steps.installing import guard_wanted
 from wirecrypt.agent.store.keyring import KeyRing
 from wirecrypt.agent.store.state import LedgerEntry, OwnSession, State
-from wirecrypt.agent.view.cluster_view import World, pair_of
-from wirecrypt.agent.view.pair_view import Flags, survey
-from wirecrypt.agent.view.pass_state import Round
+from wirecrypt.agent.view.cluster_view import ClusterView, pair_of
+from wirecrypt.agent.view.pair_view import Flags, view_pair
+from wirecrypt.agent.view.pass_state import PassState
 from wirecrypt.errors import XfrmError
 from wirecrypt.model.guard import Attachment, GuardEntry
 from wirecrypt.model.objects import Node, NodePeer, NodeState
 from wirecrypt.model.secret import SecretBytes
-from wirecrypt.model.session import Epoch, Generation, Session, Word
-from wirecrypt.model.xfrm import Algorithm, Limits, Policy, PolicyKey, Sa, SaEntry, SaUsage
+from wirecrypt.model.session import Announcement, Epoch, Generation, Session
+from wirecrypt.model.xfrm import Algorithm, Policy, PolicyKey, Sa, SaEntry, SaLimits, SaUsage
 from wirecrypt.pairs.decide import Decision, Out, Receive
-from wirecrypt.pairs.memory import Memory
+from wirecrypt.pairs.memory import PairMemory
 from wirecrypt.plan.policies import Layout, Senders, wanted
 from wirecrypt.plan.snapshot import KernelSnapshot
 from wirecrypt.plan.states import states
@@ -62,7 +62,7 @@ STEADY = Decision(
     keep={GENERATION: (True, True)},
     install=None,
     target=GENERATION,
-    word=Word(frozenset({GENERATION}), GENERATION, 1),
+    announcement=Announcement(frozenset({GENERATION}), GENERATION, 1),
     why="in use",
 )
 
@@ -80,7 +80,7 @@ def sas(generation: Generation = GENERATION) -> tuple[Sa, ...]:
         algorithm=Algorithm.AES_256_GCM,
         keys=key,
         marks=MARKS,
-        limits=Limits(),
+        limits=SaLimits(),
     )
     return tuple(made)
 
@@ -107,42 +107,42 @@ def state() -> State:
     return State(OWN.node_uid, "boot", 1, 2, (OwnSession(newer, None),), ledger={PEER.node_uid: frozenset({entry})})
 
 
-def turn(kernel: KernelSnapshot, decision: Decision = STEADY) -> Round:
+def pass_state(kernel: KernelSnapshot, decision: Decision = STEADY) -> PassState:
     """Return a round that decided *decision* on *kernel*."""
     nodes = tuple(Node(p.name, p.node_uid, "enabled", p.endpoints, p.pod_cidrs, CREATED) for p in (OWN, PEER))
-    world = World(OWN, (PEER,), nodes, (), ())
-    made = Round(own=OWN, world=world, state=state(), kernel=kernel, trusted=True)
+    cluster_view = ClusterView(OWN, (PEER,), nodes, (), ())
+    made = PassState(own=OWN, cluster_view=cluster_view, state=state(), kernel=kernel, trusted=True)
     flags = Flags(gone=False, marked=True, block_joining=False)
-    made.surveys[PEER.node_uid] = survey(OWN, PEER, made.state, kernel, marks=MARKS, ring=KeyRing(), flags=flags)
+    made.pair_views[PEER.node_uid] = view_pair(OWN, PEER, made.state, kernel, marks=MARKS, ring=KeyRing(), flags=flags)
     made.decisions[PEER.node_uid] = decision
     return made
 
 
-def whole() -> KernelSnapshot:
+def complete() -> KernelSnapshot:
     """Return the kernel with all that the steady pair should have."""
-    entries = guard_wanted(turn(KernelSnapshot()), SETTINGS)
+    entries = guard_wanted(pass_state(KernelSnapshot()), SETTINGS)
     return KernelSnapshot.of(sas(), policies(), entries.values())
 
 
-def picture(kernel: KernelSnapshot | None = None, decision: Decision = STEADY) -> Picture:
-    made = turn(whole() if kernel is None else kernel, decision)
-    return Picture(made, {PEER.node_uid: Memory()}, ("upl",), KeyRing())
+def pass_snapshot(kernel: KernelSnapshot | None = None, decision: Decision = STEADY) -> PassSnapshot:
+    made = pass_state(complete() if kernel is None else kernel, decision)
+    return PassSnapshot(made, {PEER.node_uid: PairMemory()}, ("upl",), KeyRing())
 
 
 ATTACHED = (Attachment("upl", EGRESS, current=True), Attachment("upl", INGRESS, current=True))
 
 
-def snapshot(kernel: KernelSnapshot, shown: Picture | None = None) -> Snapshot:
+def snapshot(kernel: KernelSnapshot, shown: PassSnapshot | None = None) -> EvidenceSnapshot:
     """Return what a request sees of *kernel* when the last pass left *shown* (by default: all in order)."""
     usages = {name: SaUsage(100, 10, 10) for name in kernel.sas}
-    return Snapshot(shown or picture(), kernel, usages, ATTACHED, settled=True, pass_age=1.0)
+    return EvidenceSnapshot(shown or pass_snapshot(), kernel, usages, ATTACHED, settled=True, pass_age=1.0)
 
 
 @dataclass
 class Memories:
     """A kernel in memory: what requests may read of it, and a list of what was read."""
 
-    kernel: KernelSnapshot = field(default_factory=whole)
+    kernel: KernelSnapshot = field(default_factory=complete)
     attached: Sequence[Attachment] = ATTACHED
     reads: list[str] = field(default_factory=list)
     broken: bool = False
@@ -160,7 +160,7 @@ class Memories:
         """Return all policies."""
         return list(self.kernel.policies.values())
 
-    def survey_policies(self) -> tuple[list[Policy], dict[PolicyKey, str]]:
+    def list_all_policies(self) -> tuple[list[Policy], dict[PolicyKey, str]]:
         """Return the policies; nobody else has any."""
         return self.list_policies(), {}
 

@@ -10,25 +10,25 @@ from typing import Any, cast
 
 from tests.unit.agent import node
 from wirecrypt import keys
-from wirecrypt.agent.components import PairsOnDisk, Parts
+from wirecrypt.agent.components import Components, PairsOnDisk
 from wirecrypt.agent.datapath.writes import Datapath
 from wirecrypt.agent.steps.installing import Installer
 from wirecrypt.agent.steps.publishing import Publisher
-from wirecrypt.agent.steps.renewal import Renewals
+from wirecrypt.agent.steps.renewal import SessionRenewal
 from wirecrypt.agent.store.keyring import KeyRing
-from wirecrypt.agent.store.session_keeper import Keeper
+from wirecrypt.agent.store.session_keeper import SessionKeeper
 from wirecrypt.agent.store.state import State
-from wirecrypt.agent.view.cluster_view import World
-from wirecrypt.agent.view.pair_view import Flags, survey
-from wirecrypt.agent.view.pass_state import Round
+from wirecrypt.agent.view.cluster_view import ClusterView
+from wirecrypt.agent.view.pair_view import Flags, view_pair
+from wirecrypt.agent.view.pass_state import PassState
 from wirecrypt.errors import Conflict, Unreachable, XfrmError
 from wirecrypt.model.guard import GuardEntry
 from wirecrypt.model.objects import KeyRotation, NodeKey, NodePeer, Phase
 from wirecrypt.model.session import Epoch, Session
 from wirecrypt.model.xfrm import Algorithm, Policy, PolicyKey, Sa, SaEntry, SaKey, SaUsage
 from wirecrypt.pairs.decide import decide
-from wirecrypt.pairs.memory import Memory, Timing
-from wirecrypt.ports import Cluster, Failure, Guard, Xfrm
+from wirecrypt.pairs.memory import PairMemory, Timing
+from wirecrypt.ports import AgentApi, Failure, Guard, Xfrm
 from wirecrypt.settings import Settings
 
 BOOT = "boot-1"
@@ -63,11 +63,11 @@ def rotation(to: Epoch, phase: Phase = Phase.COMPLETE, start: int = 0) -> KeyRot
 
 
 class Store:
-    """A state file in memory; *told* hears of each save."""
+    """A state file in memory; *logged* hears of each save."""
 
-    def __init__(self, told: Callable[[str], None] = lambda _what: None) -> None:
+    def __init__(self, logged: Callable[[str], None] = lambda _what: None) -> None:
         self.state: State | None = None
-        self._told = told
+        self._logged = logged
 
     def load(self) -> State | None:
         """Return what was kept."""
@@ -76,7 +76,7 @@ class Store:
     def save(self, state: State) -> None:
         """Keep *state*."""
         self.state = state
-        self._told("save")
+        self._logged("save")
 
     def remove(self) -> None:
         """Keep nothing."""
@@ -137,7 +137,7 @@ class Kernel:
     guard: dict[object, GuardEntry] = field(default_factory=dict)
     usage: dict[SaKey, SaUsage] = field(default_factory=dict)
     lacks: frozenset[Algorithm] = frozenset()
-    told: Callable[[str], None] = lambda _what: None
+    logged: Callable[[str], None] = lambda _what: None
 
     def list_sas(self) -> Sequence[SaEntry]:
         """Return the states."""
@@ -147,13 +147,13 @@ class Kernel:
         """Return the policies."""
         return list(self.policies.values())
 
-    def survey_policies(self) -> tuple[Sequence[Policy], Mapping[PolicyKey, str]]:
+    def list_all_policies(self) -> tuple[Sequence[Policy], Mapping[PolicyKey, str]]:
         """Return the policies; nobody else has any."""
         return self.list_policies(), {}
 
     def add_sas(self, sas: Sequence[Sa]) -> Sequence[Failure]:
         """Add states; those of a cipher that is not there are refused."""
-        self.told("add")
+        self.logged("add")
         bad = [sa for sa in sas if sa.algorithm in self.lacks]
         self.sas |= {sa.name: sa for sa in sas if sa not in bad}
         return [Failure(sa, XfrmError("add a state", answer="Function not implemented")) for sa in bad]
@@ -204,61 +204,63 @@ class Node:
         self.log: list[str] = []
         self.store = Store(self.log.append)
         self.api = Api(own or peer("a", 16))
-        self.kernel = Kernel(told=self.log.append)
+        self.kernel = Kernel(logged=self.log.append)
         self.peers = peers
         self.rotations: tuple[KeyRotation, ...] = (rotation(ONE),)
-        self.view: NodePeer | None = None  # an older one than the API's
+        self.inputs: NodePeer | None = None  # an older one than the API's
         self.now = 1000.0
         self.lanes = LANES
         kernel: Any = self.kernel
-        self.keeper = Keeper(self.store, cast("Cluster", self.api), BOOT)
+        self.session_keeper = SessionKeeper(self.store, cast("AgentApi", self.api), BOOT)
         self.datapath = Datapath(cast("Xfrm", kernel), cast("Guard", kernel))
         outside: Any = SimpleNamespace()
-        self.parts = Parts(
+        self.components = Components(
             node="a",
-            copies=outside,
-            cluster=cast("Cluster", self.api),
+            cache=outside,
+            api=cast("AgentApi", self.api),
             xfrm=kernel,
             channel=outside,
             datapath=self.datapath,
-            guarding=outside,
-            keeper=self.keeper,
+            guard_attachment=outside,
+            session_keeper=self.session_keeper,
             pairs_on_disk=PairsOnDisk(disk / "pairs.json"),
             boot_id=BOOT,
             versions=(),
         )
-        self.renewals = Renewals()
-        self.publisher = Publisher(self.parts, self.renewals)
+        self.renewal = SessionRenewal()
+        self.publisher = Publisher(self.components, self.renewal)
         self.ring = KeyRing()
-        self.installer = Installer(self.parts, self.ring)
+        self.installer = Installer(self.components, self.ring)
 
     @property
     def state(self) -> State:
         """Return what the keeper holds."""
-        assert self.keeper.state is not None
-        return self.keeper.state
+        assert self.session_keeper.state is not None
+        return self.session_keeper.state
 
-    def look(self) -> Round:
+    def look(self) -> PassState:
         """Look at every peer and decide."""
-        own = self.view or self.api.own
-        state, kernel = self.keeper.open(own), self.datapath.snapshot()
-        turn = Round(own=own, world=World(own, self.peers, (), self.rotations, ()), state=state, kernel=kernel, trusted=True)
+        own = self.inputs or self.api.own
+        state, kernel = self.session_keeper.open(own), self.datapath.snapshot()
+        pass_state = PassState(
+            own=own, cluster_view=ClusterView(own, self.peers, (), self.rotations, ()), state=state, kernel=kernel, trusted=True
+        )
         flags = Flags(gone=False, marked=False, block_joining=False)
         for each in self.peers:
-            found = survey(own, each, state, kernel, marks=SETTINGS.mark.layout, ring=self.ring, flags=flags)
-            turn.surveys[each.node_uid] = found
-            turn.decisions[each.node_uid] = decide(found.view, Memory(), self.now, Timing())
-        return turn
+            found = view_pair(own, each, state, kernel, marks=SETTINGS.mark.layout, ring=self.ring, flags=flags)
+            pass_state.pair_views[each.node_uid] = found
+            pass_state.decisions[each.node_uid] = decide(found.inputs, PairMemory(), self.now, Timing())
+        return pass_state
 
-    def run(self) -> Round:
+    def run(self) -> PassState:
         """Do a pass as the agent does: sessions and kernel until nothing changes, publication, tidying."""
-        turn, settings = self.look(), replace(SETTINGS, lanes=self.lanes)
+        pass_state, settings = self.look(), replace(SETTINGS, lanes=self.lanes)
         for _ in range(8):
-            if not self.publisher.sessions(turn, settings, self.now) and not self.installer.apply(turn, settings):
+            if not self.publisher.sessions(pass_state, settings, self.now) and not self.installer.apply(pass_state, settings):
                 break
-            turn = self.look()
-        if self.publisher.publish(turn, self.now):
-            turn = self.look()
-        self.publisher.tidy(turn)
+            pass_state = self.look()
+        if self.publisher.publish(pass_state, self.now):
+            pass_state = self.look()
+        self.publisher.tidy(pass_state)
         self.now += 1.0
-        return turn
+        return pass_state

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from tests.unit.agent.cloud import Cloud, Machine, active
 from tests.unit.agent.inmemory import CREATED
-from wirecrypt.agent.serve.inspector import Eyes, Inspector, Wire
+from wirecrypt.agent.serve.inspector import Inspector, Readers, RunningCapture
 from wirecrypt.model.guard import GuardAction
 from wirecrypt.model.objects import NodeState, NodeStatus
 from wirecrypt.model.xfrm import Address, Direction, Policy, PolicyKey
@@ -43,7 +43,7 @@ def egress(machine: Machine, other: Machine) -> set[GuardAction]:
     return {machine.filters.table[prefix].egress for prefix in other.pods}
 
 
-def no_wire(links: Sequence[str], settings: Settings, relevant: Callable[[Address, Address], bool]) -> Wire:
+def no_wire(links: Sequence[str], settings: Settings, relevant: Callable[[Address, Address], bool]) -> RunningCapture:
     raise AssertionError(links, settings, relevant)
 
 
@@ -94,8 +94,8 @@ def test_a_plan_for_reading_leaves_such_a_peer_alone_too(cloud: Cloud) -> None:
     without_common_family(cloud, "b")
     cloud.run(2, "a")
     a = cloud.machines["a"]
-    eyes = Eyes(lambda: nullcontext(a.kernel), a.filters, no_wire)
-    assert Inspector("a", a.agent.window, eyes, lambda: None).plan().changes == ()
+    readers = Readers(lambda: nullcontext(a.kernel), a.filters, no_wire)
+    assert Inspector("a", a.agent.last_pass, readers, lambda: None).plan().changes == ()
 
 
 def test_a_peer_that_can_be_decided_again_goes_on(cloud: Cloud) -> None:
@@ -193,9 +193,9 @@ def test_a_foreign_policy_in_the_place_of_ours_is_reported(cloud: Cloud) -> None
     a.kernel.policies[name] = foreign
     with capture_logs() as said:
         cloud.run(1, "a")
-        written, told = len(a.journal), len(cloud.api.writes)
+        written, logged = len(a.journal), len(cloud.api.writes)
         cloud.run(20, "a")
-    assert (len(a.journal), len(cloud.api.writes)) == (written, told)
+    assert (len(a.journal), len(cloud.api.writes)) == (written, logged)
     assert cloud.api.ready("a") == (False, "PeersFailing")
     assert "foreign policy" in status(cloud, "a").failing[0]
     assert status(cloud, "a").peers_protected == 0

@@ -6,20 +6,20 @@ from dataclasses import dataclass, field
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.unit.cli.fake_cli_client import NOW, FakePeople
+from tests.unit.cli.fake_cli_client import NOW, FakeCliClient
 from wirecrypt.cli.main import cli
 from wirecrypt.cli.tools import Tools
-from wirecrypt.doctor.facts import ClusterFacts, NodeFacts
+from wirecrypt.doctor.facts import ClusterFacts, NodeInspection
 
 
 @dataclass
 class Line:
-    """The command line: *people* is the cluster, *slept* is called at each wait with the seconds that passed."""
+    """The command line: *client* is the cluster, *slept* is called at each wait with the seconds that passed."""
 
-    people: FakePeople = field(default_factory=FakePeople)
+    client: FakeCliClient = field(default_factory=FakeCliClient)
     slept: Callable[[float], None] = lambda _: None
     cluster_facts: ClusterFacts = field(default_factory=lambda: ClusterFacts(now=NOW))
-    node_facts: NodeFacts = field(default_factory=lambda: NodeFacts(mask=0x0FF00000, root=False, release="6.1"))
+    node_facts: NodeInspection = field(default_factory=lambda: NodeInspection(mask=0x0FF00000, root=False, release="6.1"))
     asked: list[tuple[str | None, str | None]] = field(default_factory=list)
     passed: float = 0.0
 
@@ -37,9 +37,9 @@ class Line:
             gather_node=lambda _, __: self.node_facts,
         )
 
-    def _connect(self, kubeconfig: object, context: str | None) -> FakePeople:
+    def _connect(self, kubeconfig: object, context: str | None) -> FakeCliClient:
         self.asked.append((str(kubeconfig) if kubeconfig else None, context))
-        return self.people
+        return self.client
 
     def _sleep(self, seconds: float) -> None:
         self.passed += seconds

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address, ip_network
 
-from wirecrypt.cluster.cli_client import Wish
+from wirecrypt.cluster.cli_client import NodeLabel
 from wirecrypt.errors import ClusterError, Forbidden, ObjectError
 from wirecrypt.model.conditions import Condition
 from wirecrypt.model.objects import EncryptedNode, KeyRotation, NodePeer, NodeState, NodeStatus, Phase
@@ -18,8 +18,8 @@ NOW = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
 ABORTABLE = (None, Phase.PENDING, Phase.DISTRIBUTING)
 
 
-def wish(name: str, label: str | None = None, *, linux: bool = True) -> Wish:
-    return Wish(name, f"uid-{name}", label, linux, NOW - timedelta(days=3))
+def node_label(name: str, label: str | None = None, *, linux: bool = True) -> NodeLabel:
+    return NodeLabel(name, f"uid-{name}", label, linux, NOW - timedelta(days=3))
 
 
 def status(*, ready: bool = True, reason: str = "", message: str = "", epoch: int = 1, **more: object) -> NodeStatus:
@@ -69,10 +69,10 @@ def rotation(name: str, phase: Phase | None, **more: object) -> KeyRotation:
 
 
 @dataclass
-class FakePeople:
+class FakeCliClient:
     """Objects in memory. *refuse*: called before every write with what it is; may raise. *writes* are those that were made."""
 
-    nodes: dict[str, Wish] = field(default_factory=dict)
+    nodes: dict[str, NodeLabel] = field(default_factory=dict)
     objects: dict[str, EncryptedNode] = field(default_factory=dict)
     peers: dict[str, NodePeer] = field(default_factory=dict)
     turns: dict[str, KeyRotation] = field(default_factory=dict)
@@ -81,7 +81,7 @@ class FakePeople:
     before_read: Callable[[], None] = lambda: None
     writes: list[str] = field(default_factory=list)
 
-    def wishes(self) -> Sequence[Wish]:
+    def node_labels(self) -> Sequence[NodeLabel]:
         """Return all Nodes by name."""
         return [self.nodes[name] for name in sorted(self.nodes)]
 
@@ -103,7 +103,7 @@ class FakePeople:
         self.before_read()
         return self.turns.get(name)
 
-    def label(self, node: Wish, value: str | None, *, dry_run: bool = False) -> None:
+    def label(self, node: NodeLabel, value: str | None, *, dry_run: bool = False) -> None:
         """Set or remove the label of the Node with this UID."""
         self.refuse(f"label {node.name}{' dry' if dry_run else ''}")
         known = self.nodes.get(node.name)

@@ -5,11 +5,11 @@ from collections.abc import Callable
 import pytest
 
 from tests.unit.cli.cli_client_contract import CONTRACT
-from tests.unit.cli.fake_cli_client import FakePeople, wish
-from wirecrypt.cli.tools import People
+from tests.unit.cli.fake_cli_client import FakeCliClient, node_label
+from wirecrypt.cli.tools import CliApi
 
 
 @pytest.mark.parametrize("rule", CONTRACT, ids=lambda rule: rule.__name__)
-def test_the_fake_keeps_the_contract(rule: Callable[[People], None]) -> None:
+def test_the_fake_keeps_the_contract(rule: Callable[[CliApi], None]) -> None:
     """Labels, dry runs, identities, rotations and aborts behave as on an API server."""
-    rule(FakePeople(nodes={n: wish(n) for n in "ab"}))
+    rule(FakeCliClient(nodes={n: node_label(n) for n in "ab"}))

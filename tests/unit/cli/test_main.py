@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.unit.cli.conftest import Line
-from tests.unit.cli.fake_cli_client import encrypted, wish
+from tests.unit.cli.fake_cli_client import encrypted, node_label
 from wirecrypt.cli.main import EXITS, VERBS, cli
 from wirecrypt.cli.tools import EXIT_TITLE, clean
 from wirecrypt.errors import Unreachable
@@ -41,7 +41,7 @@ def test_help_names_all_verbs_without_importing_them(wirecrypt: Line) -> None:
 
 def test_bare_command_is_status(wirecrypt: Line) -> None:
     """Without a verb the answer is that of `status`, options included."""
-    wirecrypt.people.nodes = {"a": wish("a")}
+    wirecrypt.client.nodes = {"a": node_label("a")}
     assert wirecrypt("").output == wirecrypt("status").output
     assert wirecrypt("-o json").output == wirecrypt("status -o json").output
 
@@ -59,7 +59,7 @@ def test_errors_are_one_line_with_the_next_step(wirecrypt: Line) -> None:
     def unreachable() -> None:
         raise Unreachable("GET /api/v1/nodes", answer="refused\n\x1b[31mtwice", hint="check the address")
 
-    wirecrypt.people.before_read = unreachable
+    wirecrypt.client.before_read = unreachable
     done = wirecrypt("status")
     assert done.exit_code == 1
     assert done.stderr == "error: GET /api/v1/nodes: refused \\x1b[31mtwice. Next: check the address\n"
@@ -68,7 +68,7 @@ def test_errors_are_one_line_with_the_next_step(wirecrypt: Line) -> None:
 
 def test_text_of_the_api_cannot_steer_the_terminal(wirecrypt: Line) -> None:
     """Escape sequences in an object are shown, not sent; markup is text."""
-    wirecrypt.people.objects = {"a": encrypted("a", problems=("\x1b]0;x\x07 [bold]boo[/bold]",))}
+    wirecrypt.client.objects = {"a": encrypted("a", problems=("\x1b]0;x\x07 [bold]boo[/bold]",))}
     shown = wirecrypt("status").stdout
     assert "\x1b" not in shown
     assert "\\x1b]0;x\\x07 [bold]boo[/bold]" in shown

@@ -8,7 +8,7 @@ import pytest
 
 from wirecrypt.cluster.answer import Answer, Throttled
 from wirecrypt.cluster.api import Api
-from wirecrypt.cluster.cli_client import PeopleCluster
+from wirecrypt.cluster.cli_client import CliClient
 
 
 class Busy:
@@ -35,5 +35,5 @@ def test_a_server_that_asks_for_a_minute_is_not_asked_before() -> None:
     connection: Any = Busy()
     api = Api(connection)
     with pytest.raises(Throttled) as caught:
-        PeopleCluster(api).wishes()
+        CliClient(api).node_labels()
     assert (caught.value.after, api.reads) == (60.0, 1)

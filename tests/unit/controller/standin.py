@@ -184,9 +184,9 @@ class ApiServer:
 
     def _agent(self, name: str) -> None:
         peer, encrypted = self.peers[name], self.encrypted.get(name)
-        turn = current(self.rotations.values())
-        hidden = {turn.to_epoch} if turn and turn.phase is Phase.DISTRIBUTING else set()
-        retired = {turn.from_epoch} if turn and turn.phase is Phase.RETIRING else set()
+        rotation = current(self.rotations.values())
+        hidden = {rotation.to_epoch} if rotation and rotation.phase is Phase.DISTRIBUTING else set()
+        retired = {rotation.from_epoch} if rotation and rotation.phase is Phase.RETIRING else set()
         keys = self.keys[name].keys if name in self.keys else ()
         epochs = sorted(k.epoch for k in keys if k.epoch.number not in hidden | retired)
         sessions = tuple(Session(e.number, e, bytes(32), 1, Algorithm.AES_256_GCM) for e in epochs)

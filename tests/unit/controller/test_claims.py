@@ -139,11 +139,11 @@ def test_what_a_node_does_not_mention_any_more_is_still_held() -> None:
 
 
 @given(st.permutations(range(8)), st.permutations(range(8)))
-def test_the_result_does_not_depend_on_the_order(one: list[int], other: list[int]) -> None:
+def test_the_result_does_not_depend_on_the_order(objects: list[int], other: list[int]) -> None:
     """Nodes in any order settle alike, equal ages included."""
     nodes = [node(f"n{i}", f"10.{i // 2}.0.0/{20 + i}", f"10.{i}.0.{i}", f"fd00:{i % 3}::/64", age=i % 2) for i in range(8)]
     peers = [peer(n) for n in nodes[::3]]
-    assert settle([nodes[i] for i in one], peers, FREE) == settle([nodes[i] for i in other], peers[::-1], FREE)
+    assert settle([nodes[i] for i in objects], peers, FREE) == settle([nodes[i] for i in other], peers[::-1], FREE)
 
 
 @given(st.lists(st.tuples(st.integers(0, 2**12 - 1), st.integers(20, 32), st.integers(0, 3)), max_size=12))

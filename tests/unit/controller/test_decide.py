@@ -9,13 +9,13 @@ import pytest
 
 from tests.unit.controller.standin import START, node
 from tests.unit.controller.test_nodes import SESSION, peer
-from wirecrypt.controller.actions import Rest
-from wirecrypt.controller.decide import ROTATION, SILENT_SECONDS, Memory, Now, decide, due
+from wirecrypt.controller.actions import QuarantineNodeID
+from wirecrypt.controller.decide import ROTATION, SILENT_SECONDS, ControllerMemory, Now, decide, due
 from wirecrypt.model.objects import EncryptedNode, KeyRotation, NodeState, Phase, SeedSecret
 from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.session import Epoch
 from wirecrypt.ports import ControllerView
-from wirecrypt.rotation.actions import MakeSeed, Report
+from wirecrypt.rotation.actions import CreateSeed, UpdateRotationStatus
 from wirecrypt.settings import Rotation, Settings
 
 TURN = KeyRotation(
@@ -32,9 +32,9 @@ def cluster(phase: Phase | None = None, **versions: str) -> ControllerView:
     return ControllerView({}, {}, shown, {}, (), (replace(TURN, phase=phase),) if phase else (), None)
 
 
-def remembered(*looks: tuple[float, ControllerView]) -> Memory:
+def remembered(*looks: tuple[float, ControllerView]) -> ControllerMemory:
     """Return the memory after *looks* at these times."""
-    memory = Memory()
+    memory = ControllerMemory()
     for now, view in looks:
         memory = memory.seen(view, now)
     return memory
@@ -81,7 +81,7 @@ def test_healthy_nodes_are_not_skipped_when_a_rotation_begins_in_a_quiet_cluster
 
     def phase(later: float) -> tuple[Phase | None, tuple[str, ...]]:
         chains = decide(view, Settings(), memory, Now(START, 1e4 + later, "f" * 32))
-        report = next(a for c in chains if c.name == ROTATION for a in c.actions if isinstance(a, Report))
+        report = next(a for c in chains if c.name == ROTATION for a in c.actions if isinstance(a, UpdateRotationStatus))
         return report.new.phase, report.new.laggards
 
     assert phase(0) == (Phase.SWITCHING, ())
@@ -96,12 +96,12 @@ def test_no_seed_is_made_in_the_pass_in_which_an_id_begins_to_rest() -> None:
     )
 
     def kinds(view: ControllerView) -> set[type]:
-        return {type(a) for c in decide(view, Settings(), Memory(), Now(START, 0.0, "f" * 32)) for a in c.actions}
+        return {type(a) for c in decide(view, Settings(), ControllerMemory(), Now(START, 0.0, "f" * 32)) for a in c.actions}
 
-    assert Rest in kinds(begun)
-    assert MakeSeed not in kinds(begun)
+    assert QuarantineNodeID in kinds(begun)
+    assert CreateSeed not in kinds(begun)
     rested = replace(begun, seeds=(replace(old, released=(17,)),))
-    assert MakeSeed in kinds(rested)
+    assert CreateSeed in kinds(rested)
 
 
 def test_a_node_is_gone_since_it_was_first_missed() -> None:

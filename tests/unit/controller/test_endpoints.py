@@ -10,14 +10,14 @@ from dataclasses import replace
 import pytest
 
 from tests.unit.controller.standin import ApiServer, Leader, node
-from wirecrypt.controller import Controller, Figures
+from wirecrypt.controller import Controller, ControllerEndpoints
 from wirecrypt.settings import Metrics, Settings
 
 
 @pytest.fixture
-def figures() -> Iterator[Figures]:
+def endpoints() -> Iterator[ControllerEndpoints]:
     """Yield figures on loopback, closed at the end."""
-    made = Figures("127.0.0.1")
+    made = ControllerEndpoints("127.0.0.1")
     yield made
     made.close()
 
@@ -37,8 +37,8 @@ def healthz(port: int) -> int:
 def test_a_controller_without_configuration_answers_its_probes() -> None:
     """The port is the default one until a document says otherwise, so that no probe kills a controller that waits."""
     port = free_port()
-    waiting = Figures("127.0.0.1", default=replace(Settings(), metrics=Metrics(port=port - 1)))
-    passes = Controller(ApiServer.of(node(1), config=None), Leader(), figures=waiting)
+    waiting = ControllerEndpoints("127.0.0.1", default=replace(Settings(), metrics=Metrics(port=port - 1)))
+    passes = Controller(ApiServer.of(node(1), config=None), Leader(), endpoints=waiting)
     try:
         passes.once()
         assert healthz(port) == 200
@@ -46,7 +46,7 @@ def test_a_controller_without_configuration_answers_its_probes() -> None:
         waiting.close()
 
 
-def test_held_removals_are_counted(figures: Figures) -> None:
+def test_held_removals_are_counted(endpoints: ControllerEndpoints) -> None:
     """The leader's figure is the number of nodes that wait for a person."""
     server = ApiServer.of(*(node(n) for n in range(1, 5)))
     passes = Controller(server, Leader())
@@ -55,7 +55,7 @@ def test_held_removals_are_counted(figures: Figures) -> None:
     server.nodes.clear()
     view = server.view()
     assert view is not None
-    figures.look(view, leads=True)
-    assert figures.metrics.registry.get_sample_value("wirecrypt_removals_held") == 4
-    figures.look(view, leads=False)
-    assert figures.metrics.registry.get_sample_value("wirecrypt_removals_held") == 0
+    endpoints.look(view, leads=True)
+    assert endpoints.metrics.registry.get_sample_value("wirecrypt_removals_held") == 4
+    endpoints.look(view, leads=False)
+    assert endpoints.metrics.registry.get_sample_value("wirecrypt_removals_held") == 0

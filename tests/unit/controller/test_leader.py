@@ -33,15 +33,15 @@ class Leases:
 def test_a_term_begins_when_the_lease_comes_from_another_or_from_nobody() -> None:
     """Renewals, also late ones, are no new term: nobody else led meanwhile."""
     now, leases = [0.0], Leases()
-    one, two = (Elector(leases, name, clock=lambda: now[0]) for name in ("one", "two"))
-    assert (one.term, one.tick(), one.term) == (0, True, 1)
+    objects, two = (Elector(leases, name, clock=lambda: now[0]) for name in ("one", "two"))
+    assert (objects.term, objects.tick(), objects.term) == (0, True, 1)
     leases.away = True
     now[0] += 12
-    assert not one.tick()
+    assert not objects.tick()
     leases.away = False
-    assert (one.tick(), one.term) == (True, 1)
+    assert (objects.tick(), objects.term) == (True, 1)
     assert not two.tick()
-    one.release()
+    objects.release()
     assert (two.tick(), two.term) == (True, 1)
     two.release()
-    assert (one.tick(), one.term) == (True, 2)
+    assert (objects.tick(), objects.term) == (True, 2)

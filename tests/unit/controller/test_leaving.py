@@ -8,16 +8,16 @@ from dataclasses import replace
 import pytest
 
 from tests.unit.controller.standin import CLEANED, SILENT, START, node
-from wirecrypt.controller.actions import Action, RemovePeer, Rest, Tell, UpdateEncrypted, UpdatePeer
+from wirecrypt.controller.actions import Action, EmitEvent, QuarantineNodeID, RemovePeer, UpdateEncrypted, UpdatePeer
 from wirecrypt.controller.claims import Reserved
-from wirecrypt.controller.leaving import HELD, Watched, held_back
+from wirecrypt.controller.leaving import HELD, LeavingWatch, held_back
 from wirecrypt.controller.nodes import reconcile
 from wirecrypt.model.objects import EncryptedNode, NodePeer, NodeState, SeedSecret
 from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.session import Epoch
 from wirecrypt.ports import ControllerView
 
-LONG_GONE = Watched({f"uid-{n}": 1e6 for n in range(100)})
+LONG_GONE = LeavingWatch({f"uid-{n}": 1e6 for n in range(100)})
 
 
 def peer(number: int, **more: object) -> NodePeer:
@@ -50,10 +50,10 @@ def decided(view: ControllerView, *names: str) -> list[Action]:
 def test_a_few_vanished_nodes_leave_after_the_grace_period() -> None:
     """One in ten may vanish: Leaving is written, then they are removed without a person."""
     active = decided(cluster([], [encrypted(n) for n in range(20)], {0, 1}), "n0")
-    assert [type(a) for a in active] == [UpdatePeer, UpdateEncrypted, Tell]
+    assert [type(a) for a in active] == [UpdatePeer, UpdateEncrypted, EmitEvent]
     leaving = [peer(n, state=NodeState.LEAVING) for n in (0, 1)]
     actions = decided(cluster(leaving, [], {0, 1}), "n0")
-    assert [type(a) for a in actions] == [Rest, Rest, RemovePeer, Tell]
+    assert [type(a) for a in actions] == [QuarantineNodeID, QuarantineNodeID, RemovePeer, EmitEvent]
     assert "gone for 60 s" in actions[-1].why
 
 
@@ -72,14 +72,14 @@ def test_many_vanished_nodes_wait_whatever_was_written_or_deleted_since(changed:
     view = cluster([peer(n, **changed) for n in range(3)], [], {0, 1, 2})
     assert held_back(view) == {"n0", "n1", "n2"}
     actions = decided(view, "n0", "n1", "n2")
-    assert [(type(a), a.reason) for a in actions] == [(Tell, "RemovalHeldBack")] * 3
+    assert [(type(a), a.reason) for a in actions] == [(EmitEvent, "RemovalHeldBack")] * 3
 
 
 def test_a_node_that_left_by_itself_is_held_once_it_is_one_of_many() -> None:
     """Two vanish later than the first, for which Leaving was written already: then all three wait."""
     view = cluster([peer(0, state=NodeState.LEAVING), peer(1), peer(2)], [], {0, 1, 2})
     assert held_back(view) == {"n0", "n1", "n2"}
-    assert not [a for a in decided(view, "n0", "n1", "n2") if not isinstance(a, Tell)]
+    assert not [a for a in decided(view, "n0", "n1", "n2") if not isinstance(a, EmitEvent)]
 
 
 def test_nodes_that_came_back_under_their_names_count_as_vanished() -> None:
@@ -120,7 +120,7 @@ def test_a_held_removal_is_shown_on_the_object_that_is_there() -> None:
     assert isinstance(update, UpdateEncrypted)
     assert (update.state, update.problems) == (NodeState.ACTIVE, (HELD,))
     shown = [encrypted(n, problems=(HELD,)) for n in range(3)]
-    assert [type(a) for a in decided(cluster([], shown, {0, 1, 2}), "n0")] == [Tell]
+    assert [type(a) for a in decided(cluster([], shown, {0, 1, 2}), "n0")] == [EmitEvent]
 
 
 def test_any_number_of_nodes_may_be_unlabelled_at_once() -> None:
@@ -135,5 +135,5 @@ def test_any_number_of_nodes_may_be_unlabelled_at_once() -> None:
 def test_an_id_rests_in_every_live_epoch_before_its_objects_go() -> None:
     """An abort drops the newest seed; the older one then still knows the ID."""
     actions = decided(cluster([peer(0, state=NodeState.LEAVING)], [], {0}), "n0")
-    assert [a.seed.epoch.number for a in actions[:2] if isinstance(a, Rest)] == [1, 2]
+    assert [a.seed.epoch.number for a in actions[:2] if isinstance(a, QuarantineNodeID)] == [1, 2]
     assert isinstance(actions[2], RemovePeer)

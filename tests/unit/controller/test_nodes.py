@@ -10,9 +10,9 @@ import pytest
 
 from tests.unit.controller.standin import SILENT, START, node
 from wirecrypt.cluster.codec import encode
-from wirecrypt.controller.actions import Action, CreatePeer, Tell, UpdateEncrypted, UpdatePeer
+from wirecrypt.controller.actions import Action, CreatePeer, EmitEvent, UpdateEncrypted, UpdatePeer
 from wirecrypt.controller.claims import Reserved
-from wirecrypt.controller.leaving import Watched
+from wirecrypt.controller.leaving import LeavingWatch
 from wirecrypt.controller.nodes import reconcile
 from wirecrypt.model.objects import EncryptedNode, NodePeer, NodeState
 from wirecrypt.model.session import Epoch, Session
@@ -50,7 +50,7 @@ def cluster(ready: Mapping[int, tuple[int, ...]], **more: object) -> ControllerV
 
 def decided(view: ControllerView, name: str, reserved: Reserved = Reserved()) -> list[Action]:  # noqa: B008 - frozen
     """Return what is done about the node called *name*."""
-    chains = reconcile(view, reserved, (), Watched({}))
+    chains = reconcile(view, reserved, (), LeavingWatch({}))
     return [action for chain in chains if chain.name == name for action in chain.actions]
 
 
@@ -106,7 +106,7 @@ def test_a_wrong_configuration_takes_nothing_from_an_active_node() -> None:
         "10.1.1.0/24: overlaps the Service range 10.0.0.0/8; kept",
         "192.0.2.1: contains the API server 192.0.2.1; kept",
     )
-    assert [a.reason for a in actions if isinstance(a, Tell)] == ["ClaimKept", "ClaimKept"]
+    assert [a.reason for a in actions if isinstance(a, EmitEvent)] == ["ClaimKept", "ClaimKept"]
 
 
 def test_problems_are_compared_as_they_are_written() -> None:
@@ -124,7 +124,7 @@ def test_events_come_after_the_objects() -> None:
     """What an Event tells was written before it, so that one that fails is in nobody's way."""
     claims = (ip_network("10.96.0.0/24"), ip_network("10.1.1.0/24"))
     view = ControllerView({"n1": node(1, pod_cidrs=claims)}, {}, {}, {}, (), (), None)
-    chains = reconcile(view, Reserved((ip_network("10.96.0.0/16"),)), (ONE,), Watched({}))
-    kinds = [isinstance(action, Tell) for action in chains[0].actions]
+    chains = reconcile(view, Reserved((ip_network("10.96.0.0/16"),)), (ONE,), LeavingWatch({}))
+    kinds = [isinstance(action, EmitEvent) for action in chains[0].actions]
     assert kinds == sorted(kinds)
     assert any(isinstance(action, CreatePeer) for action in chains[0].actions)

@@ -133,9 +133,13 @@ def test_a_rotation_names_the_node_whose_secret_is_unusable(malformed: bool) -> 
     for _ in range(9):
         leader.once()
     assert [k.epoch.number for n in ("n2", "n3") for k in server.keys[n].keys] == [1, 2, 1, 2]
-    turn = server.rotations["r"]
-    assert (turn.phase, turn.laggards, turn.conditions[0].reason) == (Phase.DISTRIBUTING, ("n1",), "KeySecretFailed")
-    assert "wirecrypt-node-n1" in turn.conditions[0].message
+    rotation = server.rotations["r"]
+    assert (rotation.phase, rotation.laggards, rotation.conditions[0].reason) == (
+        Phase.DISTRIBUTING,
+        ("n1",),
+        "KeySecretFailed",
+    )
+    assert "wirecrypt-node-n1" in rotation.conditions[0].message
     server.foreign.clear()
     server.unusable_keys.clear()
     settle(server)

@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.unit.cli.fake_cli_client import NOW, encrypted, rotation, status, wish
-from wirecrypt.doctor.facts import ClusterFacts, Kind, Pod
+from tests.unit.cli.fake_cli_client import NOW, encrypted, node_label, rotation, status
+from wirecrypt.doctor.facts import ClusterFacts, CrdFacts, PodFacts
 from wirecrypt.doctor.finding import Finding, Severity, worst
 from wirecrypt.doctor.inspect_cluster import CHECKS, EXPECTED_KINDS, EXPECTED_POLICIES, inspect_cluster
-from wirecrypt.doctor.needs import AGENT, CONTROLLER, NEEDS, Need
+from wirecrypt.doctor.needs import AGENT, CONTROLLER, NEEDS, RequiredAccess
 from wirecrypt.model.objects import ConfigDocument, NodeState, Phase
 from wirecrypt.ports import Lease
 
 MANIFESTS = Path(__file__).resolve().parents[3] / "manifests"
-KIND = Kind(("v1alpha1",), "v1alpha1", established=True)
+KIND = CrdFacts(("v1alpha1",), "v1alpha1", established=True)
 LEASE = Lease("one", NOW, NOW, 15, 0)
 GOOD = ClusterFacts(
     now=NOW,
@@ -28,11 +28,11 @@ GOOD = ClusterFacts(
     bindings=dict.fromkeys(EXPECTED_POLICIES, frozenset({"Deny", "Audit"})),
     access=[(need, True) for need in NEEDS],
     pods=[
-        Pod("agent-a", AGENT, "a", ready=True),
-        Pod("controller-1", CONTROLLER, "a", ready=True),
-        Pod("controller-2", CONTROLLER, "b", ready=True),
+        PodFacts("agent-a", AGENT, "a", ready=True),
+        PodFacts("controller-1", CONTROLLER, "a", ready=True),
+        PodFacts("controller-2", CONTROLLER, "b", ready=True),
     ],
-    wishes=[wish("a", "enabled"), wish("b")],
+    node_labels=[node_label("a", "enabled"), node_label("b")],
     encrypted=[encrypted("a", made=status())],
     rotations=[rotation("initial", Phase.COMPLETE)],
     config=ConfigDocument({"config.yaml": "clusterCIDRs: [10.0.0.0/8]"}, "1"),
@@ -59,7 +59,7 @@ def test_a_good_cluster_has_no_finding() -> None:
         ("clock", Severity.WARNING, {"skew": None}),
         ("kinds", Severity.ERROR, {"kinds": {}}),
         ("kinds", Severity.ERROR, {"kinds": dict.fromkeys(EXPECTED_KINDS[1:], KIND)}),
-        ("kinds", Severity.ERROR, {"kinds": {**GOOD.kinds, EXPECTED_KINDS[0]: Kind(("v2",), "v2", established=True)}}),  # type: ignore[dict-item]
+        ("kinds", Severity.ERROR, {"kinds": {**GOOD.kinds, EXPECTED_KINDS[0]: CrdFacts(("v2",), "v2", established=True)}}),  # type: ignore[dict-item]
         ("admission-policies", Severity.ERROR, {"policies": frozenset(EXPECTED_POLICIES[1:])}),
         ("admission-policies", Severity.ERROR, {"bindings": dict.fromkeys(EXPECTED_POLICIES[1:], frozenset({"Deny"}))}),
         (
@@ -79,7 +79,7 @@ def test_a_good_cluster_has_no_finding() -> None:
             Severity.WARNING,
             {"config": ConfigDocument({"config.yaml": "mode: permissive\nclusterCIDRs: [10.0.0.0/8]"}, "1")},
         ),
-        ("nodes", Severity.ERROR, {"wishes": [wish("a", "enabled"), wish("b", "yes")]}),
+        ("nodes", Severity.ERROR, {"node_labels": [node_label("a", "enabled"), node_label("b", "yes")]}),
         ("nodes", Severity.ERROR, {"encrypted": []}),
         ("nodes", Severity.ERROR, {"encrypted": [encrypted("a")]}),
         ("nodes", Severity.ERROR, {"encrypted": [encrypted("a", made=status(ready=False))]}),
@@ -145,5 +145,5 @@ def test_needs_are_granted_by_the_manifests() -> None:
     assert (sorted(needed - granted), sorted(granted - needed)) == ([], [])
 
 
-def _key(need: Need) -> tuple[str, str, str, str, str, str]:
+def _key(need: RequiredAccess) -> tuple[str, str, str, str, str, str]:
     return need.account, need.verb, need.group, need.resource, need.namespace, need.name

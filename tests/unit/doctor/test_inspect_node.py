@@ -6,18 +6,18 @@ from pathlib import Path
 import pytest
 
 from wirecrypt.doctor.counters import COUNTERS
-from wirecrypt.doctor.facts import NodeFacts
+from wirecrypt.doctor.facts import NodeInspection
 from wirecrypt.doctor.finding import Finding, Severity
 from wirecrypt.doctor.inspect_node import CHECKS, FORWARD, UNPRIVILEGED_BPF, inspect_node
 from wirecrypt.doctor.mark_users import MarkUse
-from wirecrypt.kernel.probe import Feature, Verdict
+from wirecrypt.kernel.probe import Feature, ProbeResult
 
 FEATURES = ("esp-ipv4", "esp-ipv6", "aes-256-gcm", "chacha20-poly1305", "esn", "so-rcvmark", "clsact", "bpf")
-GOOD = NodeFacts(
+GOOD = NodeInspection(
     mask=0x0FF00000,
     root=True,
     release="6.12.0",
-    features=[Feature(name, Verdict.YES, "was tried") for name in FEATURES],
+    features=[Feature(name, ProbeResult.YES, "was tried") for name in FEATURES],
     mark_uses=[MarkUse("iptables", "-A X", written=0x4000)],
     foreign=[],
     sysctls={UNPRIVILEGED_BPF: 2, **dict.fromkeys(FORWARD, 1)},
@@ -26,7 +26,7 @@ GOOD = NodeFacts(
 )
 
 
-def bad(facts: NodeFacts) -> list[Finding]:
+def bad(facts: NodeInspection) -> list[Finding]:
     return [f for f in inspect_node(facts) if f.severity is not Severity.OK]
 
 
@@ -39,24 +39,24 @@ def test_a_good_node_has_one_line_per_check() -> None:
 
 def test_without_root_nothing_is_claimed() -> None:
     """Not root: one warning that says how to look, no statement about the node."""
-    (finding,) = inspect_node(NodeFacts(mask=0xFF, root=False, release="6.1"))
+    (finding,) = inspect_node(NodeInspection(mask=0xFF, root=False, release="6.1"))
     assert (finding.severity, finding.check) == (Severity.WARNING, "privileges")
 
 
-def feature(name: str, verdict: Verdict) -> NodeFacts:
+def feature(name: str, verdict: ProbeResult) -> NodeInspection:
     return replace(GOOD, features=[Feature(f.name, verdict, "why") if f.name == name else f for f in GOOD.features])
 
 
 @pytest.mark.parametrize(
     ("name", "verdict", "severity"),
     [
-        ("esp-ipv4", Verdict.NO, Severity.ERROR),
-        ("bpf", Verdict.NO, Severity.ERROR),
-        ("aes-256-gcm", Verdict.NO, Severity.WARNING),
-        ("clsact", Verdict.UNKNOWN, Severity.WARNING),
+        ("esp-ipv4", ProbeResult.NO, Severity.ERROR),
+        ("bpf", ProbeResult.NO, Severity.ERROR),
+        ("aes-256-gcm", ProbeResult.NO, Severity.WARNING),
+        ("clsact", ProbeResult.UNKNOWN, Severity.WARNING),
     ],
 )
-def test_what_the_kernel_lacks(name: str, verdict: Verdict, severity: Severity) -> None:
+def test_what_the_kernel_lacks(name: str, verdict: ProbeResult, severity: Severity) -> None:
     """A missing feature is an error, one cipher of two a warning, an unknown answer never an ok."""
     (finding,) = bad(feature(name, verdict))
     assert (finding.check, finding.severity, name in finding.sentence) == ("kernel", severity, True)

@@ -120,5 +120,5 @@ def test_a_collision_is_a_common_bit(written: int, compared: int, mask: int) -> 
 
 def test_meaning_our_bits_is_worse_than_taking_all() -> None:
     """A rule for some of our bits means them; one that writes or compares the whole mark just is in the way."""
-    meant, whole = MarkUse("x", "a", written=0x100000), MarkUse("x", "b", compared=ALL)
-    assert list(collisions([meant, whole, MarkUse("x", "c", written=0x4000)], OURS)) == [(meant, True), (whole, False)]
+    meant, complete = MarkUse("x", "a", written=0x100000), MarkUse("x", "b", compared=ALL)
+    assert list(collisions([meant, complete, MarkUse("x", "c", written=0x4000)], OURS)) == [(meant, True), (complete, False)]

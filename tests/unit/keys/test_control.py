@@ -9,17 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wirecrypt.errors import DatagramError, SecretError
-from wirecrypt.keys import ControlMessage, Kind, open_, seal
+from wirecrypt.keys import ControlMessage, DatagramKind, open_, seal
 from wirecrypt.keys import control as control_module
 from wirecrypt.keys.datagram import HEAD_BYTES, decode, encode
 from wirecrypt.model.secret import SecretBytes
-from wirecrypt.model.session import Generation, Word
+from wirecrypt.model.session import Announcement, Generation
 
 KEY, OTHER = SecretBytes(b"\x11" * 32), SecretBytes(b"\x12" * 32)
 U64 = st.integers(0, 2**64 - 1)
 GENERATIONS = st.builds(Generation, U64, U64, U64)
 WORDS = st.builds(
-    Word,
+    Announcement,
     sending=st.frozensets(GENERATIONS, max_size=3),
     in_use=st.none() | GENERATIONS,
     newest=U64,
@@ -28,13 +28,15 @@ WORDS = st.builds(
 )
 MESSAGES = st.builds(
     ControlMessage,
-    kind=st.sampled_from(Kind),
+    kind=st.sampled_from(DatagramKind),
     generation=GENERATIONS,
     lane=st.integers(0, 15),
     nonce=st.binary(min_size=16, max_size=16),
-    word=WORDS,
+    announcement=WORDS,
 )
-PLAIN = ControlMessage(Kind.PROBE, Generation(1, 2, 3), 0, bytes(16), Word(frozenset({Generation(1, 2, 3)}), None, newest=2))
+PLAIN = ControlMessage(
+    DatagramKind.PROBE, Generation(1, 2, 3), 0, bytes(16), Announcement(frozenset({Generation(1, 2, 3)}), None, newest=2)
+)
 
 
 @given(message=MESSAGES)
@@ -48,7 +50,7 @@ def test_what_is_sealed_is_opened_equal(message: ControlMessage) -> None:
 @given(message=MESSAGES, size=st.integers(256, 9000))
 def test_a_probe_may_have_any_size_up_to_the_path_mtu(message: ControlMessage, size: int) -> None:
     """A full-size probe is opened to the same message as a small one."""
-    probe = replace(message, kind=Kind.PROBE)
+    probe = replace(message, kind=DatagramKind.PROBE)
     datagram = seal(probe, KEY, size)
     assert len(datagram) == size
     assert open_(datagram, KEY) == probe
@@ -127,7 +129,7 @@ def test_a_malformed_but_authentic_datagram_is_refused(body: bytes, reason: str)
 def test_an_unsorted_list_is_refused() -> None:
     """The list has one order, so that a message has one encoding."""
     one, other = Generation(1, 2, 3), Generation(1, 2, 4)
-    body = encode(replace(PLAIN, word=replace(PLAIN.word, sending=frozenset({one, other}))))
+    body = encode(replace(PLAIN, announcement=replace(PLAIN.announcement, sending=frozenset({one, other}))))
     swapped = body[:80] + body[104:128] + body[80:104] + body[128:]
     assert swapped != body
     with pytest.raises(DatagramError, match="not the one encoding"):
@@ -170,7 +172,7 @@ def test_a_size_out_of_range_is_refused(size: int) -> None:
 
 def test_an_answer_is_always_256_bytes() -> None:
     """Answers are never larger than requests: another size is neither sealed nor opened."""
-    answer = replace(PLAIN, kind=Kind.ANSWER)
+    answer = replace(PLAIN, kind=DatagramKind.ANSWER)
     with pytest.raises(DatagramError, match="size not allowed"):
         seal(answer, KEY, 300)
     with pytest.raises(DatagramError, match="another size"):
@@ -181,8 +183,8 @@ UNFIT = {
     "lane": replace(PLAIN, lane=16),
     "nonce": replace(PLAIN, nonce=bytes(15)),
     "number": replace(PLAIN, generation=Generation(1, 2, 2**64)),
-    "negative": replace(PLAIN, word=replace(PLAIN.word, newest=-1)),
-    "list": replace(PLAIN, word=replace(PLAIN.word, sending=frozenset(Generation(1, 1, n) for n in range(5)))),
+    "negative": replace(PLAIN, announcement=replace(PLAIN.announcement, newest=-1)),
+    "list": replace(PLAIN, announcement=replace(PLAIN.announcement, sending=frozenset(Generation(1, 1, n) for n in range(5)))),
 }
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wirecrypt.errors import InputError, SecretError, WirecryptError
-from wirecrypt.keys import End, PairKeys, SessionKey, Terms, frames, new_session_key, pair_keys
+from wirecrypt.keys import KeyEnd, PairKeys, SessionKey, Terms, frames, new_session_key, pair_keys
 from wirecrypt.keys.derive import Side
 from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.session import Epoch, Generation
@@ -22,8 +22,8 @@ SIDES: tuple[Side, Side] = ("lo", "hi")
 TERMS = Terms(
     Epoch(3, "00" * 16),
     Algorithm.AES_256_GCM,
-    End(16, "uid-low", 5, LOW.public),
-    End(17, "uid-high", 9, HIGH.public),
+    KeyEnd(16, "uid-low", 5, LOW.public),
+    KeyEnd(17, "uid-high", 9, HIGH.public),
 )
 NUMBERS = st.integers(0, 2**64 - 1)
 PRIVATE = st.binary(min_size=32, max_size=32).map(SecretBytes).map(SessionKey.load)
@@ -46,7 +46,7 @@ def test_two_ends_derive_equal_keys(low: SessionKey, high: SessionKey, numbers: 
     """Both ends derive the same keys for both directions, given their ends in either order."""
     if low.public == high.public:
         return
-    one, other = End(16, "a", numbers[1], low.public), End(17, "b", numbers[2], high.public)
+    one, other = KeyEnd(16, "a", numbers[1], low.public), KeyEnd(17, "b", numbers[2], high.public)
     epoch = Epoch(numbers[0], "ab" * 16)
     at_low = pair_keys(Terms.of(epoch, Algorithm.AES_256_GCM, one, other), low, SALT)
     at_high = pair_keys(Terms.of(epoch, Algorithm.AES_256_GCM, other, one), high, SALT)
@@ -105,7 +105,7 @@ def test_no_two_generations_of_any_pair_share_a_key() -> None:
     fingerprints: list[str] = []
     for (id_a, uid_a, keys_a), (id_b, uid_b, keys_b) in itertools.combinations(nodes, 2):
         for epoch, a, b in itertools.product((1, 2), range(3), range(3)):
-            ends = End(id_a, uid_a, a, keys_a[a].public), End(id_b, uid_b, b, keys_b[b].public)
+            ends = KeyEnd(id_a, uid_a, a, keys_a[a].public), KeyEnd(id_b, uid_b, b, keys_b[b].public)
             keys = pair_keys(Terms.of(Epoch(epoch, "00" * 16), Algorithm.AES_256_GCM, *ends), keys_a[a], SALT)
             fingerprints += [keys.traffic_key(side, lane).fingerprint for side in SIDES for lane in range(2)]
             fingerprints += [keys.control_key(side).fingerprint for side in SIDES]

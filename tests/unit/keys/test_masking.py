@@ -10,16 +10,16 @@ from collections.abc import Callable
 import pytest
 
 from wirecrypt.errors import WirecryptError
-from wirecrypt.keys import End, SessionKey, Terms, new_seed, new_session_key, pair_keys, pair_secret, seal, share
-from wirecrypt.keys.datagram import ControlMessage, Kind
+from wirecrypt.keys import KeyEnd, SessionKey, Terms, new_seed, new_session_key, pair_keys, pair_secret, seal, share
+from wirecrypt.keys.datagram import ControlMessage, DatagramKind
 from wirecrypt.model.secret import SecretBytes
-from wirecrypt.model.session import Epoch, Generation, Word
+from wirecrypt.model.session import Announcement, Epoch, Generation
 from wirecrypt.model.xfrm import Algorithm
 
 pytestmark = pytest.mark.K2
 
 LOW, HIGH, SEED = new_session_key(), new_session_key(), new_seed()
-ENDS = End(16, "a", 1, LOW.public), End(17, "b", 1, HIGH.public)
+ENDS = KeyEnd(16, "a", 1, LOW.public), KeyEnd(17, "b", 1, HIGH.public)
 TERMS = Terms.of(Epoch(1, "00" * 16), Algorithm.AES_256_GCM, *ENDS)
 SHARE = share(SEED, "a")
 SALT = pair_secret(SHARE, "b")
@@ -68,7 +68,7 @@ def test_a_key_is_never_pickled(value: object, secrets: list[SecretBytes], way: 
 
 
 LONG = SecretBytes(SEED.reveal() + b"\x01")
-PROBE = ControlMessage(Kind.PROBE, Generation(1, 1, 1), 0, bytes(16), Word(frozenset(), None, 1))
+PROBE = ControlMessage(DatagramKind.PROBE, Generation(1, 1, 1), 0, bytes(16), Announcement(frozenset(), None, 1))
 FAILURES: dict[str, Callable[[], object]] = {
     "seed": lambda: share(LONG, "a"),
     "share": lambda: pair_secret(LONG, "b"),

@@ -11,8 +11,8 @@ import pytest
 
 from wirecrypt.keys import (
     ControlMessage,
-    End,
-    Kind,
+    DatagramKind,
+    KeyEnd,
     SessionKey,
     Terms,
     frames,
@@ -24,26 +24,28 @@ from wirecrypt.keys import (
     shares,
 )
 from wirecrypt.model.secret import SecretBytes
-from wirecrypt.model.session import Epoch, Generation, Word
+from wirecrypt.model.session import Announcement, Epoch, Generation
 from wirecrypt.model.xfrm import Algorithm
 
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parents[2] / "vectors/keys/keys.json").read_text())
 SEED = SecretBytes(bytes.fromhex(VECTORS["seed"]))
 
 
-def end_of(raw: dict[str, Any]) -> End:
-    return End(raw["node_id"], raw["node_uid"], raw["number"], bytes.fromhex(raw["public"]))
+def end_of(raw: dict[str, Any]) -> KeyEnd:
+    return KeyEnd(raw["node_id"], raw["node_uid"], raw["number"], bytes.fromhex(raw["public"]))
 
 
 def message_of(raw: dict[str, Any]) -> ControlMessage:
-    word = Word(
+    announcement = Announcement(
         sending=frozenset(Generation(*each) for each in raw["sending"]),
         in_use=Generation(*raw["in_use"]) if raw["in_use"] else None,
         newest=raw["newest"],
         accepts_plain=raw["accepts_plain"],
         sends_plain=raw["sends_plain"],
     )
-    return ControlMessage(Kind(raw["kind"]), Generation(*raw["generation"]), raw["lane"], bytes.fromhex(raw["nonce"]), word)
+    return ControlMessage(
+        DatagramKind(raw["kind"]), Generation(*raw["generation"]), raw["lane"], bytes.fromhex(raw["nonce"]), announcement
+    )
 
 
 def test_frames_are_those_of_the_vector() -> None:

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wirecrypt.errors import InputError
-from wirecrypt.model.mark import SLOTS, Kind, MarkLayout
+from wirecrypt.model.mark import SLOTS, MarkKind, MarkLayout
 from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.session import Generation
 from wirecrypt.model.spi import MAX_LANES, MAX_NODE_ID, MIN_NODE_ID, RESIDUES, Spi
@@ -23,12 +23,12 @@ from wirecrypt.model.xfrm import (
     PRIORITY_BAND,
     Algorithm,
     Direction,
-    Limits,
     Policy,
+    PolicyAction,
     PolicyKey,
     Sa,
+    SaLimits,
     Selector,
-    Verdict,
 )
 
 SPIS = st.builds(
@@ -98,8 +98,8 @@ def test_marks_of_different_meaning_differ() -> None:
 
 def test_kinds_leave_room_for_slots() -> None:
     """CONTROL and DECRYPTED with a slot added stay apart and within a nibble."""
-    assert Kind.CONTROL + SLOTS <= Kind.DECRYPTED
-    assert Kind.DECRYPTED + SLOTS <= 16
+    assert MarkKind.CONTROL + SLOTS <= MarkKind.DECRYPTED
+    assert MarkKind.DECRYPTED + SLOTS <= 16
 
 
 @pytest.mark.parametrize("shift", [-1, 25, 32])
@@ -178,7 +178,11 @@ def test_generations_of_one_pair_have_their_own_spis() -> None:
 
 def test_limits_default_to_none() -> None:
     """2⁶⁴-1 means no limit to the kernel; 0 would not."""
-    assert {Limits().soft_bytes, Limits().hard_bytes, Limits().soft_packets, Limits().hard_packets} == {NO_LIMIT} == {2**64 - 1}
+    assert (
+        {SaLimits().soft_bytes, SaLimits().hard_bytes, SaLimits().soft_packets, SaLimits().hard_packets}
+        == {NO_LIMIT}
+        == {2**64 - 1}
+    )
 
 
 @pytest.mark.parametrize(
@@ -193,14 +197,14 @@ def test_limits_default_to_none() -> None:
 def test_policies_are_ours_by_priority(priority: int, ours: bool) -> None:  # noqa: FBT001 - a table's column
     """Only our band is ours, to its very edges."""
     selector = Selector(ip_network("0.0.0.0/0"), ip_network("10.0.0.0/8"))
-    assert Policy(Direction.OUT, selector, priority, Verdict.BLOCK).ours is ours
+    assert Policy(Direction.OUT, selector, priority, PolicyAction.BLOCK).ours is ours
 
 
 def test_policy_name_is_direction_selector_and_mark() -> None:
     """Priority, verdict and template do not make another policy."""
     selector = Selector(ip_network("fd00::/8"), ip_network("fd00:1::/64"), 17, dport=4900)
     one = Policy(Direction.OUT, selector, 1)
-    assert one.name == Policy(Direction.OUT, selector, 2, Verdict.BLOCK).name == PolicyKey(Direction.OUT, selector)
+    assert one.name == Policy(Direction.OUT, selector, 2, PolicyAction.BLOCK).name == PolicyKey(Direction.OUT, selector)
     assert one.name != PolicyKey(Direction.IN, selector)
     assert str(one.name) == "out fd00::/8 → fd00:1::/64 proto 17 dport 4900"
     assert min(one.name, PolicyKey(Direction.IN, selector), key=lambda k: k.order).direction is Direction.IN

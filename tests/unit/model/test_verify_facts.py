@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 from wirecrypt.errors import ObjectError
 from wirecrypt.model.verify_facts import (
     FORMAT,
+    CaptureSummary,
     Change,
     Clear,
     Deviation,
     EspSeen,
     LaneProbe,
-    NodeFacts,
+    NodeEvidence,
     NodePlan,
-    PeerFacts,
+    PeerEvidence,
     SaFact,
-    Watched,
     decode,
     encode,
 )
@@ -32,7 +32,7 @@ def some(kind: type, **more: Any) -> st.SearchStrategy[Any]:  # noqa: ANN401 - s
 
 
 PEERS = st.builds(
-    PeerFacts,
+    PeerEvidence,
     sas=some(SaFact),
     policies_out=some(Deviation),
     probes=some(LaneProbe, seconds=st.none() | SECONDS),
@@ -40,18 +40,18 @@ PEERS = st.builds(
     clear=some(Clear),
 )
 FACTS = st.builds(
-    NodeFacts,
+    NodeEvidence,
     format=st.just(FORMAT),
     pass_age=SECONDS,
-    watched=st.builds(Watched, seconds=SECONDS),
+    watched=st.builds(CaptureSummary, seconds=SECONDS),
     peers=st.lists(PEERS, max_size=2).map(tuple),
 )
 
 
 @given(FACTS)
-def test_facts_survive_the_wire(facts: NodeFacts) -> None:
+def test_facts_survive_the_wire(facts: NodeEvidence) -> None:
     """What an agent encodes is decoded to the same facts."""
-    assert decode(NodeFacts, json.loads(json.dumps(encode(facts))), "answer") == facts
+    assert decode(NodeEvidence, json.loads(json.dumps(encode(facts))), "answer") == facts
 
 
 def test_a_plan_survives_the_wire() -> None:
@@ -87,4 +87,4 @@ def test_what_does_not_fit_is_refused_with_its_place(change: dict[str, object], 
 def test_no_object_at_all_is_refused() -> None:
     """A list, or nothing, is no answer."""
     with pytest.raises(ObjectError, match="not an object"):
-        decode(NodeFacts, [], "answer")
+        decode(NodeEvidence, [], "answer")

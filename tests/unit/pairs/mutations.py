@@ -15,16 +15,16 @@ from tests.unit.pairs.simulated_agent import Agent
 from tests.unit.pairs.simulated_state import Entry
 from wirecrypt.model.objects import NodePeer, NodeState
 from wirecrypt.model.session import Generation
-from wirecrypt.model.xfrm import Verdict
+from wirecrypt.model.xfrm import PolicyAction
 from wirecrypt.pairs import decide, sessions
-from wirecrypt.pairs.decide import Decision, Out, Receive, View
-from wirecrypt.pairs.memory import Memory
+from wirecrypt.pairs.decide import Decision, Out, PairInputs, Receive
+from wirecrypt.pairs.memory import PairMemory
 from wirecrypt.plan import policies
 
 Patch = pytest.MonkeyPatch
 
 
-def wrap_decide(change: Callable[[View, Memory, Decision], Decision]) -> Callable[[Patch], None]:
+def wrap_decide(change: Callable[[PairInputs, PairMemory, Decision], Decision]) -> Callable[[Patch], None]:
     def without(patch: Patch) -> None:
         true = decide.decide
         patch.setattr(decide, "decide", lambda v, m, now, t: change(v, m, true(v, m, now, t)))
@@ -69,7 +69,7 @@ def ledger_late(patch: Patch) -> None:
 def create_again(patch: Patch) -> None:
     true = decide._install
 
-    def install(v: View, aim: Generation | None, dead: frozenset[Generation]) -> tuple[Generation | None, str, bool]:
+    def install(v: PairInputs, aim: Generation | None, dead: frozenset[Generation]) -> tuple[Generation | None, str, bool]:
         found = true(v, aim, dead)
         return (aim, "", False) if found[1] else found
 
@@ -77,7 +77,7 @@ def create_again(patch: Patch) -> None:
 
 
 def unproved(patch: Patch) -> None:
-    patch.setattr(Memory, "proved_lanes", lambda _m, _g: frozenset(range(16)))
+    patch.setattr(PairMemory, "proved_lanes", lambda _m, _g: frozenset(range(16)))
 
 
 def publish_early(patch: Patch) -> None:
@@ -90,15 +90,15 @@ def nobody_skips(patch: Patch) -> None:
 
 
 def own_lanes(patch: Patch) -> None:
-    def lanes(generation: Generation, v: View) -> int:
+    def lanes(generation: Generation, v: PairInputs) -> int:
         return next(o.session.lanes for o in v.own_sessions if o.session.number == v.own_number(generation))
 
     patch.setattr(decide, "lanes_of", lanes)
 
 
 def first_lane_only(patch: Patch) -> None:
-    true = Memory.proved_lanes
-    patch.setattr(Memory, "proved_lanes", lambda m, gen: frozenset(range(16)) if 0 in true(m, gen) else frozenset())
+    true = PairMemory.proved_lanes
+    patch.setattr(PairMemory, "proved_lanes", lambda m, gen: frozenset(range(16)) if 0 in true(m, gen) else frozenset())
 
 
 def newest_only(patch: Patch) -> None:
@@ -112,81 +112,83 @@ def absent_is_gone(patch: Patch) -> None:
 
 
 def withdraw_any(patch: Patch) -> None:
-    def withdrawn(v: View, aim: Generation | None) -> frozenset[Generation]:
+    def withdrawn(v: PairInputs, aim: Generation | None) -> frozenset[Generation]:
         used = v.observed.in_use
         return frozenset(x for x in v.observed.installed if aim is not None and used is not None and used < x < aim)
 
     patch.setattr(decide, "_withdrawn", withdrawn)
 
 
-def back_to_plain(v: View, m: Memory, d: Decision) -> Decision:
+def back_to_plain(v: PairInputs, m: PairMemory, d: Decision) -> Decision:
     """RECOMPUTE: without a proof in memory the pair is as if it were new."""
     if v.both_active or v.leaving or v.observed.in_use is None or m.proved_lanes(v.observed.in_use):
         return d
     return replace(d, out=Out.PLAIN, in_use=None)
 
 
-def fall_back(v: View, _m: Memory, d: Decision) -> Decision:
+def fall_back(v: PairInputs, _m: PairMemory, d: Decision) -> Decision:
     """FALLBACK: a newer boot of a joining peer starts the pair anew."""
     if d.out is Out.BLOCK and not v.both_active:
         return replace(d, out=Out.PLAIN, receive=Receive.OPTIONAL)
     return d
 
 
-def require_on_own_proof(v: View, _m: Memory, d: Decision) -> Decision:
+def require_on_own_proof(v: PairInputs, _m: PairMemory, d: Decision) -> Decision:
     return replace(d, receive=Receive.REQUIRED) if v.observed.out is Out.ESP and not v.leaving else d
 
 
-def mark_at_the_switch(v: View, _m: Memory, d: Decision) -> Decision:
+def mark_at_the_switch(v: PairInputs, _m: PairMemory, d: Decision) -> Decision:
     return replace(d, mark=d.mark or v.observed.out is Out.ESP)
 
 
-def ready_when_proved(v: View, m: Memory, d: Decision) -> Decision:
+def ready_when_proved(v: PairInputs, m: PairMemory, d: Decision) -> Decision:
     return replace(d, ready=any(m.proved_lanes(x) for x in v.observed.installed))
 
 
-def ready_when_sending(v: View, _m: Memory, d: Decision) -> Decision:
+def ready_when_sending(v: PairInputs, _m: PairMemory, d: Decision) -> Decision:
     return replace(d, ready=v.observed.out is Out.ESP)
 
 
 def ready_without_mark(patch: Patch) -> None:
-    source(decide.decide, "ready=secure and view.marked", "ready=secure")(patch)
+    source(decide.decide, "ready=secure and inputs.marked", "ready=secure")(patch)
 
 
-def leave_at_once(v: View, _m: Memory, d: Decision) -> Decision:
+def leave_at_once(v: PairInputs, _m: PairMemory, d: Decision) -> Decision:
     return replace(d, out=Out.PLAIN, in_use=None) if v.leaving and d.out is Out.ESP else d
 
 
-def leaves_when_plain(v: View, *_: object) -> bool:
+def leaves_when_plain(v: PairInputs, *_: object) -> bool:
     return v.own_state is NodeState.LEAVING and v.observed.out is Out.PLAIN
 
 
 def old_boot_counts(patch: Patch) -> None:
-    patch.setattr(decide, "sends_esp", lambda _v, word: word.in_use is not None)
-    patch.setattr(Memory, "forget_words_before", lambda m, _n: m)
+    patch.setattr(decide, "sends_esp", lambda _v, announcement: announcement.in_use is not None)
+    patch.setattr(PairMemory, "forget_words_before", lambda m, _n: m)
 
 
 def old_boot_forgotten_by_number(patch: Patch) -> None:
-    patch.setattr(decide, "sends_esp", lambda _v, word: word.in_use is not None)
+    patch.setattr(decide, "sends_esp", lambda _v, announcement: announcement.in_use is not None)
 
 
 def no_control_block(patch: Patch) -> None:
     true = policies._control
-    patch.setattr(policies, "_control", lambda *a: (p for p in true(*a) if p.verdict is not Verdict.BLOCK))
+    patch.setattr(policies, "_control", lambda *a: (p for p in true(*a) if p.verdict is not PolicyAction.BLOCK))
 
 
 def secret_decides(patch: Patch) -> None:
     true = Agent._make_sessions
 
     def make(agent: Agent, mine: NodePeer) -> bool:
-        patch.setattr(sessions, "wanted_epochs", lambda _rotations: (agent.world.epochs[max(agent.world.keys_of(agent.name))],))
+        patch.setattr(
+            sessions, "wanted_epochs", lambda _rotations: (agent.cluster.epochs[max(agent.cluster.keys_of(agent.name))],)
+        )
         return true(agent, mine)
 
     patch.setattr(Agent, "_make_sessions", make)
 
 
 def any_epoch_overtakes(patch: Patch) -> None:
-    def dead(generation: Generation, v: View) -> bool:
+    def dead(generation: Generation, v: PairInputs) -> bool:
         newest = max(o.session.number for o in v.own_sessions)
         waiting = {o.session.number for o in v.own_sessions if not o.published and o.session.number < newest}
         return v.peer_number(generation) < v.peer_boot_session or v.own_number(generation) in waiting

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from tests.unit.pairs.simulator import World, steady
+from tests.unit.pairs.simulator import SimulatedCluster, steady
 from wirecrypt.model.objects import Phase
 
 Event = tuple[str, int, int]  # what, which node, a number to choose with
@@ -78,9 +78,9 @@ def drawn(profile: Profile, seed: int, length: int = 200) -> list[Event]:
     return [(chance.choice(events), chance.randrange(len(profile.names)), chance.randrange(1000)) for _ in range(length)]
 
 
-def play(profile: Profile, events: Sequence[Event], *, lanes: Sequence[int] = (2, 1, 3)) -> World:
+def play(profile: Profile, events: Sequence[Event], *, lanes: Sequence[int] = (2, 1, 3)) -> SimulatedCluster:
     """Let *events* happen, then faults end; what must hold is checked after each event, and that all is well at the end."""
-    world = _start(profile, lanes)
+    cluster = _start(profile, lanes)
     left = Counter(profile.faults)
     for what, node, number in events:
         if what in profile.faults:
@@ -88,97 +88,97 @@ def play(profile: Profile, events: Sequence[Event], *, lanes: Sequence[int] = (2
             if left[what] < 0:
                 continue
         happen = _HAPPENS[what]
-        happen(world, profile.names[node], number)
-        world.check()
-    world.calm(120)
-    return world
+        happen(cluster, profile.names[node], number)
+        cluster.check()
+    cluster.calm(120)
+    return cluster
 
 
-def _start(profile: Profile, lanes: Sequence[int]) -> World:
+def _start(profile: Profile, lanes: Sequence[int]) -> SimulatedCluster:
     if profile.protected == len(profile.names):
         return steady(profile.names, lanes=lanes)
-    world = World(profile.names, lanes=lanes)
-    world.rotate(1, Phase.COMPLETE)
+    cluster = SimulatedCluster(profile.names, lanes=lanes)
+    cluster.rotate(1, Phase.COMPLETE)
     for name in profile.names[: profile.protected]:
-        world.label(name)
+        cluster.label(name)
     if profile.protected:
-        world.calm()
-    return world
+        cluster.calm()
+    return cluster
 
 
-def _begin(world: World, name: str, _number: int) -> None:
-    if not world.agents[name].in_pass:
-        world.agents[name].begin()
+def _begin(cluster: SimulatedCluster, name: str, _number: int) -> None:
+    if not cluster.agents[name].in_pass:
+        cluster.agents[name].begin()
 
 
-def _pass(world: World, name: str, number: int) -> None:
-    _begin(world, name, number)
-    while world.agents[name].in_pass:
-        world.agents[name].step()
-        world.check()
+def _pass(cluster: SimulatedCluster, name: str, number: int) -> None:
+    _begin(cluster, name, number)
+    while cluster.agents[name].in_pass:
+        cluster.agents[name].step()
+        cluster.check()
 
 
-def _deliver(world: World, _name: str, number: int) -> None:
-    if world.network:
-        world.deliver(number % len(world.network))
+def _deliver(cluster: SimulatedCluster, _name: str, number: int) -> None:
+    if cluster.network:
+        cluster.deliver(number % len(cluster.network))
 
 
-def _double(world: World, _name: str, number: int) -> None:
-    if world.network:
-        world.deliver(number % len(world.network), keep=True)
+def _double(cluster: SimulatedCluster, _name: str, number: int) -> None:
+    if cluster.network:
+        cluster.deliver(number % len(cluster.network), keep=True)
 
 
-def _drop(world: World, _name: str, number: int) -> None:
-    if world.network:
-        del world.network[number % len(world.network)]
+def _drop(cluster: SimulatedCluster, _name: str, number: int) -> None:
+    if cluster.network:
+        del cluster.network[number % len(cluster.network)]
 
 
-def _sync(world: World, name: str, _number: int) -> None:
-    if not world.agents[name].in_pass:
-        world.sync(name)
+def _sync(cluster: SimulatedCluster, name: str, _number: int) -> None:
+    if not cluster.agents[name].in_pass:
+        cluster.sync(name)
 
 
-def _renew(world: World, name: str, _number: int) -> None:
-    world.agents[name].wanted_renewal = True
+def _renew(cluster: SimulatedCluster, name: str, _number: int) -> None:
+    cluster.agents[name].wanted_renewal = True
 
 
-def _wipe(world: World, name: str, number: int) -> None:
-    other = next(n for n in world.names if n != name)
-    if not world.agents[name].in_pass and {name, other} <= set(world.ids):
-        world.wipe(name, other, policies=number % 2 == 0)
+def _wipe(cluster: SimulatedCluster, name: str, number: int) -> None:
+    other = next(n for n in cluster.names if n != name)
+    if not cluster.agents[name].in_pass and {name, other} <= set(cluster.ids):
+        cluster.wipe(name, other, policies=number % 2 == 0)
 
 
-def _rotate(world: World, _name: str, _number: int) -> None:
-    if all(r.phase is Phase.COMPLETE for r in world.rotations):
-        world.rotate(max(r.to_epoch for r in world.rotations) + 1)
+def _rotate(cluster: SimulatedCluster, _name: str, _number: int) -> None:
+    if all(r.phase is Phase.COMPLETE for r in cluster.rotations):
+        cluster.rotate(max(r.to_epoch for r in cluster.rotations) + 1)
 
 
-def _join(world: World, name: str, _number: int) -> None:
-    if name not in world.api:
-        world.label(name)
+def _join(cluster: SimulatedCluster, name: str, _number: int) -> None:
+    if name not in cluster.api:
+        cluster.label(name)
 
 
-_HAPPENS: Mapping[str, Callable[[World, str, int], None]] = MappingProxyType(
+_HAPPENS: Mapping[str, Callable[[SimulatedCluster, str, int], None]] = MappingProxyType(
     {
         "begin": _begin,
-        "step": lambda world, name, _: world.agents[name].step(),
+        "step": lambda cluster, name, _: cluster.agents[name].step(),
         "pass": _pass,
         "deliver": _deliver,
         "double": _double,
         "drop": _drop,
         "sync": _sync,
-        "tick": lambda world, _name, _: world.advance(0.05),
-        "pause": lambda world, _name, number: world.advance(_PAUSES[number % 3]),
-        "control": lambda world, _name, _: world.control(),
+        "tick": lambda cluster, _name, _: cluster.advance(0.05),
+        "pause": lambda cluster, _name, number: cluster.advance(_PAUSES[number % 3]),
+        "control": lambda cluster, _name, _: cluster.control(),
         "renew": _renew,
-        "crash": lambda world, name, _: world.crash(name),
-        "stale": lambda world, name, number: world.crash(name, stale=number % 7),
-        "lose": lambda world, name, _: world.crash(name, lose=True),
-        "reboot": lambda world, name, _: world.reboot(name),
+        "crash": lambda cluster, name, _: cluster.crash(name),
+        "stale": lambda cluster, name, number: cluster.crash(name, stale=number % 7),
+        "lose": lambda cluster, name, _: cluster.crash(name, lose=True),
+        "reboot": lambda cluster, name, _: cluster.reboot(name),
         "wipe": _wipe,
-        "abort": lambda world, name, _: world.drop_candidate(name),
+        "abort": lambda cluster, name, _: cluster.drop_candidate(name),
         "rotate": _rotate,
         "join": _join,
-        "leave": lambda world, name, _: world.unlabel(name),
+        "leave": lambda cluster, name, _: cluster.unlabel(name),
     }
 )

@@ -19,9 +19,9 @@ from tests.unit.pairs.simulated_state import (
     Datagram,
     Derivation,
     Entry,
+    SimulatedPair,
     Snapshot,
     Tmpfs,
-    Turn,
     blocking,
     end_of,
 )
@@ -29,23 +29,23 @@ from wirecrypt.model.guard import GuardEntry
 from wirecrypt.model.objects import NodePeer, NodeState
 from wirecrypt.model.pair import Pair
 from wirecrypt.model.session import Generation, Session
-from wirecrypt.model.xfrm import Algorithm, Limits, Network, Sa
+from wirecrypt.model.xfrm import Algorithm, Network, Sa, SaLimits
 from wirecrypt.pairs import decide as pairs
 from wirecrypt.pairs import probing, sessions
-from wirecrypt.pairs.decide import Observed, OwnSession, View
-from wirecrypt.pairs.memory import Memory, Sent
+from wirecrypt.pairs.decide import Observed, OfferedSession, PairInputs
+from wirecrypt.pairs.memory import PairMemory, Sent
 from wirecrypt.plan import diff, guard_entries, observe, policies, states
 from wirecrypt.plan.snapshot import sas_of
 
 if TYPE_CHECKING:
-    from tests.unit.pairs.simulator import World
+    from tests.unit.pairs.simulator import SimulatedCluster
 
 
 class Agent:
     """One node's agent."""
 
-    def __init__(self, world: World, name: str, lanes: int) -> None:
-        self.world = world
+    def __init__(self, cluster: SimulatedCluster, name: str, lanes: int) -> None:
+        self.cluster = cluster
         self.name = name
         self.lanes = lanes
         self.boot = 1
@@ -53,13 +53,13 @@ class Agent:
         self.tmpfs = Tmpfs(self.boot_id)
         self.disk: set[str] = set()
         self.known: dict[str, NodePeer] = {}  # kept on disk as well: pairs that the kernel may have
-        self.view = Snapshot({}, ())
-        self.memory: dict[str, Memory] = {}
+        self.inputs = Snapshot({}, ())
+        self.memory: dict[str, PairMemory] = {}
         self.pending: list[diff.Action] = []
-        self.turns: dict[str, Turn] = {}
+        self.pair_views: dict[str, SimulatedPair] = {}
         self.wanted_renewal = False
         self.in_pass = False
-        self.wishes: list[diff.Wish] = []
+        self.desired_pairs: list[diff.DesiredPair] = []
         self.entries: Mapping[Network, GuardEntry] = {}
         self.disturbed = False
 
@@ -72,7 +72,7 @@ class Agent:
 
     def begin(self) -> None:
         """Look at everything and decide; the actions wait in *pending*, their ledger entries are written."""
-        own = self.world.api.get(self.name)
+        own = self.cluster.api.get(self.name)
         self.in_pass = False
         if own is None or own.node_uid != self.own_uid:
             self._forget("" if own is None else own.node_uid)
@@ -82,39 +82,39 @@ class Agent:
         if own.boot_id == self.boot_id and not self.tmpfs.boot_session:
             self.tmpfs.boot_session = own.boot_session
         self.tmpfs.last = max(self.tmpfs.last, own.last_session)
-        self.turns = {p.node_uid: self._turn(own, p, gone=gone) for p, gone in self._partners()}
+        self.pair_views = {p.node_uid: self._turn(own, p, gone=gone) for p, gone in self._partners()}
         if self._make_sessions(own):
             return
-        self.wishes = [self._wish(t) for t in self.turns.values()]
-        self.entries = guard_entries.wanted(end_of(own), [(t.pair, t.decision) for t in self.turns.values()], [], [])
-        self.pending = diff.plan(self.wishes, self.entries, self.world.kernels[self.name].snapshot())
+        self.desired_pairs = [self._desired(t) for t in self.pair_views.values()]
+        self.entries = guard_entries.wanted(end_of(own), [(t.pair, t.decision) for t in self.pair_views.values()], [], [])
+        self.pending = diff.plan(self.desired_pairs, self.entries, self.cluster.kernels[self.name].snapshot())
         steps = [a.step for a in self.pending]
         assert steps == sorted(steps), "a plan that is out of order"
         self.in_pass, self.disturbed = True, False
-        for turn in self.turns.values():
-            if turn.decision.mark:
-                self.disk.add(turn.peer.node_uid)
+        for pair_view in self.pair_views.values():
+            if pair_view.decision.mark:
+                self.disk.add(pair_view.peer.node_uid)
 
     def _forget(self, uid: str) -> None:
         """Start as another node: the one before has left and has nothing in the kernel."""
         self.own_uid, self.tmpfs = uid, Tmpfs(self.boot_id)
-        self.known, self.disk, self.memory, self.turns = {}, set(), {}, {}
+        self.known, self.disk, self.memory, self.pair_views = {}, set(), {}, {}
 
     def step(self) -> None:
         """Do the next action of the pass, or end it when there is none."""
         if not self.in_pass:
             return
         if self.pending:
-            self.world.kernels[self.name].apply(self.pending.pop(0))
+            self.cluster.kernels[self.name].apply(self.pending.pop(0))
             return
         self.in_pass = False
-        kernel = self.world.kernels[self.name].snapshot()
+        kernel = self.cluster.kernels[self.name].snapshot()
         if not self.disturbed:
-            assert not diff.plan(self.wishes, self.entries, kernel), "a second plan writes again"
+            assert not diff.plan(self.desired_pairs, self.entries, kernel), "a second plan writes again"
         self._publish()
         self._tidy()
-        for turn in self.turns.values():
-            self._send_due(turn)
+        for pair_view in self.pair_views.values():
+            self._send_due(pair_view)
 
     def run(self) -> bool:
         """Do a whole pass; say whether it changed the kernel."""
@@ -128,94 +128,94 @@ class Agent:
 
     def receive(self, datagram: Datagram) -> None:
         """Take a datagram that came out of a receiving SA; the MAC and the claimed SA are checked."""
-        kernel = self.world.kernels[self.name]
-        sa = kernel.sas.get(datagram.over)
+        kernel = self.cluster.kernels[self.name]
+        sa = kernel.sas.get(datagram.via)
         if sa is None or sa.key.fingerprint != datagram.key or sa.set_mark is None:
-            self.world.unreceived += 1
+            self.cluster.unreceived += 1
             return
         kernel.touched.add(sa.name)
-        sender = self.world.ids[datagram.sender]
-        turn = next((t for t in self.turns.values() if t.peer.node_uid == sender.node_uid), None)
-        if turn is None:
+        sender = self.cluster.ids[datagram.sender]
+        pair_view = next((t for t in self.pair_views.values() if t.peer.node_uid == sender.node_uid), None)
+        if pair_view is None:
             return
         slot = MARKS.slot_of(sa.set_mark.value)
-        installed = turn.view.observed.installed.get(datagram.generation)
-        entry = self.tmpfs.ledger.get(turn.peer.node_uid, {}).get(datagram.generation)
+        installed = pair_view.inputs.observed.installed.get(datagram.generation)
+        entry = self.tmpfs.ledger.get(pair_view.peer.node_uid, {}).get(datagram.generation)
         if installed is None or (installed.slot, datagram.lane) != slot or entry is None or entry.control != datagram.mac:
             return
-        self._heard(turn, datagram)
+        self._heard(pair_view, datagram)
 
-    def _heard(self, turn: Turn, datagram: Datagram) -> None:
-        uid, now = turn.peer.node_uid, self.world.now
-        memory = self.memory.get(uid, Memory())
-        over = (datagram.generation, datagram.lane)
+    def _heard(self, pair_view: SimulatedPair, datagram: Datagram) -> None:
+        uid, now = pair_view.peer.node_uid, self.cluster.now
+        memory = self.memory.get(uid, PairMemory())
+        via = (datagram.generation, datagram.lane)
         if not datagram.probe:
-            self.memory[uid] = memory.answer(datagram.nonce, over, datagram.word, now)
+            self.memory[uid] = memory.answer(datagram.nonce, via, datagram.announcement, now)
             return
-        self.memory[uid] = memory.heard(datagram.word).probed(datagram.generation)
-        same = turn.view.observed.installed.get(datagram.generation)
+        self.memory[uid] = memory.heard(datagram.announcement).probed(datagram.generation)
+        same = pair_view.inputs.observed.installed.get(datagram.generation)
         if same is not None and datagram.lane in same.tx and same.slot >= 0:
-            self._say(turn, *over, datagram.nonce, probe=False)
-        elif (current := pairs.channel(turn.view)) is not None:
-            self._say(turn, current, 0, datagram.nonce, probe=False)
+            self._say(pair_view, *via, datagram.nonce, probe=False)
+        elif (current := pairs.channel(pair_view.inputs)) is not None:
+            self._say(pair_view, current, 0, datagram.nonce, probe=False)
 
-    def _send_due(self, turn: Turn) -> None:
-        uid, now = turn.peer.node_uid, self.world.now
+    def _send_due(self, pair_view: SimulatedPair) -> None:
+        uid, now = pair_view.peer.node_uid, self.cluster.now
         if uid not in self.memory:
             return
-        for due in probing.schedule(turn.view, self.memory[uid], now, TIMING):
+        for due in probing.schedule(pair_view.inputs, self.memory[uid], now, TIMING):
             if due.at > now:
                 break
-            nonce = self.world.nonce()
-            self._say(turn, due.generation, due.lane, nonce, probe=True)
-            sent = Sent(due.generation, due.lane, now, pairs.word(turn.view))
-            self.memory[uid] = self.memory[uid].sent(nonce, sent, proving=due.need is probing.Need.PROVE)
+            nonce = self.cluster.nonce()
+            self._say(pair_view, due.generation, due.lane, nonce, probe=True)
+            sent = Sent(due.generation, due.lane, now, pairs.announcement(pair_view.inputs))
+            self.memory[uid] = self.memory[uid].sent(nonce, sent, proving=due.need is probing.ProbeReason.PROVE)
 
-    def _say(self, turn: Turn, generation: Generation, lane: int, nonce: bytes, *, probe: bool) -> None:
+    def _say(self, pair_view: SimulatedPair, generation: Generation, lane: int, nonce: bytes, *, probe: bool) -> None:
         """Send over exactly the SA that the control policy of the generation's slot and lane leads to."""
-        installed = turn.view.observed.installed.get(generation)
-        entry = self.tmpfs.ledger.get(turn.peer.node_uid, {}).get(generation)
+        installed = pair_view.inputs.observed.installed.get(generation)
+        entry = self.tmpfs.ledger.get(pair_view.peer.node_uid, {}).get(generation)
         if installed is None or installed.slot < 0 or entry is None:
             return
-        word = pairs.word(turn.view)
-        assert len(word.sending) <= 3, "a word that no datagram can hold"
+        announcement = pairs.announcement(pair_view.inputs)
+        assert len(announcement.sending) <= 3, "a word that no datagram can hold"
         mark = MARKS.control(installed.slot, lane).value
-        over, key = self.world.control_route(self.name, turn.pair, mark)
-        if over is not None:
-            name = turn.peer.name
-            self.world.post(Datagram(self.name, name, probe, generation, lane, nonce, word, over, key, entry.control))
+        via, key = self.cluster.control_route(self.name, pair_view.pair, mark)
+        if via is not None:
+            name = pair_view.peer.name
+            self.cluster.post(Datagram(self.name, name, probe, generation, lane, nonce, announcement, via, key, entry.control))
 
     # ---- parts of a pass
 
     def _own_state(self, own: NodePeer) -> NodeState:
-        seen = self.view.peers.get(self.name)
+        seen = self.inputs.peers.get(self.name)
         return seen.state if seen is not None and seen.uid == own.uid else NodeState.JOINING
 
     def _partners(self) -> list[tuple[NodePeer, bool]]:
         """Return each peer with whether it is gone; a NodePeer that came anew waits until the old one's traces are gone."""
-        shown = {p.node_uid: p for p in self.view.peers.values() if p.name != self.name}
+        shown = {p.node_uid: p for p in self.inputs.peers.values() if p.name != self.name}
         for uid, peer in shown.items():
             names = {p.name for u, p in self.known.items() if u != uid}
             if peer.name not in names:
                 self.known[uid] = peer
         found = []
         for uid, peer in sorted(self.known.items(), key=lambda i: i[1].name):
-            truth = self.world.api.get(peer.name)
+            truth = self.cluster.api.get(peer.name)
             gone = uid not in shown and (truth is None or truth.node_uid != uid)
             found.append((peer if uid in shown else replace(peer, sessions=()), gone))
         return found
 
-    def _turn(self, own: NodePeer, peer: NodePeer, *, gone: bool) -> Turn:
+    def _turn(self, own: NodePeer, peer: NodePeer, *, gone: bool) -> SimulatedPair:
         pair = Pair(end_of(own), end_of(peer))
         entries = self.tmpfs.ledger.get(peer.node_uid, {})
         numbers = {n: s.epoch.number for n, s in self.tmpfs.made.items()} | {s.number: s.epoch.number for s in own.sessions}
-        known = observe.Known(
+        known = observe.KnownGenerations(
             ledger={g: e.lanes for g, e in entries.items()},
             own_last=self.tmpfs.last,
             peer_last=max([peer.last_session, *(g.number(lo=not pair.own_is_lo) for g in entries)]),
             epochs=numbers,
         )
-        view = View(
+        inputs = PairInputs(
             own_is_lo=pair.own_is_lo,
             own_id=own.node_id,
             peer_id=peer.node_id,
@@ -229,18 +229,18 @@ class Agent:
             marked=peer.node_uid in self.disk,
             peer_gone=gone,
         )
-        memory = probing.observe(self.memory.get(peer.node_uid, Memory()), view, self.world.now)
+        memory = probing.observe(self.memory.get(peer.node_uid, PairMemory()), inputs, self.cluster.now)
         self.memory[peer.node_uid] = memory
-        return Turn(peer, pair, known, view, pairs.decide(view, memory, self.world.now, TIMING))
+        return SimulatedPair(peer, pair, known, inputs, pairs.decide(inputs, memory, self.cluster.now, TIMING))
 
-    def _observe(self, pair: Pair, known: observe.Known, entries: Mapping[Generation, Entry]) -> Observed:
+    def _observe(self, pair: Pair, known: observe.KnownGenerations, entries: Mapping[Generation, Entry]) -> Observed:
         def right(generation: Generation, lane: int, sa: Sa) -> bool:
             entry = entries.get(generation)
             return entry is None or entry.prints.get((sa.set_mark is None, lane)) == sa.key.fingerprint
 
-        return observe.observe(pair, self.world.kernels[self.name].snapshot(), known, MARKS, right)
+        return observe.observe(pair, self.cluster.kernels[self.name].snapshot(), known, MARKS, right)
 
-    def own_sessions(self, own: NodePeer) -> tuple[OwnSession, ...]:
+    def own_sessions(self, own: NodePeer) -> tuple[OfferedSession, ...]:
         """Return the own sessions as the core sees them."""
         listed = {(s.number, s.public) for s in own.sessions}
         newest = {s.epoch.number: s.number for s in own.sessions}
@@ -248,78 +248,78 @@ class Agent:
         for number, session in sorted(self.tmpfs.made.items()):
             overtaken = number < newest.get(session.epoch.number, 0)
             out = (number, session.public) in listed or (overtaken and self.was_out(number))
-            found.append(OwnSession(session, out, number in self.tmpfs.alive))
-        found += [OwnSession(s, published=True, alive=False) for s in own.sessions if s.number not in self.tmpfs.made]
+            found.append(OfferedSession(session, out, number in self.tmpfs.alive))
+        found += [OfferedSession(s, published=True, alive=False) for s in own.sessions if s.number not in self.tmpfs.made]
         return tuple(sorted(found, key=lambda o: o.session.number))
 
     def was_out(self, number: int) -> bool:
         """Say whether this boot's session of that number was ever published."""
         session = self.tmpfs.made[number]
-        return (self.name, number, session.public) in self.world.ever_published
+        return (self.name, number, session.public) in self.cluster.ever_published
 
     def _make_sessions(self, own: NodePeer) -> bool:
-        wanted = sessions.wanted_epochs(self.view.rotations)
-        decisions = [t.decision for t in self.turns.values()]
-        reasons = {self.world.epochs[d.target.epoch]: d.renew for d in decisions if d.renew and d.target}
+        wanted = sessions.wanted_epochs(self.inputs.rotations)
+        decisions = [t.decision for t in self.pair_views.values()]
+        reasons = {self.cluster.epochs[d.target.epoch]: d.renew for d in decisions if d.renew and d.target}
         if self.wanted_renewal:
             self.wanted_renewal = False
             reasons |= dict.fromkeys(wanted[-1:], "asked for")
-        held = [self.world.epochs[number] for number in self.world.keys_of(self.name)]
+        held = [self.cluster.epochs[number] for number in self.cluster.keys_of(self.name)]
         needs = sessions.needs(self.own_sessions(own), wanted, held, reasons)
         for need in needs:
             number = sessions.next_number(self.tmpfs.last, self._residues())
-            public = self.world.public(self.name)
+            public = self.cluster.public(self.name)
             session = Session(number, need.epoch, public, self.lanes, Algorithm.AES_256_GCM)
             self.tmpfs.made[number] = session
             self.tmpfs.alive.add(number)
             self.tmpfs.last = number
             self.tmpfs.boot_session = self.tmpfs.boot_session or number
-            self.world.note_session(self.name, number)
+            self.cluster.note_session(self.name, number)
         return bool(needs)
 
     def _residues(self) -> set[int]:
-        kernel = self.world.kernels[self.name].snapshot()
+        kernel = self.cluster.kernels[self.name].snapshot()
         return {
             spi.residue_lo if t.pair.own_is_lo else spi.residue_hi
-            for t in self.turns.values()
+            for t in self.pair_views.values()
             for _, spi in sas_of(t.pair, kernel)
         }
 
-    def _wish(self, turn: Turn) -> diff.Wish:
-        decision, installed = turn.decision, turn.view.observed.installed
+    def _desired(self, pair_view: SimulatedPair) -> diff.DesiredPair:
+        decision, installed = pair_view.decision, pair_view.inputs.observed.installed
         lanes = {g: i.lanes for g, i in installed.items()}
         slots = {g: i.slot for g, i in installed.items() if i.slot >= 0}
         sas: tuple[Sa, ...] = ()
-        known = turn.known
+        known = pair_view.known
         if decision.install is not None:
             slot = states.free_slot(set(slots.values()))
             assert slot is not None, "nothing may be installed without a free slot"
-            sas = self._states(turn, decision.install, slot)
+            sas = self._states(pair_view, decision.install, slot)
             lanes[decision.install], slots[decision.install] = len(sas) // 2, slot
             known = replace(known, ledger={**known.ledger, decision.install: len(sas) // 2})
-        wanted = policies.wanted(turn.pair, decision, policies.Senders(lanes, slots), LAYOUT)
-        return diff.Wish(turn.pair, decision, known, sas, tuple(wanted))
+        wanted = policies.wanted(pair_view.pair, decision, policies.Senders(lanes, slots), LAYOUT)
+        return diff.DesiredPair(pair_view.pair, decision, known, sas, tuple(wanted))
 
-    def _states(self, turn: Turn, generation: Generation, slot: int) -> tuple[Sa, ...]:
-        own = self.tmpfs.made[turn.view.own_number(generation)]
-        number = turn.view.peer_number(generation)
-        theirs = next(s for s in turn.peer.sessions if s.number == number)
-        lanes = pairs.lanes_of(generation, turn.view)
-        secret = Derivation(turn.pair, generation, own.public, theirs.public)
+    def _states(self, pair_view: SimulatedPair, generation: Generation, slot: int) -> tuple[Sa, ...]:
+        own = self.tmpfs.made[pair_view.inputs.own_number(generation)]
+        number = pair_view.inputs.peer_number(generation)
+        theirs = next(s for s in pair_view.peer.sessions if s.number == number)
+        lanes = pairs.lanes_of(generation, pair_view.inputs)
+        secret = Derivation(pair_view.pair, generation, own.public, theirs.public)
         sas = tuple(
             states.states(
-                turn.pair,
+                pair_view.pair,
                 generation,
                 lanes=lanes,
                 slot=slot,
                 algorithm=Algorithm.AES_256_GCM,
                 keys=secret.traffic,
                 marks=MARKS,
-                limits=Limits(),
+                limits=SaLimits(),
             )
         )
         prints = {(sa.set_mark is None, sa.spi & 0xF): sa.key.fingerprint for sa in sas}
-        self.write_ledger(turn.peer.node_uid, generation, Entry(lanes, secret.control(), prints))
+        self.write_ledger(pair_view.peer.node_uid, generation, Entry(lanes, secret.control(), prints))
         return sas
 
     def write_ledger(self, uid: str, generation: Generation, entry: Entry) -> None:
@@ -327,7 +327,7 @@ class Agent:
         self.tmpfs.ledger.setdefault(uid, {})[generation] = entry
 
     def _publish(self) -> None:
-        own = self.world.api.get(self.name)
+        own = self.cluster.api.get(self.name)
         if own is None:
             return
         mine = self.own_sessions(own)
@@ -339,50 +339,52 @@ class Agent:
             overtaken = {o.session.number for o in mine if not o.published}
             self.tmpfs.alive -= overtaken
             return
-        self.world.publish(self.name, self.boot_id, self.tmpfs.boot_session, tuple(o.session for o in listed))
+        self.cluster.publish(self.name, self.boot_id, self.tmpfs.boot_session, tuple(o.session for o in listed))
 
-    def may_publish(self, mine: tuple[OwnSession, ...]) -> bool:
+    def may_publish(self, mine: tuple[OfferedSession, ...]) -> bool:
         """Say whether the newest sessions may be published."""
-        return sessions.publishable(mine, [(t.view, t.decision) for t in self.turns.values()])
+        return sessions.publishable(mine, [(t.inputs, t.decision) for t in self.pair_views.values()])
 
     def _tidy(self) -> None:
-        own = self.world.api.get(self.name)
+        own = self.cluster.api.get(self.name)
         mine = self.own_sessions(own) if own is not None else ()
-        installed = [g for t in self.turns.values() for g in t.view.observed.installed]
-        wanted = sessions.wanted_epochs(self.view.rotations)
-        self.tmpfs.alive -= sessions.over(mine, wanted, {g.epoch for g in installed})
-        for turn in self.turns.values():
-            self._tidy_pair(turn)
-        self.world.report(self.name, self._ready(), cleaned=self._cleaned(own))
+        installed = [g for t in self.pair_views.values() for g in t.inputs.observed.installed]
+        wanted = sessions.wanted_epochs(self.inputs.rotations)
+        self.tmpfs.alive -= sessions.ended(mine, wanted, {g.epoch for g in installed})
+        for pair_view in self.pair_views.values():
+            self._tidy_pair(pair_view)
+        self.cluster.report(self.name, self._ready(), cleaned=self._cleaned(own))
 
-    def _tidy_pair(self, turn: Turn) -> None:
-        uid = turn.peer.node_uid
+    def _tidy_pair(self, pair_view: SimulatedPair) -> None:
+        uid = pair_view.peer.node_uid
         ledger = self.tmpfs.ledger.get(uid, {})
-        lo = turn.pair.own_is_lo
-        keep = {g for g in ledger if g.number(lo=lo) in self.tmpfs.alive or g in turn.view.observed.installed}
-        self.tmpfs.ledger[uid] = {g: e for g, e in ledger.items() if g in keep or g == turn.decision.install}
-        if turn.decision.remove_all and turn.view.observed.nothing:
+        lo = pair_view.pair.own_is_lo
+        keep = {g for g in ledger if g.number(lo=lo) in self.tmpfs.alive or g in pair_view.inputs.observed.installed}
+        self.tmpfs.ledger[uid] = {g: e for g, e in ledger.items() if g in keep or g == pair_view.decision.install}
+        if pair_view.decision.remove_all and pair_view.inputs.observed.nothing:
             self.disk.discard(uid)
-            if turn.view.peer_gone:
+            if pair_view.inputs.peer_gone:
                 for where in (self.known, self.memory, self.tmpfs.ledger):
                     where.pop(uid, None)
 
     def _ready(self) -> frozenset[str]:
-        return frozenset(t.peer.node_uid for t in self.turns.values() if t.decision.ready)
+        return frozenset(t.peer.node_uid for t in self.pair_views.values() if t.decision.ready)
 
     def _cleaned(self, own: NodePeer | None) -> bool:
         return (
             own is not None
             and self._own_state(own) is NodeState.LEAVING
-            and all(t.view.observed.nothing and t.decision.remove_all for t in self.turns.values())
+            and all(t.inputs.observed.nothing and t.decision.remove_all for t in self.pair_views.values())
         )
 
     def prepare(self) -> None:
         """Block the pairs on disk, as the init container does after a boot."""
-        own = self.world.ids[self.name]
+        own = self.cluster.ids[self.name]
         blocked = [Pair(end_of(own), end_of(p)) for uid, p in self.known.items() if uid in self.disk]
-        wishes = [diff.Wish(p, BLOCK_ALL, observe.Known({}, 0, 0, {}), (), tuple(blocking(p))) for p in blocked]
-        kernel = self.world.kernels[self.name]
+        desired_pairs = [
+            diff.DesiredPair(p, BLOCK_ALL, observe.KnownGenerations({}, 0, 0, {}), (), tuple(blocking(p))) for p in blocked
+        ]
+        kernel = self.cluster.kernels[self.name]
         entries = guard_entries.wanted(end_of(own), [(p, BLOCK_ALL) for p in blocked], [], [])
-        for action in diff.plan(wishes, entries, kernel.snapshot()):
+        for action in diff.plan(desired_pairs, entries, kernel.snapshot()):
             kernel.apply(action)

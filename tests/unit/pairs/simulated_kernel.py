@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from wirecrypt.model.guard import GuardAction, GuardEntry
-from wirecrypt.model.xfrm import Address, Direction, Network, Policy, PolicyKey, Sa, SaKey, Verdict
+from wirecrypt.model.xfrm import Address, Direction, Network, Policy, PolicyAction, PolicyKey, Sa, SaKey
 from wirecrypt.plan.diff import Action, Step
 from wirecrypt.plan.snapshot import KernelSnapshot
 
@@ -89,7 +89,7 @@ class Kernel:
         policy = self._lookup(Direction.OUT, flow)
         if policy is None:
             return BLOCKED if self._guarded(flow.dst, flow.src, "egress") else PLAIN
-        if policy.verdict is Verdict.BLOCK:
+        if policy.verdict is PolicyAction.BLOCK:
             return BLOCKED
         template = policy.templates[0]
         return SaKey(template.dst, template.spi)

@@ -10,9 +10,9 @@ from wirecrypt.model.mark import MarkLayout
 from wirecrypt.model.objects import KeyRotation, NodePeer
 from wirecrypt.model.pair import End, Pair
 from wirecrypt.model.secret import SecretBytes
-from wirecrypt.model.session import Generation, Session, Word
+from wirecrypt.model.session import Announcement, Generation, Session
 from wirecrypt.model.xfrm import Policy, SaKey
-from wirecrypt.pairs.decide import Decision, Out, Receive, View
+from wirecrypt.pairs.decide import Decision, Out, PairInputs, Receive
 from wirecrypt.pairs.memory import Timing
 from wirecrypt.plan import observe, policies
 
@@ -61,20 +61,20 @@ class Datagram:
     generation: Generation
     lane: int
     nonce: bytes
-    word: Word
-    over: SaKey
+    announcement: Announcement
+    via: SaKey
     key: str
     mac: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class SimulatedPair:
     """One peer in one pass."""
 
     peer: NodePeer
     pair: Pair
-    known: observe.Known
-    view: View
+    known: observe.KnownGenerations
+    inputs: PairInputs
     decision: Decision
 
 
@@ -90,7 +90,7 @@ BLOCK_ALL = Decision(
     keep={},
     install=None,
     target=None,
-    word=Word(frozenset(), None, 0),
+    announcement=Announcement(frozenset(), None, 0),
     why="boot",
 )
 

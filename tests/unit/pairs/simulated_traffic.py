@@ -33,7 +33,7 @@ class Packet:
     """
 
     flow: Flow
-    over: SaKey | str
+    via: SaKey | str
     key: str = ""
     disturbed: frozenset[str] = frozenset()
 
@@ -162,21 +162,21 @@ class Traffic:
 
     def _check_arrival(self, sender: str, receiver: str, packet: Packet) -> None:
         kernel = self.kernels[receiver]
-        if isinstance(packet.over, str):
+        if isinstance(packet.via, str):
             by = packet.disturbed | self._disturbance(sender, receiver, packet.flow)
             leaving = any(n in self.api and self.api[n].state is NodeState.LEAVING for n in (sender, receiver))
             excused = bool(by & {FLUSH, sender}) or (receiver in by and (leaving or receiver not in self.api))
             if not kernel.takes_plain(packet.flow) and not excused:
                 raise Violation(f"{receiver} drops plaintext of {sender}")
             return
-        sa = kernel.sas.get(packet.over)
+        sa = kernel.sas.get(packet.via)
         if sa is not None and sa.key.fingerprint == packet.key:
             return
-        boot = self._keys.get((receiver, packet.over, packet.key))
+        boot = self._keys.get((receiver, packet.via, packet.key))
         if boot is not None and boot != self.agents[receiver].boot:
             return
-        if (receiver, packet.over) not in self._wiped:
-            raise Violation(f"{receiver} cannot receive what {sender} sent over {packet.over}")
+        if (receiver, packet.via) not in self._wiped:
+            raise Violation(f"{receiver} cannot receive what {sender} sent over {packet.via}")
 
     def _note_sa(self, name: str) -> Callable[[Sa], None]:
         def note(sa: Sa) -> None:

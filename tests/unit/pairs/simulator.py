@@ -22,7 +22,7 @@ IN_FLIGHT = 0.9 * TIMING.drain
 MOST_ROUNDS = 800
 
 
-class World(Traffic):
+class SimulatedCluster(Traffic):
     """Everything. *names* become nodes with nodeIDs 16, 17, …; *lanes* is each node's number of lanes."""
 
     def __init__(self, names: str = "ab", *, lanes: Sequence[int] = (2, 2, 2, 2)) -> None:
@@ -157,19 +157,19 @@ class World(Traffic):
         )
 
     def _all_send(self, epoch: int) -> bool:
-        turns = [t for n in self.api for t in self.agents[n].turns.values() if not t.decision.remove_all]
-        return all(t.view.observed.in_use and t.view.observed.in_use.epoch >= epoch for t in turns)
+        pair_views = [t for n in self.api for t in self.agents[n].pair_views.values() if not t.decision.remove_all]
+        return all(t.inputs.observed.in_use and t.inputs.observed.in_use.epoch >= epoch for t in pair_views)
 
     def _none_has(self, epoch: int) -> bool:
         agents = [self.agents[n] for n in self.api]
-        held = {g.epoch for a in agents for t in a.turns.values() for g in t.view.observed.installed}
+        held = {g.epoch for a in agents for t in a.pair_views.values() for g in t.inputs.observed.installed}
         return epoch not in held | {a.tmpfs.made[n].epoch.number for a in agents for n in a.tmpfs.alive}
 
     # ---- things that happen
 
     def sync(self, name: str) -> None:
         """Bring an agent's view up to date."""
-        self.agents[name].view = Snapshot(dict(self.api), self.rotations)
+        self.agents[name].inputs = Snapshot(dict(self.api), self.rotations)
 
     def advance(self, seconds: float) -> None:
         """Let time pass; packets go on being sent as they were."""
@@ -196,13 +196,13 @@ class World(Traffic):
     def crash(self, name: str, *, lose: bool = False, stale: int | None = None) -> None:
         """Kill an agent and start it again, with or without its tmpfs, with the present or an older view."""
         agent = self.agents[name]
-        agent.pending, agent.in_pass, agent.memory, agent.turns = [], False, {}, {}
+        agent.pending, agent.in_pass, agent.memory, agent.pair_views = [], False, {}, {}
         if lose:
             agent.tmpfs = Tmpfs(agent.boot_id)
         if stale is None:
             self.sync(name)
         else:
-            agent.view = self.history[-1 - stale % len(self.history)]
+            agent.inputs = self.history[-1 - stale % len(self.history)]
 
     def reboot(self, name: str) -> None:
         """Reboot a node: kernel and tmpfs are empty, pairs on disk are blocked before the agent starts."""
@@ -239,12 +239,12 @@ class World(Traffic):
             return
         agent.begin()
         agent.pending, agent.in_pass = [], False
-        for turn in agent.turns.values():
-            aim, seen = turn.decision.target, turn.view.observed
+        for pair_view in agent.pair_views.values():
+            aim, seen = pair_view.decision.target, pair_view.inputs.observed
             if aim is None or aim not in seen.installed or seen.out is not Out.ESP or seen.in_use is None or aim <= seen.in_use:
                 continue
-            ends = [turn.pair.own, turn.pair.peer] if receiving else [turn.pair.own]
-            for key in [SaKey(d, aim.spi(e.node_id, lane)) for e in ends for lane in range(16) for d in turn.pair.outer()]:
+            ends = [pair_view.pair.own, pair_view.pair.peer] if receiving else [pair_view.pair.own]
+            for key in [SaKey(d, aim.spi(e.node_id, lane)) for e in ends for lane in range(16) for d in pair_view.pair.outer()]:
                 if kernel.sas.pop(key, None) is not None:
                     kernel.version += 1
 
@@ -299,11 +299,11 @@ def _towards(policy: object, peer: NodePeer) -> bool:
     return any(str(prefix) in text for prefix in (*peer.pod_cidrs, *peer.endpoints))
 
 
-def steady(names: str = "ab", *, lanes: Sequence[int] = (2, 2, 2, 2)) -> World:
+def steady(names: str = "ab", *, lanes: Sequence[int] = (2, 2, 2, 2)) -> SimulatedCluster:
     """Return a world whose nodes are all Active and protected."""
-    world = World(names, lanes=lanes)
-    world.rotate(1, Phase.COMPLETE)
+    cluster = SimulatedCluster(names, lanes=lanes)
+    cluster.rotate(1, Phase.COMPLETE)
     for name in names:
-        world.label(name)
-    world.calm()
-    return world
+        cluster.label(name)
+    cluster.calm()
+    return cluster

@@ -47,7 +47,7 @@ MUTANTS = (
     Mutant(
         "x-kept",
         "an older `x` is destroyed when the newer is published ◆",
-        lambda patch: patch.setattr(sessions, "over", lambda *_: frozenset()),
+        lambda patch: patch.setattr(sessions, "ended", lambda *_: frozenset()),
         scenarios.renewal,
     ),
     Mutant(
@@ -133,7 +133,7 @@ MUTANTS = (
         "not listed, and older than the newest listed or with a sender's number below its newest (NOTBELOW)",
         mutations.source(
             decide.gone,
-            "if i.rx and (g.lo, g.hi) not in listed and ((newest is not None and g < newest) or _overtaken(g, view, heard))",
+            "if i.rx and (g.lo, g.hi) not in listed and ((newest is not None and g < newest) or _overtaken(g, inputs, heard))",
             "if i.rx and (g.lo, g.hi) not in listed",
         ),
         scenarios.not_listed_but_newer,
@@ -147,7 +147,7 @@ MUTANTS = (
     Mutant(
         "own-target-dropped",
         "Never that of the own target ◆",
-        mutations.source(decide._kept, "g in over and g != aim and", "g in over and"),
+        mutations.source(decide._kept, "g in dropped and g != aim and", "g in dropped and"),
         scenarios.own_target_stays,
     ),
     Mutant(
@@ -165,7 +165,7 @@ MUTANTS = (
     Mutant(
         "no-boot",
         "a published session of a newer boot: generations with its older sessions are dead at once",
-        mutations.source(decide._dead, "if view.peer_number(generation) < view.peer_boot_session:", "if False:"),
+        mutations.source(decide._dead, "if inputs.peer_number(generation) < inputs.peer_boot_session:", "if False:"),
         scenarios.old_boot_dead,
     ),
     Mutant(
@@ -287,10 +287,10 @@ def test_a_candidate_may_lose_its_sending_sas() -> None:
 def test_relabelling_makes_new_objects() -> None:
     """Leaving is not recanted ◆: the same object made Active again loses packets, new objects after the end do not."""
     scenarios.leaves()
-    world = steady("ab", lanes=(1, 1))
-    world.unlabel("a")
-    while next(iter(world.agents["a"].turns.values())).view.observed.out is not Out.PLAIN:
-        world.run("ab", 0.02)
-    world.set_api(replace(world.api["a"], state=NodeState.ACTIVE))
+    cluster = steady("ab", lanes=(1, 1))
+    cluster.unlabel("a")
+    while next(iter(cluster.agents["a"].pair_views.values())).inputs.observed.out is not Out.PLAIN:
+        cluster.run("ab", 0.02)
+    cluster.set_api(replace(cluster.api["a"], state=NodeState.ACTIVE))
     with pytest.raises(AssertionError, match=r"plaintext|blocks"):
-        world.calm()
+        cluster.calm()

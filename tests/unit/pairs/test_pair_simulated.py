@@ -40,38 +40,38 @@ def test_random_schedules(name: str, seed: int, lanes: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("stop", range(9))
 def test_agent_dies_after_each_action(stop: int, lose: bool) -> None:  # noqa: FBT001 - a table's column
     """An agent that dies after the first, second, … action of the plan for a new generation comes to the same end."""
-    world = steady("ab", lanes=(2, 2))
-    agent = world.agents["a"]
+    cluster = steady("ab", lanes=(2, 2))
+    agent = cluster.agents["a"]
     agent.wanted_renewal = True
     agent.begin()
     agent.begin()
     for _ in range(stop):
         agent.step()
-        world.check()
-    world.crash("a", lose=lose)
-    world.check()
-    world.calm()
+        cluster.check()
+    cluster.crash("a", lose=lose)
+    cluster.check()
+    cluster.calm()
 
 
 @pytest.mark.parametrize("stop", [0, 1, 2, 4, 8])
 def test_agent_dies_within_a_switch(stop: int) -> None:
     """An agent that dies after some of the policies moved to the new generation comes to the same end."""
-    world = steady("ab", lanes=(2, 2))
-    agent = world.agents["a"]
+    cluster = steady("ab", lanes=(2, 2))
+    agent = cluster.agents["a"]
     agent.wanted_renewal = True
     for _ in range(400):
-        world.round("b")
-        world.sync("a")
+        cluster.round("b")
+        cluster.sync("a")
         agent.begin()
         if any(getattr(a.object, "priority", 0) >= PRIORITY_LANE and a.step is Step.SET_SENDING_POLICY for a in agent.pending):
             break
         while agent.in_pass:
             agent.step()
-        for datagram in world.network:
-            world.agents[datagram.receiver].receive(datagram)
-        world.advance(0.02)
+        for datagram in cluster.network:
+            cluster.agents[datagram.receiver].receive(datagram)
+        cluster.advance(0.02)
     for _ in range(stop):
         agent.step()
-        world.check()
-    world.crash("a")
-    world.calm()
+        cluster.check()
+    cluster.crash("a")
+    cluster.calm()

@@ -10,19 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.pairs.simulator import steady
-from tests.unit.pairs.views import esp, g, long_after, own, session, view, whole
+from tests.unit.pairs.views import complete, esp, g, inputs, long_after, own, session
 from wirecrypt.model.objects import KeyRotation, Phase
 from wirecrypt.model.session import Epoch
 from wirecrypt.model.spi import RESIDUES
 from wirecrypt.pairs import sessions
-from wirecrypt.pairs.decide import Observed, OwnSession
+from wirecrypt.pairs.decide import Observed, OfferedSession
 from wirecrypt.pairs.sessions import (
-    Need,
+    NeededSession,
+    ended,
     fits,
     missing,
     needs,
     next_number,
-    over,
     publishable,
     to_publish,
     wanted_epochs,
@@ -94,8 +94,8 @@ def test_next_number_is_above_what_a_lost_state_file_named() -> None:
 def test_needs_first_session_and_renewal() -> None:
     """A wanted epoch without a living session needs one; one that is there is renewed only for a reason."""
     mine = (own(1), own(2, 2, alive=False))
-    assert needs(mine, (ONE, TWO), (ONE, TWO), {}) == [Need(TWO, "first session of the epoch")]
-    assert needs(mine, (ONE,), (ONE, TWO), {ONE: "old", TWO: "not wanted"}) == [Need(ONE, "old")]
+    assert needs(mine, (ONE, TWO), (ONE, TWO), {}) == [NeededSession(TWO, "first session of the epoch")]
+    assert needs(mine, (ONE,), (ONE, TWO), {ONE: "old", TWO: "not wanted"}) == [NeededSession(ONE, "old")]
     assert needs(mine, (ONE, TWO), (), {ONE: "old"}) == []
 
 
@@ -104,18 +104,18 @@ def test_epoch_number_with_another_id_is_another_epoch() -> None:
     mine = (own(1, 2),)
     assert missing((OTHER_TWO,), (ONE, TWO)) == (OTHER_TWO,)
     assert needs(mine, (OTHER_TWO,), (TWO,), {}) == []
-    assert needs(mine, (OTHER_TWO,), (TWO, OTHER_TWO), {}) == [Need(OTHER_TWO, "first session of the epoch")]
+    assert needs(mine, (OTHER_TWO,), (TWO, OTHER_TWO), {}) == [NeededSession(OTHER_TWO, "first session of the epoch")]
     newer = replace(own(2, 2), session=session(2, 2, epoch_id=OTHER_TWO.id))
     assert needs((*mine, newer), (OTHER_TWO,), (TWO, OTHER_TWO), {TWO: "old"}) == []
-    assert over((*mine, newer), (OTHER_TWO,), (2,)) == {1}
+    assert ended((*mine, newer), (OTHER_TWO,), (2,)) == {1}
 
 
 def test_published_when_installed_towards_every_published_peer() -> None:
     """One peer without the new generation holds the publication; an unpublished, full or leaving one does not ◆."""
     mine = (own(1), own(2, published=False))
-    done = view(esp(g(1, 1), {g(1, 1): whole(), g(2, 1): whole(1)}), own_sessions=mine)
-    half = replace(done, observed=esp(g(1, 1), {g(1, 1): whole(), g(2, 1): replace(whole(1), tx=frozenset())}))
-    silent = view(Observed(), own_sessions=mine, peer_sessions=())
+    done = inputs(esp(g(1, 1), {g(1, 1): complete(), g(2, 1): complete(1)}), own_sessions=mine)
+    half = replace(done, observed=esp(g(1, 1), {g(1, 1): complete(), g(2, 1): replace(complete(1), tx=frozenset())}))
+    silent = inputs(Observed(), own_sessions=mine, peer_sessions=())
     gone = replace(half, peer_gone=True)
     assert publishable(mine, [(v, long_after(v)) for v in (done, silent, gone)])
     assert not publishable(mine, [(v, long_after(v)) for v in (done, half)])
@@ -149,52 +149,52 @@ def test_status_lists_the_newest_of_each_epoch() -> None:
     ids=["overtaken", "not published yet", "both wanted", "still in the kernel", "retired", "nothing known", "over already"],
 )
 def test_private_keys_are_destroyed_when_over(
-    mine: tuple[OwnSession, ...], wanted: tuple[int, ...], in_kernel: tuple[int, ...], expected: set[int]
+    mine: tuple[OfferedSession, ...], wanted: tuple[int, ...], in_kernel: tuple[int, ...], expected: set[int]
 ) -> None:
     """Overtaken by a published one of its epoch ◆, or of an epoch neither wanted nor in the kernel."""
-    assert over(mine, [EPOCHS[number] for number in wanted], in_kernel) == expected
+    assert ended(mine, [EPOCHS[number] for number in wanted], in_kernel) == expected
 
 
 @pytest.mark.C1
 def test_seventy_sessions_in_a_row() -> None:
     """Session numbers wrap in the SPI: every generation is installed with fresh SPIs, proved and taken, none read wrongly."""
-    world = steady("ab", lanes=(1, 1))
+    cluster = steady("ab", lanes=(1, 1))
     for _ in range(70):
-        world.agents["a"].wanted_renewal = True
-        world.calm()
-    turn = next(iter(world.agents["b"].turns.values()))
-    assert turn.view.observed.in_use == g(71, 1)
+        cluster.agents["a"].wanted_renewal = True
+        cluster.calm()
+    pair_view = next(iter(cluster.agents["b"].pair_views.values()))
+    assert pair_view.inputs.observed.in_use == g(71, 1)
 
 
 def test_peer_that_is_down_for_seventy_sessions() -> None:
     """An SA of number 1 stays in use while the node goes on past number 65: its SPI is not taken again."""
-    world = steady("abc", lanes=(1, 1, 1))
+    cluster = steady("abc", lanes=(1, 1, 1))
     for _ in range(70):
-        world.agents["a"].wanted_renewal = True
-        world.run("ac", 0.3)
-    assert world.agents["a"].tmpfs.last > 70
-    world.calm()
+        cluster.agents["a"].wanted_renewal = True
+        cluster.run("ac", 0.3)
+    assert cluster.agents["a"].tmpfs.last > 70
+    cluster.calm()
 
 
 def test_a_lost_state_file_makes_a_new_session_only() -> None:
     """Without its tmpfs an agent goes on with what the kernel has, and moves to a new session."""
-    world = steady("ab", lanes=(1, 1))
-    world.agents["a"].wanted_renewal = True
-    world.agents["a"].begin()  # session 2 is made, nobody knows of it
-    world.agents["a"].begin()
-    while world.agents["a"].pending:
-        world.agents["a"].step()
-    world.crash("a", lose=True)
-    world.calm()
-    assert world.api["a"].last_session == 3
+    cluster = steady("ab", lanes=(1, 1))
+    cluster.agents["a"].wanted_renewal = True
+    cluster.agents["a"].begin()  # session 2 is made, nobody knows of it
+    cluster.agents["a"].begin()
+    while cluster.agents["a"].pending:
+        cluster.agents["a"].step()
+    cluster.crash("a", lose=True)
+    cluster.calm()
+    assert cluster.api["a"].last_session == 3
 
 
 def test_rotation_moves_every_pair_to_the_new_epoch() -> None:
     """All pairs of three nodes end on sessions of the new epoch, and keys of the old one are gone."""
-    world = steady("abc", lanes=(1, 1, 1))
-    world.rotate(2)
-    world.calm()
-    assert {s.epoch.number for a in world.agents.values() for n, s in a.tmpfs.made.items() if n in a.tmpfs.alive} == {2}
+    cluster = steady("abc", lanes=(1, 1, 1))
+    cluster.rotate(2)
+    cluster.calm()
+    assert {s.epoch.number for a in cluster.agents.values() for n, s in a.tmpfs.made.items() if n in a.tmpfs.alive} == {2}
 
 
 def test_published_session_of_a_status() -> None:

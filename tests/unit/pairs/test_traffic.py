@@ -6,22 +6,22 @@ import pytest
 
 from tests.unit.pairs.simulated_state import blocking, end_of
 from tests.unit.pairs.simulated_traffic import Violation
-from tests.unit.pairs.simulator import World, steady
+from tests.unit.pairs.simulator import SimulatedCluster, steady
 from wirecrypt.model.guard import GuardAction, GuardEntry
 from wirecrypt.model.pair import Pair
 
 
-def block(world: World, name: str, peer: str) -> None:
+def block(cluster: SimulatedCluster, name: str, peer: str) -> None:
     """Block what *name* sends to *peer*."""
-    kernel = world.kernels[name]
-    kernel.policies = {p.name: p for p in blocking(Pair(end_of(world.ids[name]), end_of(world.ids[peer])))}
+    kernel = cluster.kernels[name]
+    kernel.policies = {p.name: p for p in blocking(Pair(end_of(cluster.ids[name]), end_of(cluster.ids[peer])))}
     kernel.version += 1
 
 
-def refuse_plain(world: World, name: str, peer: str) -> None:
+def refuse_plain(cluster: SimulatedCluster, name: str, peer: str) -> None:
     """Have the guard of *name* drop cleartext from *peer*."""
-    kernel = world.kernels[name]
-    kernel.guard |= {p: GuardEntry(p, GuardAction.PASS, GuardAction.DROP) for p in world.ids[peer].pod_cidrs}
+    kernel = cluster.kernels[name]
+    kernel.guard |= {p: GuardEntry(p, GuardAction.PASS, GuardAction.DROP) for p in cluster.ids[peer].pod_cidrs}
     kernel.version += 1
 
 
@@ -29,27 +29,27 @@ def refuse_plain(world: World, name: str, peer: str) -> None:
 @pytest.mark.parametrize(("sender", "receiver"), ["ab", "ba"])
 def test_a_pair_that_recovered_must_work(fault: str, sender: str, receiver: str) -> None:
     """Blocked after a reboot or a flush is inevitable until both ends have new SAs; blocked again later is a violation."""
-    world = steady("ab", lanes=(1, 1))
+    cluster = steady("ab", lanes=(1, 1))
     if fault == "reboot":
-        world.reboot("a")
+        cluster.reboot("a")
     else:
-        world.wipe("a", "b", policies=True)
-    world.check()
-    world.calm()
-    block(world, sender, receiver)
+        cluster.wipe("a", "b", policies=True)
+    cluster.check()
+    cluster.calm()
+    block(cluster, sender, receiver)
     with pytest.raises(Violation, match=f"{sender} blocks traffic to {receiver}"):
-        world.check()
+        cluster.check()
 
 
 def test_a_flush_excuses_its_own_pair_only() -> None:
     """What is dropped between a and b after a flush of their pair is inevitable; what c drops of a is not."""
-    world = World("abc", lanes=(1, 1, 1))
+    cluster = SimulatedCluster("abc", lanes=(1, 1, 1))
     for name in "abc":
-        world.label(name)
-    world.check()
-    world.wipe("a", "b", policies=True)
-    refuse_plain(world, "b", "a")
-    world.check()
-    refuse_plain(world, "c", "a")
+        cluster.label(name)
+    cluster.check()
+    cluster.wipe("a", "b", policies=True)
+    refuse_plain(cluster, "b", "a")
+    cluster.check()
+    refuse_plain(cluster, "c", "a")
     with pytest.raises(Violation, match="c drops plaintext of a"):
-        world.check()
+        cluster.check()

@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from wirecrypt.model.objects import NodeState
-from wirecrypt.model.session import Epoch, Generation, Session, Word
+from wirecrypt.model.session import Announcement, Epoch, Generation, Session
 from wirecrypt.model.xfrm import Algorithm
 from wirecrypt.pairs import decide, probing
-from wirecrypt.pairs.decide import Decision, Installed, Observed, Out, OwnSession, Receive, View
-from wirecrypt.pairs.memory import Memory, Timing
+from wirecrypt.pairs.decide import Decision, Installed, Observed, OfferedSession, Out, PairInputs, Receive
+from wirecrypt.pairs.memory import PairMemory, Timing
 
 TIMING = Timing()
 NOW = 1000.0
@@ -28,12 +28,12 @@ def session(number: int, epoch: int = 1, *, lanes: int = 1, epoch_id: str = "") 
     return Session(number, Epoch(epoch, epoch_id or f"{epoch:032x}"), bytes([number % 256]) * 32, lanes, Algorithm.AES_256_GCM)
 
 
-def own(number: int, epoch: int = 1, *, published: bool = True, alive: bool = True) -> OwnSession:
+def own(number: int, epoch: int = 1, *, published: bool = True, alive: bool = True) -> OfferedSession:
     """Return an own session."""
-    return OwnSession(session(number, epoch), published, alive)
+    return OfferedSession(session(number, epoch), published, alive)
 
 
-def whole(slot: int = 0, *, lanes: int = 1, untouched: bool = False) -> Installed:
+def complete(slot: int = 0, *, lanes: int = 1, untouched: bool = False) -> Installed:
     """Return a generation with all its SAs."""
     every = frozenset(range(lanes))
     return Installed(lanes, every, every, slot, untouched)
@@ -50,9 +50,9 @@ def esp(in_use: Generation, installed: Mapping[Generation, Installed], **more: A
     return replace(seen, **more)
 
 
-def view(observed: Observed, **more: Any) -> View:  # noqa: ANN401 - fields of View
+def inputs(observed: Observed, **more: Any) -> PairInputs:  # noqa: ANN401 - fields of View
     """Return a view: by default both Active, both with session 1, whatever is installed is in the ledger."""
-    plain = View(
+    plain = PairInputs(
         own_is_lo=True,
         own_id=16,
         peer_id=17,
@@ -68,12 +68,12 @@ def view(observed: Observed, **more: Any) -> View:  # noqa: ANN401 - fields of V
     return replace(plain, **more)
 
 
-def heard(*sending: Generation, in_use: Generation | None = None, newest: int = 1, **flags: bool) -> Word:
+def heard(*sending: Generation, in_use: Generation | None = None, newest: int = 1, **flags: bool) -> Announcement:
     """Return a word of the peer."""
-    return Word(frozenset(sending), in_use, newest, **flags)
+    return Announcement(frozenset(sending), in_use, newest, **flags)
 
 
-def long_after(seen: View, memory: Memory | None = None, *, now: float = NOW) -> Decision:
+def long_after(seen: PairInputs, memory: PairMemory | None = None, *, now: float = NOW) -> Decision:
     """Decide when whatever holds now has held for longer than any drain."""
-    memory = probing.observe(memory or Memory(), seen, now - 2 * TIMING.drain)
+    memory = probing.observe(memory or PairMemory(), seen, now - 2 * TIMING.drain)
     return decide.decide(seen, probing.observe(memory, seen, now), now, TIMING)

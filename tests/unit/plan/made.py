@@ -12,11 +12,11 @@ from wirecrypt.model.guard import GuardEntry
 from wirecrypt.model.mark import MarkLayout
 from wirecrypt.model.pair import End, Pair
 from wirecrypt.model.secret import SecretBytes
-from wirecrypt.model.session import Generation, Word
-from wirecrypt.model.xfrm import Algorithm, Limits, Policy, Sa
+from wirecrypt.model.session import Announcement, Generation
+from wirecrypt.model.xfrm import Algorithm, Policy, Sa, SaLimits
 from wirecrypt.pairs.decide import Decision, Out, Receive
 from wirecrypt.plan import diff, policies, states
-from wirecrypt.plan.observe import Known
+from wirecrypt.plan.observe import KnownGenerations
 from wirecrypt.plan.snapshot import KernelSnapshot
 
 MARKS = MarkLayout()
@@ -56,7 +56,7 @@ def sas(generation: Generation, *, pair: Pair = AB, slot: int = 0, lanes: int = 
             algorithm=Algorithm.AES_256_GCM,
             keys=traffic,
             marks=MARKS,
-            limits=Limits(soft_packets=1000),
+            limits=SaLimits(soft_packets=1000),
         )
     )
 
@@ -70,28 +70,28 @@ def decision(out: Out = Out.ESP, in_use: Generation | None = None, **more: Any) 
         keep={in_use: (True, True)} if in_use else {},
         install=None,
         target=in_use,
-        word=Word(frozenset(), in_use, 1),
+        announcement=Announcement(frozenset(), in_use, 1),
         why="test",
     )
     return replace(plain, **more)
 
 
-def wish(  # noqa: PLR0913 - the parts of a Wish, each with a usual value
+def desired(  # noqa: PLR0913 - the parts of a Wish, each with a usual value
     wanted: Decision,
     *,
     pair: Pair = AB,
     lanes: Mapping[Generation, int] | None = None,
     slots: Mapping[Generation, int] | None = None,
     install: tuple[Sa, ...] = (),
-    known: Known | None = None,
-) -> diff.Wish:
+    known: KnownGenerations | None = None,
+) -> diff.DesiredPair:
     """Return what a pair should have; generations take slots in their order and have one lane, unless said."""
     order = sorted(wanted.keep)
     senders = policies.Senders(lanes or dict.fromkeys(order, 1), slots or {x: n for n, x in enumerate(order)})
-    return diff.Wish(pair, wanted, known or KNOWN, install, tuple(policies.wanted(pair, wanted, senders, LAYOUT)))
+    return diff.DesiredPair(pair, wanted, known or KNOWN, install, tuple(policies.wanted(pair, wanted, senders, LAYOUT)))
 
 
-KNOWN = Known(ledger={}, own_last=3, peer_last=3, epochs={1: 1, 2: 1, 3: 1})
+KNOWN = KnownGenerations(ledger={}, own_last=3, peer_last=3, epochs={1: 1, 2: 1, 3: 1})
 
 
 def kernel(*groups: Iterable[Sa | Policy]) -> KernelSnapshot:

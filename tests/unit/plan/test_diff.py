@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.plan.made import AB, AC, A, B, C, after, decision, g, kernel, sas, wish
+from tests.unit.plan.made import AB, AC, A, B, C, after, decision, desired, g, kernel, sas
 from wirecrypt.model.guard import GuardEntry
 from wirecrypt.model.mark import Mark
 from wirecrypt.model.objects import Node
@@ -24,16 +24,16 @@ from wirecrypt.model.xfrm import (
     Direction,
     Network,
     Policy,
+    PolicyAction,
     PolicyKey,
     Sa,
     SaKey,
     Selector,
     Template,
-    Verdict,
 )
 from wirecrypt.pairs.decide import Decision, Out, Receive
 from wirecrypt.plan import guard_entries
-from wirecrypt.plan.diff import Step, Wish, in_the_way, plan
+from wirecrypt.plan.diff import DesiredPair, Step, in_the_way, plan
 from wirecrypt.plan.policies import PRIORITY_DATA
 from wirecrypt.plan.snapshot import KernelSnapshot, host
 
@@ -41,29 +41,29 @@ OLD, NEW = g(1, 1), g(2, 1)
 MOVE = decision(in_use=NEW, keep={OLD: (True, False), NEW: (True, True)})
 
 
-def installing(pair_: Pair = AB) -> Wish:
+def installing(pair_: Pair = AB) -> DesiredPair:
     """Return the wish of a pair that uses OLD and installs NEW."""
     wanted = decision(in_use=OLD, keep={OLD: (True, True), NEW: (True, True)}, install=NEW)
-    return wish(wanted, pair=pair_, install=sas(NEW, pair=pair_, slot=1))
+    return desired(wanted, pair=pair_, install=sas(NEW, pair=pair_, slot=1))
 
 
 def using(generation: Generation, pair_: Pair = AB) -> list[Sa | Policy]:
     """Return the kernel objects of a pair in the steady state."""
-    steady = wish(decision(in_use=generation), pair=pair_)
+    steady = desired(decision(in_use=generation), pair=pair_)
     return [*sas(generation, pair=pair_), *steady.policies]
 
 
-def entries(wishes: list[Wish]) -> dict[Network, GuardEntry]:
-    return guard_entries.wanted(A, [(w.pair, w.decision) for w in wishes], [], [])
+def entries(desired_pairs: list[DesiredPair]) -> dict[Network, GuardEntry]:
+    return guard_entries.wanted(A, [(w.pair, w.decision) for w in desired_pairs], [], [])
 
 
 @pytest.mark.C2
 def test_nothing_to_do_is_no_action() -> None:
     """A kernel that has what is wanted gets no write."""
-    wishes = [wish(decision(in_use=OLD)), wish(decision(in_use=OLD), pair=AC)]
+    desired_pairs = [desired(decision(in_use=OLD)), desired(decision(in_use=OLD), pair=AC)]
     there = kernel(using(OLD), using(OLD, AC))
-    there = replace(there, guard=entries(wishes))
-    assert plan(wishes, entries(wishes), there) == []
+    there = replace(there, guard=entries(desired_pairs))
+    assert plan(desired_pairs, entries(desired_pairs), there) == []
 
 
 def test_receiving_is_added_before_sending_and_nothing_is_removed_before_the_end() -> None:
@@ -86,7 +86,7 @@ def test_switch_is_an_update_of_each_policy() -> None:
     """No policy is deleted and set again: one update each, then the old sending SA goes and the receiving one stays."""
     slots = {OLD: 0, NEW: 1}
     there = kernel(using(OLD), sas(NEW, slot=1))
-    actions = plan([wish(MOVE, slots=slots)], {}, there)
+    actions = plan([desired(MOVE, slots=slots)], {}, there)
     data = {a.object.name for a in actions if isinstance(a.object, Policy) and a.object.priority == PRIORITY_DATA}
     assert data
     assert not data & {a.object for a in actions if isinstance(a.object, PolicyKey)}
@@ -96,9 +96,9 @@ def test_switch_is_an_update_of_each_policy() -> None:
 
 def test_lanes_that_a_generation_has_not_lose_their_policies_last() -> None:
     """From three lanes to one: lane 0 moves first; the policies of the other lanes go, and then the SAs."""
-    before = wish(decision(in_use=OLD), lanes={OLD: 3})
+    before = desired(decision(in_use=OLD), lanes={OLD: 3})
     there = kernel(sas(OLD, lanes=3), before.policies, sas(NEW, slot=1))
-    moved = wish(decision(in_use=NEW), lanes={NEW: 1}, slots={NEW: 1})
+    moved = desired(decision(in_use=NEW), lanes={NEW: 1}, slots={NEW: 1})
     actions = plan([moved], {}, there)
     steps = [a.step for a in actions]
     assert steps == sorted(steps)
@@ -116,7 +116,7 @@ def test_an_sa_that_is_there_is_never_written_again() -> None:
 
 def test_removal_of_a_pair_leaves_nothing() -> None:
     """Policies before states, sending before receiving, and nothing of the pair stays."""
-    gone = wish(decision(Out.PLAIN, keep={}, receive=Receive.NONE, remove_all=True))
+    gone = desired(decision(Out.PLAIN, keep={}, receive=Receive.NONE, remove_all=True))
     there = kernel(using(OLD), sas(NEW, slot=1), using(OLD, AC))
     actions = plan([gone], {}, there)
     assert all(a.step.removes for a in actions)
@@ -138,10 +138,10 @@ DECISIONS: tuple[Decision, ...] = (
 )
 
 
-def made(which: Decision, pair_: Pair, lanes: int) -> Wish:
+def made(which: Decision, pair_: Pair, lanes: int) -> DesiredPair:
     """Return the wish of a decision, with the SAs that it installs."""
     new = sas(NEW, pair=pair_, slot=1, lanes=lanes) if which.install else ()
-    return wish(which, pair=pair_, lanes={OLD: lanes, NEW: lanes}, slots={OLD: 0, NEW: 1}, install=new)
+    return desired(which, pair=pair_, lanes={OLD: lanes, NEW: lanes}, slots={OLD: 0, NEW: 1}, install=new)
 
 
 @pytest.mark.C2
@@ -160,8 +160,8 @@ def test_plans_end_from_wherever_they_were_interrupted(
     pairs = (AB, AC)
     start = [made(d, p, lanes) for d, p in zip(before, pairs, strict=True)]
     there = kernel(*[sas(OLD, pair=p, lanes=lanes) for p in pairs], *[w.install for w in start], *[w.policies for w in start])
-    wishes = [made(d, p, lanes) for d, p in zip(wanted, pairs, strict=True)]
-    actions = plan(wishes, entries(wishes), there)
+    desired_pairs = [made(d, p, lanes) for d, p in zip(wanted, pairs, strict=True)]
+    actions = plan(desired_pairs, entries(desired_pairs), there)
     steps = [a.step for a in actions]
     assert steps == sorted(steps)
     chance = random.Random(seed)
@@ -170,11 +170,11 @@ def test_plans_end_from_wherever_they_were_interrupted(
         dict(chance.sample(list(there.policies.items()), len(there.policies))),
         dict(reversed(list(there.guard.items()))),
     )
-    mixed = dict(reversed(list(entries(wishes).items())))
-    assert plan(chance.sample(wishes, 2), mixed, shuffled) == actions
+    mixed = dict(reversed(list(entries(desired_pairs).items())))
+    assert plan(chance.sample(desired_pairs, 2), mixed, shuffled) == actions
     halfway = after(actions[:done], there)
-    rest = plan(wishes, entries(wishes), halfway)
-    assert plan(wishes, entries(wishes), after(rest, halfway)) == []
+    rest = plan(desired_pairs, entries(desired_pairs), halfway)
+    assert plan(desired_pairs, entries(desired_pairs), after(rest, halfway)) == []
 
 
 # ---- foreign objects
@@ -204,9 +204,9 @@ OTHERS = (Template(ip_address("192.0.2.1"), ip_address("198.51.100.9")),)
 FOREIGN_POLICIES = (
     Policy(Direction.OUT, SELECTOR, PRIORITY_BAND.start - 1, templates=ENDS),
     Policy(Direction.OUT, SELECTOR, PRIORITY_BAND.stop, templates=ENDS),
-    Policy(Direction.FWD, SELECTOR, 0, verdict=Verdict.BLOCK),
+    Policy(Direction.FWD, SELECTOR, 0, verdict=PolicyAction.BLOCK),
     Policy(Direction.OUT, replace(SELECTOR, dst=ip_network("10.99.0.0/16")), PRIORITY_DATA, templates=OTHERS),
-    Policy(Direction.OUT, replace(SELECTOR, dst=ip_network("10.99.0.0/16")), PRIORITY_DATA, verdict=Verdict.BLOCK),
+    Policy(Direction.OUT, replace(SELECTOR, dst=ip_network("10.99.0.0/16")), PRIORITY_DATA, verdict=PolicyAction.BLOCK),
     Policy(Direction.IN, SELECTOR, PRIORITY_DATA),
     Policy(Direction.IN, replace(SELECTOR, proto=50), 2000, templates=ENDS),
 )
@@ -228,7 +228,7 @@ def test_foreign_objects_are_in_no_action(which: Decision) -> None:
 def test_foreign_policy_in_the_way_is_not_replaced() -> None:
     """A foreign policy with a selector of ours stays: setting ours would overwrite it. Our other policies are set."""
     stranger = FOREIGN_POLICIES[0]
-    actions = plan([wish(decision(in_use=OLD))], {}, kernel(sas(OLD), [stranger]))
+    actions = plan([desired(decision(in_use=OLD))], {}, kernel(sas(OLD), [stranger]))
     assert stranger.name not in {getattr(a.object, "name", None) for a in actions}
     assert len([a for a in actions if a.step is Step.SET_SENDING_POLICY]) > 2
 
@@ -236,7 +236,7 @@ def test_foreign_policy_in_the_way_is_not_replaced() -> None:
 @pytest.mark.C3
 def test_foreign_policy_that_no_policy_expresses_is_in_the_way_too() -> None:
     """What is known by name alone is not replaced, and is named in words; a foreign policy beside ours does not matter."""
-    wanted = wish(decision(in_use=OLD))
+    wanted = desired(decision(in_use=OLD))
     name = PolicyKey(Direction.OUT, SELECTOR)
     there = replace(kernel(sas(OLD)), foreign={name: "policy out in transport mode", replace(name, mark=Mark(1, 1)): "other"})
     assert name not in {getattr(a.object, "name", None) for a in plan([wanted], {}, there)}
@@ -245,14 +245,14 @@ def test_foreign_policy_that_no_policy_expresses_is_in_the_way_too() -> None:
 
 def test_deletions_name_exact_keys() -> None:
     """A state is deleted by destination and SPI, a policy by direction, selector and mark; never by a wildcard."""
-    gone = wish(decision(Out.PLAIN, keep={}, receive=Receive.NONE, remove_all=True))
+    gone = desired(decision(Out.PLAIN, keep={}, receive=Receive.NONE, remove_all=True))
     for action in plan([gone], {}, kernel(using(OLD))):
         assert isinstance(action.object, SaKey | PolicyKey)
 
 
 def test_guard_entries_change_with_the_decision() -> None:
     """Entries that differ are set, those that nobody wants any more are deleted; before the removal of policies."""
-    first, second = [wish(decision(in_use=OLD))], [wish(decision(Out.PLAIN, receive=Receive.NONE, remove_all=True))]
+    first, second = [desired(decision(in_use=OLD))], [desired(decision(Out.PLAIN, receive=Receive.NONE, remove_all=True))]
     there = replace(kernel(using(OLD)), guard=entries(first))
     actions = plan(second, {}, there)
     steps = [a.step for a in actions]

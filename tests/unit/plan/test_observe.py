@@ -8,22 +8,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.plan.made import AB, KNOWN, MARKS, PORT, A, B, after, decision, g, kernel, sas, wish
+from tests.unit.plan.made import AB, KNOWN, MARKS, PORT, A, B, after, decision, desired, g, kernel, sas
 from wirecrypt.model.pair import Pair
 from wirecrypt.model.session import Generation
 from wirecrypt.model.spi import AHEAD, RESIDUES, Spi
-from wirecrypt.model.xfrm import Direction, Policy, Sa, Verdict
+from wirecrypt.model.xfrm import Direction, Policy, PolicyAction, Sa
 from wirecrypt.pairs.decide import Observed, Out, Receive
 from wirecrypt.plan import guard_entries
 from wirecrypt.plan.diff import Step, plan
-from wirecrypt.plan.observe import Known, observe
+from wirecrypt.plan.observe import KnownGenerations, observe
 from wirecrypt.plan.policies import PRIORITY_LANE
 from wirecrypt.plan.snapshot import KernelSnapshot
 
 OLD, NEW = g(1, 1), g(2, 1)
 
 
-def seen(there: KernelSnapshot, known: Known = KNOWN, *, pair: Pair = AB, right: bool = True) -> Observed:
+def seen(there: KernelSnapshot, known: KnownGenerations = KNOWN, *, pair: Pair = AB, right: bool = True) -> Observed:
     """Return what is observed when every key is right, or none."""
     return observe(pair, there, known, MARKS, lambda *_: right)
 
@@ -44,11 +44,11 @@ def test_empty_kernel_is_nothing() -> None:
 @pytest.mark.parametrize("lanes", [1, 2, 16])
 def test_steady_pair_is_read_back(lanes: int) -> None:
     """What a plan writes is what is observed: generation, lanes, slot, verdicts."""
-    there = kernel(sas(NEW, slot=2, lanes=lanes), wish(decision(in_use=NEW), lanes={NEW: lanes}, slots={NEW: 2}).policies)
+    there = kernel(sas(NEW, slot=2, lanes=lanes), desired(decision(in_use=NEW), lanes={NEW: lanes}, slots={NEW: 2}).policies)
     found = seen(there)
-    assert (found.out, found.in_use, found.receive, found.whole) == (Out.ESP, NEW, Receive.REQUIRED, True)
+    assert (found.out, found.in_use, found.receive, found.complete) == (Out.ESP, NEW, Receive.REQUIRED, True)
     assert set(found.installed) == {NEW}
-    assert found.installed[NEW].whole
+    assert found.installed[NEW].complete
     assert (found.installed[NEW].lanes, found.installed[NEW].slot) == (lanes, 2)
 
 
@@ -57,14 +57,14 @@ def test_steady_pair_is_read_back(lanes: int) -> None:
 def test_verdicts_are_read_back(out: Out, receive: Receive) -> None:
     """Block, plaintext and ESP out; nothing, optional and required in."""
     wanted = decision(out, NEW if out is Out.ESP else None, receive=receive, keep={NEW: (True, True)})
-    found = seen(kernel(sas(NEW), wish(wanted).policies))
+    found = seen(kernel(sas(NEW), desired(wanted).policies))
     assert (found.out, found.receive) == (out, receive)
 
 
 def test_oldest_pointed_at_is_in_use() -> None:
     """Of a switch that stopped half-way the old generation is in use, whichever lane still points at it ◆."""
-    before = wish(decision(in_use=OLD), lanes={OLD: 3}).policies
-    moved = wish(decision(in_use=NEW), lanes={NEW: 3}, slots={NEW: 1}).policies
+    before = desired(decision(in_use=OLD), lanes={OLD: 3}).policies
+    moved = desired(decision(in_use=NEW), lanes={NEW: 3}, slots={NEW: 1}).policies
     lane = [p for p in before if p.priority == PRIORITY_LANE][-1:]
     rest = [p for p in moved if p.name not in {x.name for x in lane}]
     assert seen(kernel(sas(OLD, lanes=3), sas(NEW, slot=1, lanes=3), rest, lane)).in_use == OLD
@@ -72,7 +72,7 @@ def test_oldest_pointed_at_is_in_use() -> None:
 
 def test_missing_sa_of_the_generation_in_use_is_seen() -> None:
     """Policies that point at an SA that is gone: still ESP, still in use, not installed."""
-    found = seen(kernel(wish(decision(in_use=NEW)).policies))
+    found = seen(kernel(desired(decision(in_use=NEW)).policies))
     assert (found.out, found.in_use, found.installed) == (Out.ESP, NEW, {})
 
 
@@ -80,7 +80,7 @@ def test_generation_without_receiving_sas_has_no_slot() -> None:
     """The slot is read from the mark that receiving SAs set; a sending rest has none, and may have no control policy."""
     found = seen(kernel(sas(NEW)[1:]))
     assert found.installed[NEW].slot == -1
-    assert not found.installed[NEW].whole
+    assert not found.installed[NEW].complete
 
 
 def test_wrong_key_is_not_installed() -> None:
@@ -92,8 +92,8 @@ def test_wrong_key_is_not_installed() -> None:
 def test_lanes_come_from_the_ledger() -> None:
     """Half of a generation with four lanes is not whole, though each lane that is there has both SAs."""
     known = replace(KNOWN, ledger={NEW: 4})
-    assert not seen(kernel(sas(NEW, lanes=2)), known).installed[NEW].whole
-    assert seen(kernel(sas(NEW, lanes=4)), known).installed[NEW].whole
+    assert not seen(kernel(sas(NEW, lanes=2)), known).installed[NEW].complete
+    assert seen(kernel(sas(NEW, lanes=4)), known).installed[NEW].complete
 
 
 def test_untouched_is_what_the_counters_say() -> None:
@@ -117,36 +117,36 @@ def test_guard_that_drops_the_peers_cleartext_is_seen() -> None:
 @pytest.mark.parametrize("missing", range(12))
 def test_partial_policies_are_not_whole(missing: int) -> None:
     """While one flow class lacks its policy the change is not complete, whichever it is."""
-    data = [p for p in wish(decision(in_use=NEW)).policies if p.selector.proto == 0]
+    data = [p for p in desired(decision(in_use=NEW)).policies if p.selector.proto == 0]
     assert len(data) == 12
-    assert seen(kernel(sas(NEW), data)).whole
-    assert not seen(kernel(sas(NEW), data[:missing], data[missing + 1 :])).whole
+    assert seen(kernel(sas(NEW), data)).complete
+    assert not seen(kernel(sas(NEW), data[:missing], data[missing + 1 :])).complete
 
 
 def test_mixed_policies_are_not_whole() -> None:
     """Some required and some optional, or some blocking and some not: half of a change."""
-    required = wish(decision(in_use=NEW)).policies
-    optional = wish(decision(in_use=NEW, receive=Receive.OPTIONAL)).policies
-    blocking = wish(decision(Out.BLOCK)).policies
+    required = desired(decision(in_use=NEW)).policies
+    optional = desired(decision(in_use=NEW, receive=Receive.OPTIONAL)).policies
+    blocking = desired(decision(Out.BLOCK)).policies
     inwards = next(p for p in optional if p.direction is Direction.FWD)
     outwards = next(p for p in blocking if p.direction is Direction.OUT and p.selector.proto == 0)
     for other in (inwards, outwards):
         mixed = [p for p in required if p.name != other.name]
         found = seen(kernel(sas(NEW), mixed, [other]))
-        assert not found.whole
+        assert not found.complete
         assert (found.out, found.receive) == (Out.ESP, Receive.REQUIRED)
 
 
 def test_every_interruption_of_a_join_is_read_safely() -> None:
     """After each action from plaintext to ESP: never "complete" before the last flow, never plaintext after the first."""
-    start = wish(decision(Out.PLAIN, receive=Receive.OPTIONAL, keep={NEW: (True, True)}))
+    start = desired(decision(Out.PLAIN, receive=Receive.OPTIONAL, keep={NEW: (True, True)}))
     there = kernel(sas(NEW), start.policies)
-    actions = plan([wish(decision(in_use=NEW, receive=Receive.OPTIONAL))], {}, there)
+    actions = plan([desired(decision(in_use=NEW, receive=Receive.OPTIONAL))], {}, there)
     sending = [a.step for a in actions].index(Step.SET_SENDING_POLICY)
     for done in range(len(actions) + 1):
         found = seen(after(actions[:done], there))
         assert found.out is (Out.ESP if done > sending else Out.PLAIN)
-        assert found.whole is (done in (0, len(actions))) or found.out is Out.PLAIN
+        assert found.complete is (done in (0, len(actions))) or found.out is Out.PLAIN
 
 
 # ---- numbers from residues
@@ -155,14 +155,14 @@ def test_every_interruption_of_a_join_is_read_safely() -> None:
 @given(number=st.integers(1, 5000), back=st.integers(0, RESIDUES - AHEAD - 1))
 def test_number_is_read_from_its_residue(number: int, back: int) -> None:
     """Without a ledger a number is known as long as the newest known is less than 56 above it."""
-    known = Known({}, own_last=number + back, peer_last=number, epochs={number + back: 1})
+    known = KnownGenerations({}, own_last=number + back, peer_last=number, epochs={number + back: 1})
     assert known.generation(spi(Generation(1, number, number)), own_is_lo=True) == Generation(1, number, number)
 
 
 @given(number=st.integers(1, 5000), old=st.integers(1, AHEAD))
 def test_number_above_the_newest_known_is_read(number: int, old: int) -> None:
     """A view of the API that is a few sessions old, or a lost state file, does not make a number one of long ago."""
-    known = Known({}, own_last=max(0, number - old), peer_last=max(0, number - old), epochs={})
+    known = KnownGenerations({}, own_last=max(0, number - old), peer_last=max(0, number - old), epochs={})
     found = known.generation(spi(Generation(1, number, number)), own_is_lo=False)
     assert (found.lo, found.hi) == (number, number)
 
@@ -170,15 +170,15 @@ def test_number_above_the_newest_known_is_read(number: int, old: int) -> None:
 @pytest.mark.parametrize(("number", "last"), [(1, 0), (63, 63), (64, 64), (65, 64), (65, 65), (128, 130), (1, 56), (64, 119)])
 def test_number_at_the_wrap(number: int, last: int) -> None:
     """63, 64, 65 and 128 are read as what they are; there is no number 0 and none below it."""
-    known = Known({}, last, last, {})
+    known = KnownGenerations({}, last, last, {})
     assert known.generation(spi(Generation(1, number, number)), own_is_lo=True).lo == number
 
 
 def test_ledger_knows_better() -> None:
     """A generation in the ledger is read exactly, however old; of two with the same residues the newer was installed last."""
-    known = Known({g(3, 2, 5): 1}, own_last=1000, peer_last=900, epochs={})
+    known = KnownGenerations({g(3, 2, 5): 1}, own_last=1000, peer_last=900, epochs={})
     assert known.generation(spi(g(3, 2)), own_is_lo=True) == g(3, 2, 5)
-    both = Known({g(1, 3): 1, g(1, 67): 1}, 1, 67, {})
+    both = KnownGenerations({g(1, 3): 1, g(1, 67): 1}, 1, 67, {})
     assert both.generation(spi(g(1, 3)), own_is_lo=True) == g(1, 67)
 
 
@@ -189,26 +189,26 @@ def test_ledger_knows_better() -> None:
 )
 def test_epoch_of_a_forgotten_number(epochs: dict[int, int], number: int, expected: int) -> None:
     """A number that is not listed any more was overtaken by the next known one, of the same epoch."""
-    known = Known({}, own_last=9, peer_last=1, epochs=epochs)
+    known = KnownGenerations({}, own_last=9, peer_last=1, epochs=epochs)
     assert known.generation(spi(g(number, 1)), own_is_lo=True).epoch == expected
 
 
 def test_block_policies_of_both_directions_belong_to_the_pair() -> None:
     """A boot's block policies have no template; they are known by the peer's prefixes in our priority band."""
-    found = seen(kernel(wish(decision(Out.BLOCK)).policies))
+    found = seen(kernel(desired(decision(Out.BLOCK)).policies))
     assert (found.out, found.receive) == (Out.BLOCK, Receive.REQUIRED)
 
 
 def test_another_pairs_objects_are_not_seen() -> None:
     """States and policies towards c say nothing about b."""
     other = Pair(A, replace(B, name="c", node_id=18, endpoints=AB.peer.endpoints[1:], pod_cidrs=()))
-    things: list[Sa | Policy] = [*sas(NEW), *wish(decision(in_use=NEW)).policies]
+    things: list[Sa | Policy] = [*sas(NEW), *desired(decision(in_use=NEW)).policies]
     assert seen(kernel(things), pair=replace(other, peer=replace(other.peer, endpoints=(A.endpoints[0] + 9,)))).nothing
 
 
 def test_control_policies_are_not_traffic() -> None:
     """The block of unmarked control datagrams does not make a plaintext pair a blocked one."""
     wanted = decision(Out.PLAIN, receive=Receive.OPTIONAL, keep={NEW: (True, True)})
-    control = [p for p in wish(wanted).policies if p.selector.dport == PORT]
-    assert any(p.verdict is Verdict.BLOCK for p in control)
+    control = [p for p in desired(wanted).policies if p.selector.dport == PORT]
+    assert any(p.verdict is PolicyAction.BLOCK for p in control)
     assert seen(kernel(control)).out is Out.PLAIN

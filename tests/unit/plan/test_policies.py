@@ -10,7 +10,7 @@ from tests.unit.plan.made import AB, LAYOUT, MARKS, PORT, A, B, decision, end, g
 from wirecrypt.errors import ObjectError
 from wirecrypt.model.mark import SLOTS
 from wirecrypt.model.pair import End, Pair
-from wirecrypt.model.xfrm import PRIORITY_BAND, Direction, Policy, Verdict
+from wirecrypt.model.xfrm import PRIORITY_BAND, Direction, Policy, PolicyAction
 from wirecrypt.pairs.decide import Decision, Out, Receive
 from wirecrypt.plan.flows import flows_in, flows_out
 from wirecrypt.plan.policies import PRIORITY_CONTROL, PRIORITY_CONTROL_BLOCK, PRIORITY_DATA, PRIORITY_LANE, Senders, wanted
@@ -20,8 +20,8 @@ from wirecrypt.plan.states import free_slot
 GEN = g(2, 1)
 
 
-def made(wish: Decision, *, pair: Pair = AB, lanes: int = 1, slot: int = 0) -> list[Policy]:
-    return wanted(pair, wish, Senders({GEN: lanes}, {GEN: slot}), LAYOUT)
+def made(desired: Decision, *, pair: Pair = AB, lanes: int = 1, slot: int = 0) -> list[Policy]:
+    return wanted(pair, desired, Senders({GEN: lanes}, {GEN: slot}), LAYOUT)
 
 
 def test_flow_classes() -> None:
@@ -46,8 +46,8 @@ def test_flows_in_are_those_that_the_peer_sends() -> None:
 
 def test_every_policy_stands_in_our_band_and_has_its_own_name() -> None:
     """A priority outside the band would be foreign to ourselves; two with one name cannot coexist."""
-    for wish in (decision(in_use=GEN), decision(Out.BLOCK), decision(in_use=GEN, receive=Receive.OPTIONAL)):
-        found = made(wish, lanes=4)
+    for desired in (decision(in_use=GEN), decision(Out.BLOCK), decision(in_use=GEN, receive=Receive.OPTIONAL)):
+        found = made(desired, lanes=4)
         assert all(p.priority in PRIORITY_BAND for p in found)
         assert len({p.name for p in found}) == len(found)
 
@@ -88,14 +88,14 @@ def test_block_covers_the_same_flows() -> None:
     blocked = {p.name for p in made(decision(Out.BLOCK)) if p.direction is Direction.OUT and not p.selector.proto}
     encrypted = made(decision(in_use=GEN), lanes=1)
     assert blocked == {p.name for p in encrypted if p.direction is Direction.OUT and not p.selector.proto}
-    assert all(p.verdict is Verdict.BLOCK and not p.templates for p in made(decision(Out.BLOCK)) if p.name in blocked)
+    assert all(p.verdict is PolicyAction.BLOCK and not p.templates for p in made(decision(Out.BLOCK)) if p.name in blocked)
 
 
 def test_esp_without_a_generation_is_a_block() -> None:
     """A decision that says ESP and names nothing never leaves a hole."""
     found = [p for p in made(decision(Out.ESP, None)) if p.direction is Direction.OUT]
     assert found
-    assert {p.verdict for p in found} == {Verdict.BLOCK}
+    assert {p.verdict for p in found} == {PolicyAction.BLOCK}
 
 
 @pytest.mark.parametrize(("receive", "optional"), [(Receive.OPTIONAL, True), (Receive.REQUIRED, False)])
@@ -125,7 +125,7 @@ def test_control_by_exact_mark_and_blocked_without() -> None:
     found = [p for p in wanted(AB, decision(in_use=GEN, keep=keep), senders, LAYOUT) if p.selector.dport == PORT]
     out = {p.mark: p for p in found if p.direction is Direction.OUT}
     assert set(out) == {None, MARKS.control(2, 0), MARKS.control(0, 0), MARKS.control(0, 1)}
-    assert out[None].verdict is Verdict.BLOCK
+    assert out[None].verdict is PolicyAction.BLOCK
     assert out[None].priority == PRIORITY_CONTROL_BLOCK > PRIORITY_CONTROL
     assert out[MARKS.control(0, 1)].templates[0].spi == GEN.spi(A.node_id, 1)
     assert {(p.selector.src, p.selector.dst) for p in out.values()} == {

@@ -24,7 +24,17 @@ from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.session import Epoch, Session
 from wirecrypt.model.xfrm import Algorithm
 from wirecrypt.rotation import phases
-from wirecrypt.rotation.actions import Action, Ask, DropSeed, Give, Hold, MakeSeed, Report, Snapshot, Take
+from wirecrypt.rotation.actions import (
+    Action,
+    CreateRotation,
+    CreateSeed,
+    DeleteSeed,
+    RemoveNodeKey,
+    RotationInputs,
+    SetFinalizer,
+    UpdateRotationStatus,
+    WriteNodeKeys,
+)
 from wirecrypt.rotation.phases import current, joining_epochs, next_number, step
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
@@ -61,11 +71,11 @@ def rotation(name: str = "r", phase: Phase | None = None, **more: object) -> Key
     return replace(KeyRotation(name, f"uid-{name}", "a test", NOW, phase=phase), **{**numbers, **more})
 
 
-def two_nodes(turn: KeyRotation, **more: object) -> Snapshot:
-    """Return a cluster of nodes a and b, with keys and sessions of both epochs, under the rotation *turn*."""
+def two_nodes(active: KeyRotation, **more: object) -> RotationInputs:
+    """Return a cluster of nodes a and b, with keys and sessions of both epochs, under the rotation *active*."""
     return replace(
-        Snapshot(
-            rotations=(turn,),
+        RotationInputs(
+            rotations=(active,),
             seeds=(seed(ONE), seed(TWO)),
             keys={n: keys(n, ONE, TWO) for n in "ab"},
             peers=tuple(peer(n, ONE, TWO) for n in "ab"),
@@ -76,24 +86,26 @@ def two_nodes(turn: KeyRotation, **more: object) -> Snapshot:
     )
 
 
-def phase_after(snapshot: Snapshot) -> Phase | None:
+def phase_after(snapshot: RotationInputs) -> Phase | None:
     """Return the phase that one step moves the only rotation to, None when it stays."""
-    moves = [a for a in step(snapshot, NOW, fresh=FRESH) if isinstance(a, Report) and a.new.phase is not a.old.phase]
+    moves = [
+        a for a in step(snapshot, NOW, fresh=FRESH) if isinstance(a, UpdateRotationStatus) and a.new.phase is not a.old.phase
+    ]
     return moves[0].new.phase if moves else None
 
 
 def test_the_first_label_asks_for_the_first_epoch() -> None:
     """Without any epoch and with a node to encrypt there is a rotation `initial`; without such a node there is none."""
-    assert step(Snapshot(wanted=True), NOW, fresh=FRESH) == (Ask("initial", "there is no epoch yet"),)
-    assert step(Snapshot(), NOW, fresh=FRESH) == ()
+    assert step(RotationInputs(wanted=True), NOW, fresh=FRESH) == (CreateRotation("initial", "there is no epoch yet"),)
+    assert step(RotationInputs(), NOW, fresh=FRESH) == ()
 
 
 def test_a_number_is_never_used_twice() -> None:
     """◆ The new number is above every one in rotations, Secrets and sessions, each of which may be the only witness."""
-    assert next_number(Snapshot(rotations=(rotation(phase=Phase.ABORTED, to_epoch=7),))) == 8
-    assert next_number(Snapshot(seeds=(seed(Epoch(7, "")),))) == 8
-    assert next_number(Snapshot(keys={"a": keys("a", Epoch(7, ""))})) == 8
-    assert next_number(Snapshot(peers=(peer("a", Epoch(7, "")),))) == 8
+    assert next_number(RotationInputs(rotations=(rotation(phase=Phase.ABORTED, to_epoch=7),))) == 8
+    assert next_number(RotationInputs(seeds=(seed(Epoch(7, "")),))) == 8
+    assert next_number(RotationInputs(keys={"a": keys("a", Epoch(7, ""))})) == 8
+    assert next_number(RotationInputs(peers=(peer("a", Epoch(7, "")),))) == 8
 
 
 def test_only_one_rotation_runs_and_the_others_wait_in_order() -> None:
@@ -101,7 +113,7 @@ def test_only_one_rotation_runs_and_the_others_wait_in_order() -> None:
     old, begun = rotation("old", created=NOW - timedelta(days=1)), rotation("begun", Phase.SWITCHING)
     assert current((old, begun)) == begun
     actions = step(two_nodes(begun, rotations=(begun, old), statuses={}), NOW, fresh=FRESH)
-    waiting = [a.new for a in actions if isinstance(a, Report) and a.old == old]
+    waiting = [a.new for a in actions if isinstance(a, UpdateRotationStatus) and a.old == old]
     assert [w.phase for w in waiting] == [Phase.PENDING]
     assert waiting[0].conditions[0].reason == "Queued"
     assert current((rotation("b"), rotation("a"))) == rotation("a")
@@ -110,69 +122,69 @@ def test_only_one_rotation_runs_and_the_others_wait_in_order() -> None:
 def test_a_rotation_is_held_before_it_begins_and_let_go_at_its_end() -> None:
     """A deleted KeyRotation cannot vanish half done."""
     pending = rotation(phase=Phase.PENDING)
-    assert step(Snapshot((pending,)), NOW, fresh=FRESH) == (Hold(pending, held=True, why="begins"),)
+    assert step(RotationInputs((pending,)), NOW, fresh=FRESH) == (SetFinalizer(pending, held=True, why="begins"),)
     aborted = rotation(phase=Phase.ABORTED)
-    assert step(Snapshot((aborted,)), NOW, fresh=FRESH) == (Hold(aborted, held=False, why="finished"),)
+    assert step(RotationInputs((aborted,)), NOW, fresh=FRESH) == (SetFinalizer(aborted, held=False, why="finished"),)
 
 
 def test_the_last_completed_rotation_is_kept_until_the_next_one() -> None:
     """Agents read from it which epoch is in use; when somebody removed it all the same, a new rotation says it again."""
     old, new = rotation("old", Phase.COMPLETE), rotation("new", Phase.COMPLETE, from_epoch=2, to_epoch=3)
-    assert step(Snapshot((old,)), NOW, fresh=FRESH) == ()
-    assert step(Snapshot((old, new)), NOW, fresh=FRESH) == (Hold(old, held=False, why="finished"),)
-    lost = Snapshot(seeds=(seed(TWO),), peers=(peer("a", TWO),), wanted=True)
-    assert [a.name for a in step(lost, NOW, fresh=FRESH) if isinstance(a, Ask)] == ["recovery-3"]
+    assert step(RotationInputs((old,)), NOW, fresh=FRESH) == ()
+    assert step(RotationInputs((old, new)), NOW, fresh=FRESH) == (SetFinalizer(old, held=False, why="finished"),)
+    lost = RotationInputs(seeds=(seed(TWO),), peers=(peer("a", TWO),), wanted=True)
+    assert [a.name for a in step(lost, NOW, fresh=FRESH) if isinstance(a, CreateRotation)] == ["recovery-3"]
 
 
 def test_the_last_completed_rotation_is_let_go_when_it_is_deleted_and_nobody_reads_it() -> None:
     """Uninstalling does not hang on our finalizer; while a node takes part, the record stays whoever deletes it."""
     done = replace(rotation("done", Phase.COMPLETE), deleting=True)
-    assert Hold(done, held=False, why="finished") in step(Snapshot(rotations=(done,)), NOW, fresh=FRESH)
-    kept = step(Snapshot(rotations=(done,), peers=(peer("a", TWO),), wanted=True), NOW, fresh=FRESH)
-    assert not [action for action in kept if isinstance(action, Hold)]
+    assert SetFinalizer(done, held=False, why="finished") in step(RotationInputs(rotations=(done,)), NOW, fresh=FRESH)
+    kept = step(RotationInputs(rotations=(done,), peers=(peer("a", TWO),), wanted=True), NOW, fresh=FRESH)
+    assert not [action for action in kept if isinstance(action, SetFinalizer)]
 
 
 def test_the_seed_is_there_before_any_key_is_given() -> None:
     """Distributing begins with the epoch's Secret, which carries on the IDs that rest."""
     snapshot = two_nodes(rotation(phase=Phase.DISTRIBUTING), seeds=(seed(ONE, released=(20,)),), keys={})
-    assert step(snapshot, NOW, fresh=FRESH) == (MakeSeed(TWO, (20,), why="r begins epoch 2"),)
+    assert step(snapshot, NOW, fresh=FRESH) == (CreateSeed(TWO, (20,), why="r begins epoch 2"),)
 
 
 def test_every_secret_has_the_new_key_before_nodes_are_told_to_use_it() -> None:
     """Switching comes only when no Secret lacks it; a Secret of an earlier Node of the name does not count."""
-    turn = rotation(phase=Phase.DISTRIBUTING)
+    active = rotation(phase=Phase.DISTRIBUTING)
     for lacking in (keys("b", ONE), replace(keys("b", ONE, TWO), node_uid="earlier"), None):
         secrets = {"a": keys("a", ONE, TWO)} | ({"b": lacking} if lacking else {})
-        snapshot = two_nodes(turn, keys=secrets)
-        assert [a.node for a in step(snapshot, NOW, fresh=FRESH) if isinstance(a, Give)] == ["b"]
+        snapshot = two_nodes(active, keys=secrets)
+        assert [a.node for a in step(snapshot, NOW, fresh=FRESH) if isinstance(a, WriteNodeKeys)] == ["b"]
         assert phase_after(snapshot) is None
-    assert phase_after(two_nodes(turn)) is Phase.SWITCHING
+    assert phase_after(two_nodes(active)) is Phase.SWITCHING
 
 
 def test_keys_are_given_in_waves() -> None:
     """One step writes at most a wave of Secrets."""
     peers = tuple(peer(f"n{i}", ONE) for i in range(200))
     actions = step(two_nodes(rotation(phase=Phase.DISTRIBUTING), peers=peers, keys={}), NOW, fresh=FRESH)
-    assert sum(isinstance(a, Give) for a in actions) == phases.WAVE
+    assert sum(isinstance(a, WriteNodeKeys) for a in actions) == phases.WAVE
 
 
 def test_a_secret_that_cannot_be_read_holds_up_no_other() -> None:
     """The others get their keys, it is not written over, and the rotation names its node and the reason."""
-    turn = rotation(phase=Phase.DISTRIBUTING)
-    snapshot = two_nodes(turn, keys={}, unusable={"a": "Secret wirecrypt-node-a: not base64"})
+    active = rotation(phase=Phase.DISTRIBUTING)
+    snapshot = two_nodes(active, keys={}, unusable={"a": "Secret wirecrypt-node-a: not base64"})
     actions = step(snapshot, NOW, fresh=FRESH)
-    assert [a.node for a in actions if isinstance(a, Give)] == ["b"]
-    report = next(a.new for a in actions if isinstance(a, Report))
+    assert [a.node for a in actions if isinstance(a, WriteNodeKeys)] == ["b"]
+    report = next(a.new for a in actions if isinstance(a, UpdateRotationStatus))
     assert (report.phase, report.laggards) == (Phase.DISTRIBUTING, ("a",))
     assert "a: Secret wirecrypt-node-a: not base64" in report.conditions[0].message
 
 
 def test_the_last_secret_that_cannot_be_read_is_the_reason_of_the_condition() -> None:
     """When nothing else is to be written, the condition says KeySecretFailed, and the phase stays."""
-    turn = rotation(phase=Phase.DISTRIBUTING)
-    snapshot = two_nodes(turn, keys={"b": keys("b", ONE, TWO)}, unusable={"a": "not base64"})
+    active = rotation(phase=Phase.DISTRIBUTING)
+    snapshot = two_nodes(active, keys={"b": keys("b", ONE, TWO)}, unusable={"a": "not base64"})
     actions = step(snapshot, NOW, fresh=FRESH)
-    assert [(type(a), a.new.conditions[0].reason) for a in actions] == [(Report, "KeySecretFailed")]
+    assert [(type(a), a.new.conditions[0].reason) for a in actions] == [(UpdateRotationStatus, "KeySecretFailed")]
     assert phase_after(snapshot) is None
 
 
@@ -181,17 +193,17 @@ def test_secrets_whose_write_failed_are_tried_again_after_the_others() -> None:
     peers = tuple(peer(f"n{i:03}", ONE) for i in range(100))
     failed = {f"n{i:03}": "there is another Secret of this name" for i in range(70)}
     snapshot = two_nodes(rotation(phase=Phase.DISTRIBUTING), peers=peers, keys={}, refused=failed)
-    gives = [a.node for a in step(snapshot, NOW, fresh=FRESH) if isinstance(a, Give)]
+    gives = [a.node for a in step(snapshot, NOW, fresh=FRESH) if isinstance(a, WriteNodeKeys)]
     assert gives[:30] == [f"n{i:03}" for i in range(70, 100)]
     assert len(gives) == phases.WAVE
 
 
 def test_no_old_key_goes_while_a_secret_cannot_be_read() -> None:
     """Nobody knows whether the new key is in it: the rotation stays in Retiring and says whose Secret it is."""
-    turn = rotation(phase=Phase.RETIRING)
-    snapshot = two_nodes(turn, keys={"a": keys("a", ONE, TWO)}, unusable={"b": "not base64"})
+    active = rotation(phase=Phase.RETIRING)
+    snapshot = two_nodes(active, keys={"a": keys("a", ONE, TWO)}, unusable={"b": "not base64"})
     actions = step(snapshot, NOW, fresh=FRESH)
-    assert [type(a) for a in actions] == [Report]
+    assert [type(a) for a in actions] == [UpdateRotationStatus]
     assert (actions[0].new.phase, actions[0].new.laggards) == (Phase.RETIRING, ("b",))
 
 
@@ -199,31 +211,31 @@ def test_a_seed_that_is_lost_after_keys_were_given_ends_the_rotation() -> None:
     """A new seed under the same number would not fit the keys that are out: they are taken back, the last one at the end."""
     snapshot = two_nodes(rotation(phase=Phase.DISTRIBUTING), seeds=(seed(ONE),))
     actions = step(snapshot, NOW, fresh=FRESH)
-    assert [type(a) for a in actions] == [Take, Report, Take]
-    assert {a.number for a in actions if isinstance(a, Take)} == {2}
-    report = next(a.new for a in actions if isinstance(a, Report))
+    assert [type(a) for a in actions] == [RemoveNodeKey, UpdateRotationStatus, RemoveNodeKey]
+    assert {a.number for a in actions if isinstance(a, RemoveNodeKey)} == {2}
+    report = next(a.new for a in actions if isinstance(a, UpdateRotationStatus))
     assert (report.phase, report.conditions[0].reason) == (Phase.ABORTED, "Aborted")
     assert "seed of epoch 2 is gone" in report.conditions[0].message
 
 
 def test_switching_ends_when_every_live_node_sends_with_the_new_epoch() -> None:
     """One live node that does not say so, or says nothing, holds it up."""
-    turn = rotation(phase=Phase.SWITCHING)
-    assert phase_after(two_nodes(turn)) is Phase.RETIRING
+    active = rotation(phase=Phase.SWITCHING)
+    assert phase_after(two_nodes(active)) is Phase.RETIRING
     for word in (says(1, 1, 2), None):
         statuses = {"a": says(2, 1, 2)} | ({"b": word} if word else {})
-        assert phase_after(two_nodes(turn, statuses=statuses)) is None
+        assert phase_after(two_nodes(active, statuses=statuses)) is None
 
 
 def test_a_node_that_is_down_holds_up_no_switch_but_the_end() -> None:
     """It is listed as a laggard; its old key is kept until it has moved, so the rotation stays in Retiring."""
     words = {"a": says(2, 2), "b": says(1, 1)}
     snapshot = two_nodes(rotation(phase=Phase.SWITCHING), statuses=words, down=frozenset("b"))
-    report = next(a for a in step(snapshot, NOW, fresh=FRESH) if isinstance(a, Report))
+    report = next(a for a in step(snapshot, NOW, fresh=FRESH) if isinstance(a, UpdateRotationStatus))
     assert (report.new.phase, report.new.laggards) == (Phase.RETIRING, ("b",))
     retiring = two_nodes(rotation(phase=Phase.RETIRING), statuses=words, down=frozenset("b"))
     actions = step(retiring, NOW, fresh=FRESH)
-    assert not [a for a in actions if isinstance(a, (Take, DropSeed))]
+    assert not [a for a in actions if isinstance(a, (RemoveNodeKey, DeleteSeed))]
     assert phase_after(retiring) is None
     gone = replace(retiring, peers=(peer("a", ONE, TWO),))
     assert phase_after(gone) is Phase.COMPLETE
@@ -239,26 +251,26 @@ def test_a_word_of_another_boot_does_not_count() -> None:
 def test_a_node_that_sends_nothing_needs_a_session_of_the_new_epoch() -> None:
     """A lone node, or one that still joins, is done when it has published."""
     words = {n: says(0, 1, 2) for n in "ab"}
-    turn = rotation(phase=Phase.SWITCHING)
-    assert phase_after(two_nodes(turn, statuses=words)) is Phase.RETIRING
-    assert phase_after(two_nodes(turn, statuses=words, peers=(peer("a", ONE), peer("b", ONE, TWO)))) is None
+    active = rotation(phase=Phase.SWITCHING)
+    assert phase_after(two_nodes(active, statuses=words)) is Phase.RETIRING
+    assert phase_after(two_nodes(active, statuses=words, peers=(peer("a", ONE), peer("b", ONE, TWO)))) is None
 
 
 def test_old_keys_go_only_when_nobody_accepts_them_and_then_all_at_once() -> None:
     """◆ One node that still accepts the old epoch keeps the old key of every node."""
-    turn = rotation(phase=Phase.RETIRING)
-    waiting = two_nodes(turn, statuses={"a": says(2, 2), "b": says(2, 1, 2)})
-    assert not [a for a in step(waiting, NOW, fresh=FRESH) if isinstance(a, (Take, DropSeed))]
-    actions = step(two_nodes(turn), NOW, fresh=FRESH)
-    assert [type(a) for a in actions] == [Take, Take, DropSeed, Report]
-    assert {a.number for a in actions if isinstance(a, Take)} == {1}
-    assert phase_after(two_nodes(turn)) is Phase.COMPLETE
+    active = rotation(phase=Phase.RETIRING)
+    waiting = two_nodes(active, statuses={"a": says(2, 2), "b": says(2, 1, 2)})
+    assert not [a for a in step(waiting, NOW, fresh=FRESH) if isinstance(a, (RemoveNodeKey, DeleteSeed))]
+    actions = step(two_nodes(active), NOW, fresh=FRESH)
+    assert [type(a) for a in actions] == [RemoveNodeKey, RemoveNodeKey, DeleteSeed, UpdateRotationStatus]
+    assert {a.number for a in actions if isinstance(a, RemoveNodeKey)} == {1}
+    assert phase_after(two_nodes(active)) is Phase.COMPLETE
 
 
 def test_no_old_key_goes_where_the_new_one_is_missing() -> None:
     """A Secret that somebody emptied is repaired first."""
     snapshot = two_nodes(rotation(phase=Phase.RETIRING), keys={"a": keys("a", ONE, TWO), "b": keys("b", ONE)})
-    assert [type(a) for a in step(snapshot, NOW, fresh=FRESH)] == [Give]
+    assert [type(a) for a in step(snapshot, NOW, fresh=FRESH)] == [WriteNodeKeys]
 
 
 @pytest.mark.parametrize("phase", [Phase.SWITCHING, Phase.RETIRING])
@@ -273,10 +285,10 @@ def test_a_late_abort_is_ignored(phase: Phase) -> None:
 def test_an_abort_in_time_takes_the_new_keys_back() -> None:
     """While keys are distributed nobody uses them: they go, then their seed, and only then the phase says Aborted."""
     actions = step(two_nodes(rotation(phase=Phase.DISTRIBUTING, abort=True)), NOW, fresh=FRESH)
-    assert [type(a) for a in actions] == [Take, Take, DropSeed, Report]
-    assert {a.number for a in actions if isinstance(a, Take)} == {2}
+    assert [type(a) for a in actions] == [RemoveNodeKey, RemoveNodeKey, DeleteSeed, UpdateRotationStatus]
+    assert {a.number for a in actions if isinstance(a, RemoveNodeKey)} == {2}
     pending = rotation(phase=Phase.PENDING, abort=True)
-    assert phase_after(Snapshot((pending,))) is Phase.ABORTED
+    assert phase_after(RotationInputs((pending,))) is Phase.ABORTED
 
 
 def test_the_phase_decides_which_keys_a_joining_node_gets() -> None:
@@ -288,13 +300,15 @@ def test_the_phase_decides_which_keys_a_joining_node_gets() -> None:
 def test_a_lost_seed_asks_for_a_rotation() -> None:
     """Without the seed of the newest epoch no node could join."""
     actions = step(two_nodes(rotation(phase=Phase.COMPLETE, held=False), seeds=()), NOW, fresh=FRESH)
-    assert [a.name for a in actions if isinstance(a, Ask)] == ["recovery-3"]
+    assert [a.name for a in actions if isinstance(a, CreateRotation)] == ["recovery-3"]
 
 
 def test_an_asked_rotation_never_takes_a_name_that_is_there() -> None:
     """A scheduled one that was aborted while it waited leaves its name behind."""
     done = (rotation(phase=Phase.COMPLETE), rotation("scheduled-3", Phase.ABORTED, held=False, to_epoch=0))
-    asked = [a.name for a in step(two_nodes(done[0], rotations=done), NOW, fresh=FRESH, due=True) if isinstance(a, Ask)]
+    asked = [
+        a.name for a in step(two_nodes(done[0], rotations=done), NOW, fresh=FRESH, due=True) if isinstance(a, CreateRotation)
+    ]
     assert asked == ["scheduled-3-2"]
 
 
@@ -312,11 +326,13 @@ class World:
     used: dict[int, str] = field(default_factory=dict)
     clock: int = 0
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> RotationInputs:
         peers = tuple(peer(n, *self.sessions[n], boot=str(self.boots[n])) for n in "abc" if n in self.keys)
         down = frozenset(set("abc") - self.up)
         seeds = tuple(self.seeds.values())
-        return Snapshot(tuple(self.rotations.values()), seeds, dict(self.keys), peers, dict(self.words), down, wanted=True)
+        return RotationInputs(
+            tuple(self.rotations.values()), seeds, dict(self.keys), peers, dict(self.words), down, wanted=True
+        )
 
     def controller(self, most: int) -> int:
         """Let the controller do up to *most* actions of one step, as if it were killed then; return how many it did."""
@@ -328,23 +344,23 @@ class World:
 
     def do(self, action: Action) -> None:
         match action:
-            case Ask():
+            case CreateRotation():
                 assert action.name not in self.rotations
                 self.rotations[action.name] = rotation(action.name, created=NOW + timedelta(seconds=self.clock))
-            case Hold():
+            case SetFinalizer():
                 self.rotations[action.rotation.name] = replace(action.rotation, held=action.held)
-            case MakeSeed():
+            case CreateSeed():
                 assert action.epoch.number not in self.used, "a number was used twice"
                 self.used[action.epoch.number] = action.epoch.id
                 self.seeds[action.epoch.number] = replace(seed(action.epoch), carried=action.carried)
-            case DropSeed():
+            case DeleteSeed():
                 del self.seeds[action.seed.epoch.number]
-            case Give():
+            case WriteNodeKeys():
                 self.give(action.node, action.epochs)
-            case Take():
+            case RemoveNodeKey():
                 left = [k.epoch for k in self.keys[action.secret.node].keys if k.epoch.number != action.number]
                 self.keys[action.secret.node] = keys(action.secret.node, *left)
-            case Report():
+            case UpdateRotationStatus():
                 self.rotations[action.new.name] = action.new
 
     def give(self, node: str, epochs: tuple[Epoch, ...]) -> None:
@@ -360,12 +376,12 @@ class World:
         """Let an agent do what protocol.md says: sessions by the phase, the old one away when all of its peers have moved."""
         if node not in self.up or node not in self.keys:
             return
-        turn = current(self.rotations.values())
-        phase = turn.phase if turn else None
+        active = current(self.rotations.values())
+        phase = active.phase if active else None
         mine = [k.epoch for k in self.keys[node].keys]
         for epoch in mine:
-            new = bool(turn and epoch.number == turn.to_epoch)
-            old = bool(turn and epoch.number == turn.from_epoch)
+            new = bool(active and epoch.number == active.to_epoch)
+            old = bool(active and epoch.number == active.from_epoch)
             early = new and phase is Phase.DISTRIBUTING
             late = old and phase is Phase.RETIRING
             if epoch not in self.sessions[node] and not early and not late:
@@ -376,18 +392,18 @@ class World:
         others = [n for n in self.keys if n != node and self.sessions[n]]
         common = [e for e in self.sessions[node] if all(e in self.sessions[o] for o in others if o in self.up)]
         sending = max(common, default=None)
-        turn = current(self.rotations.values())
+        active = current(self.rotations.values())
         moved = sending and all(sending in self.sessions[o] for o in others)
-        if moved and (turn is None or (turn.phase is Phase.RETIRING and sending.number == turn.to_epoch)):
+        if moved and (active is None or (active.phase is Phase.RETIRING and sending.number == active.to_epoch)):
             self.sessions[node] = [e for e in self.sessions[node] if e >= sending]
         accepting = tuple(sorted(e.number for e in self.sessions[node]))
         self.words[node] = says(sending.number if sending else 0, *accepting, boot=str(self.boots[node]))
 
     def lose(self, _what: str) -> None:
-        turn = current(self.rotations.values())
+        active = current(self.rotations.values())
         given = {k.epoch.number for secret in self.keys.values() for k in secret.keys}
-        if turn and turn.phase is Phase.DISTRIBUTING and turn.to_epoch in given:
-            self.seeds.pop(turn.to_epoch, None)
+        if active and active.phase is Phase.DISTRIBUTING and active.to_epoch in given:
+            self.seeds.pop(active.to_epoch, None)
 
     def reboot(self, node: str) -> None:
         self.boots[node] += 1
@@ -395,8 +411,8 @@ class World:
 
     def check(self) -> None:
         """Any two nodes that are up can always find a common epoch in what they have or may still make."""
-        turn = current(self.rotations.values())
-        hidden = turn.to_epoch if turn and turn.phase is Phase.DISTRIBUTING else 0
+        active = current(self.rotations.values())
+        hidden = active.to_epoch if active and active.phase is Phase.DISTRIBUTING else 0
         ready = [n for n in self.keys if n in self.up]
         sets = [{k.epoch for k in self.keys[n].keys if k.epoch.number != hidden} for n in ready]
         assert not sets or set.intersection(*sets), "two live nodes have no epoch in common"

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from wirecrypt.model.verify_facts import FORMAT, EspSeen, LaneProbe, NodeFacts, PeerFacts, SaFact, Watched
+from wirecrypt.model.verify_facts import FORMAT, CaptureSummary, EspSeen, LaneProbe, NodeEvidence, PeerEvidence, SaFact
 
 A_TO_B, B_TO_A = 0x04100100, 0x04100110  # SPIs: nodeID 16 sends the first, 17 the second
 GENERATION = "1.1.1"
@@ -13,8 +13,8 @@ def sa(spi: int, *, sending: bool, **more: object) -> SaFact:
     return SaFact(spi=spi, sending=sending, **{**facts, **more})
 
 
-def peer(name: str, number: int, out: int, come: int) -> PeerFacts:
-    return PeerFacts(
+def peer(name: str, number: int, out: int, inbound: int) -> PeerEvidence:
+    return PeerEvidence(
         node=name,
         node_id=number,
         state="Active",
@@ -25,41 +25,41 @@ def peer(name: str, number: int, out: int, come: int) -> PeerFacts:
         failing="",
         refused="",
         uses=(out,),
-        sas=(sa(out, sending=True), sa(come, sending=False)),
+        sas=(sa(out, sending=True), sa(inbound, sending=False)),
         probes=(LaneProbe(out, 0, sent=3, refused=0, answered=3, seconds=0.001),),
         esp=(EspSeen(out, 6),),
-        later=(out, come),
+        later=(out, inbound),
     )
 
 
-def node(name: str, number: int, *peers: PeerFacts) -> NodeFacts:
-    return NodeFacts(
-        FORMAT, name, number, "Active", settled=True, pass_age=1.0, watched=Watched(("eth0",), 2.0, 9), peers=peers
+def node(name: str, number: int, *peers: PeerEvidence) -> NodeEvidence:
+    return NodeEvidence(
+        FORMAT, name, number, "Active", settled=True, pass_age=1.0, watched=CaptureSummary(("eth0",), 2.0, 9), peers=peers
     )
 
 
-def healthy() -> tuple[NodeFacts, NodeFacts]:
+def healthy() -> tuple[NodeEvidence, NodeEvidence]:
     """Return both ends of a pair that is protected."""
     return node("a", 16, peer("b", 17, A_TO_B, B_TO_A)), node("b", 17, peer("a", 16, B_TO_A, A_TO_B))
 
 
-def changed(facts: NodeFacts, **more: object) -> NodeFacts:
+def changed(facts: NodeEvidence, **more: object) -> NodeEvidence:
     """Return *facts* with something else about its only peer."""
     return replace(facts, peers=(replace(facts.peers[0], **more),))
 
 
-def without(facts: NodeFacts, spi: int) -> NodeFacts:
+def without(facts: NodeEvidence, spi: int) -> NodeEvidence:
     """Return *facts* after the SA of *spi* was deleted."""
     only = facts.peers[0]
     rest = tuple(s for s in only.sas if s.spi != spi)
     return changed(facts, sas=rest, later=tuple(s for s in only.later if s != spi))
 
 
-def rekeyed(facts: NodeFacts, spi: int, **more: object) -> NodeFacts:
+def rekeyed(facts: NodeEvidence, spi: int, **more: object) -> NodeEvidence:
     """Return *facts* with something else about one SA."""
     return changed(facts, sas=tuple(replace(s, **more) if s.spi == spi else s for s in facts.peers[0].sas))
 
 
-def joining(facts: NodeFacts, **more: object) -> NodeFacts:
+def joining(facts: NodeEvidence, **more: object) -> NodeEvidence:
     """Return *facts* of a node that joins."""
     return replace(changed(facts, **more), state="Joining")

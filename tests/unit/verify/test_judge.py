@@ -8,17 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.verify.pairs import A_TO_B, B_TO_A, changed, healthy, joining, rekeyed, without
-from wirecrypt.model.verify_facts import Clear, Deviation, EspSeen, LaneProbe, NodeFacts, Watched
-from wirecrypt.verify import Kind, Silent, Standing, Unasked, Verdict, judge
+from wirecrypt.model.verify_facts import CaptureSummary, Clear, Deviation, EspSeen, LaneProbe, NodeEvidence
+from wirecrypt.verify import CauseKind, Silent, Standing, Unasked, Verdict, judge
 
 LEAK = Clear("10.1.0.2", "10.2.0.2", 6, 40000, 80, "vxlan", 12)
 GONE = Deviation("policy out 0.0.0.0/0 → 10.2.0.0/24", "missing")
 UNANSWERED = (LaneProbe(A_TO_B, 0, sent=3, refused=0, answered=0),)
 
-Change = Callable[[NodeFacts], NodeFacts]
+Change = Callable[[NodeEvidence], NodeEvidence]
 
 
-def kinds(verdict: Verdict) -> set[Kind]:
+def kinds(verdict: Verdict) -> set[CauseKind]:
     return {c.kind for c in verdict.causes}
 
 
@@ -37,7 +37,7 @@ def test_an_sa_deleted_at_the_receiver_is_named() -> None:
     a, b = healthy()
     b = without(b, A_TO_B)
     (cause,) = judge(a, b).causes
-    assert (cause.kind, cause.node) == (Kind.SA_MISSING_AT_RECEIVER, "b")
+    assert (cause.kind, cause.node) == (CauseKind.SA_MISSING_AT_RECEIVER, "b")
     assert f"0x{A_TO_B:08x}" in cause.detail
     assert judge(b, a).standing is Standing.PROTECTED
 
@@ -47,14 +47,14 @@ def test_an_sa_deleted_at_the_sender_is_named() -> None:
     """A policy that points at no SA is broken at the sender."""
     a, b = healthy()
     (cause,) = judge(without(a, A_TO_B), b).causes
-    assert (cause.kind, cause.node) == (Kind.SA_MISSING_AT_SENDER, "a")
+    assert (cause.kind, cause.node) == (CauseKind.SA_MISSING_AT_SENDER, "a")
 
 
 def test_an_sa_that_no_traffic_uses_is_missed_as_well() -> None:
     """An SA of a newer generation that the agent had installed and that is gone is a fault of its direction."""
     a, b = healthy()
-    assert kinds(judge(changed(a, sending_missing=(0x08100100,)), b)) == {Kind.SA_MISSING_AT_SENDER}
-    assert kinds(judge(b, changed(a, receiving_missing=(0x08100110,)))) == {Kind.SA_MISSING_AT_RECEIVER}
+    assert kinds(judge(changed(a, sending_missing=(0x08100100,)), b)) == {CauseKind.SA_MISSING_AT_SENDER}
+    assert kinds(judge(b, changed(a, receiving_missing=(0x08100110,)))) == {CauseKind.SA_MISSING_AT_RECEIVER}
 
 
 def test_a_generation_that_comes_meanwhile_is_no_fault() -> None:
@@ -65,8 +65,8 @@ def test_a_generation_that_comes_meanwhile_is_no_fault() -> None:
 
 
 @pytest.mark.V1
-@pytest.mark.parametrize(("where", "kind"), [("policies_out", Kind.POLICY), ("guard_out", Kind.GUARD)])
-def test_what_is_missing_at_the_sender_breaks_what_it_sends(where: str, kind: Kind) -> None:
+@pytest.mark.parametrize(("where", "kind"), [("policies_out", CauseKind.POLICY), ("guard_out", CauseKind.GUARD)])
+def test_what_is_missing_at_the_sender_breaks_what_it_sends(where: str, kind: CauseKind) -> None:
     """A deleted policy or guard entry towards a peer breaks that direction alone, and is named."""
     a, b = healthy()
     a = changed(a, **{where: (GONE,)})
@@ -76,8 +76,8 @@ def test_what_is_missing_at_the_sender_breaks_what_it_sends(where: str, kind: Ki
 
 
 @pytest.mark.V1
-@pytest.mark.parametrize(("where", "kind"), [("policies_in", Kind.POLICY), ("guard_in", Kind.GUARD)])
-def test_what_is_missing_at_the_receiver_breaks_what_it_receives(where: str, kind: Kind) -> None:
+@pytest.mark.parametrize(("where", "kind"), [("policies_in", CauseKind.POLICY), ("guard_in", CauseKind.GUARD)])
+def test_what_is_missing_at_the_receiver_breaks_what_it_receives(where: str, kind: CauseKind) -> None:
     """A deleted policy or guard entry about a peer's packets breaks that direction alone."""
     a, b = healthy()
     b = changed(b, **{where: (GONE,)})
@@ -91,14 +91,14 @@ def test_all_policies_deleted_is_plaintext() -> None:
     a, b = healthy()
     verdict = judge(changed(a, out="plain", in_use="", uses=(), policies_out=(GONE,), probes=()), b)
     assert verdict.standing is Standing.BROKEN
-    assert {Kind.PLAINTEXT, Kind.POLICY} <= kinds(verdict)
+    assert {CauseKind.PLAINTEXT, CauseKind.POLICY} <= kinds(verdict)
 
 
 def test_different_keys_are_named_with_both_fingerprints() -> None:
     """The ends' fingerprints of one SPI differ: wrong key, and both are shown."""
     a, b = healthy()
     verdict = judge(a, rekeyed(b, A_TO_B, fingerprint="ffffffffffff"))
-    assert kinds(verdict) == {Kind.WRONG_KEY}
+    assert kinds(verdict) == {CauseKind.WRONG_KEY}
     assert "ffffffffffff" in verdict.causes[0].detail
     assert f"{A_TO_B:012x}" in verdict.causes[0].detail
 
@@ -107,7 +107,7 @@ def test_different_keys_are_named_with_both_fingerprints() -> None:
 def test_a_key_that_one_end_knows_to_be_wrong(more: dict[str, object]) -> None:
     """A key that the agent did not derive, or packets that fail authentication, are a wrong key."""
     a, b = healthy()
-    assert kinds(judge(a, rekeyed(b, A_TO_B, **more))) == {Kind.WRONG_KEY}
+    assert kinds(judge(a, rekeyed(b, A_TO_B, **more))) == {CauseKind.WRONG_KEY}
 
 
 def test_cleartext_is_the_first_cause() -> None:
@@ -115,7 +115,7 @@ def test_cleartext_is_the_first_cause() -> None:
     a, b = healthy()
     verdict = judge(changed(a, clear=(LEAK,), policies_out=(GONE,)), b)
     assert verdict.standing is Standing.BROKEN
-    assert verdict.causes[0].kind is Kind.CLEARTEXT
+    assert verdict.causes[0].kind is CauseKind.CLEARTEXT
     assert "10.1.0.2 → 10.2.0.2" in verdict.causes[0].detail
     assert "vxlan" in verdict.causes[0].detail
 
@@ -124,31 +124,31 @@ def test_esp_that_does_not_arrive_is_told_from_a_lost_answer() -> None:
     """The receiver's counter decides which direction is blamed for probes without an answer."""
     a, b = healthy()
     silent = changed(a, probes=UNANSWERED)
-    assert kinds(judge(silent, rekeyed(b, A_TO_B, grown=0))) == {Kind.NOT_RECEIVED}
+    assert kinds(judge(silent, rekeyed(b, A_TO_B, grown=0))) == {CauseKind.NOT_RECEIVED}
     answers_lost = rekeyed(silent, B_TO_A, grown=0)
     assert judge(answers_lost, b).standing is Standing.PROTECTED  # what is sent arrives ...
     back = changed(b, probes=(LaneProbe(B_TO_A, 0, sent=3, refused=0, answered=0),))
-    assert kinds(judge(back, answers_lost)) == {Kind.NOT_RECEIVED}  # ... and what comes back does not
+    assert kinds(judge(back, answers_lost)) == {CauseKind.NOT_RECEIVED}  # ... and what comes back does not
 
 
 def test_no_answer_without_counters() -> None:
     """When the other end's counters are not known, the missing answer itself is the fault."""
     a, b = healthy()
-    assert kinds(judge(changed(a, probes=UNANSWERED), rekeyed(b, A_TO_B, grown=None))) == {Kind.NO_ANSWER}
+    assert kinds(judge(changed(a, probes=UNANSWERED), rekeyed(b, A_TO_B, grown=None))) == {CauseKind.NO_ANSWER}
 
 
 def test_a_probe_that_the_kernel_refused() -> None:
     """A probe that could not even be sent is told as that."""
     a, b = healthy()
-    assert kinds(judge(changed(a, probes=(LaneProbe(A_TO_B, 0, sent=0, refused=3, answered=0),)), b)) == {Kind.NOT_SENT}
+    assert kinds(judge(changed(a, probes=(LaneProbe(A_TO_B, 0, sent=0, refused=3, answered=0),)), b)) == {CauseKind.NOT_SENT}
 
 
 def test_probes_that_leave_by_another_link() -> None:
     """Answered probes that no uplink showed mean that the guard watches the wrong links; a lossy capture proves nothing."""
     a, b = healthy()
     unseen = changed(a, esp=())
-    assert kinds(judge(unseen, b)) == {Kind.NOT_ON_UPLINK}
-    assert judge(replace(unseen, watched=Watched(("eth0",), 2.0, 9, lost=5)), b).standing is Standing.PROTECTED
+    assert kinds(judge(unseen, b)) == {CauseKind.NOT_ON_UPLINK}
+    assert judge(replace(unseen, watched=CaptureSummary(("eth0",), 2.0, 9, lost=5)), b).standing is Standing.PROTECTED
 
 
 def test_a_switch_meanwhile_is_no_fault() -> None:
@@ -164,14 +164,14 @@ def test_blocked_traffic_names_the_reason() -> None:
     """Dropped traffic between two active nodes is broken, with the agent's reason."""
     a, b = healthy()
     (cause,) = judge(changed(a, out="block", uses=(), why="no proved generation", probes=()), b).causes
-    assert (cause.kind, "no proved generation" in cause.detail) == (Kind.BLOCKED, True)
+    assert (cause.kind, "no proved generation" in cause.detail) == (CauseKind.BLOCKED, True)
 
 
 def test_accepting_cleartext_is_a_fault_of_active_nodes_only() -> None:
     """An end that requires no ESP breaks the direction towards it, unless one of both is joining."""
     a, b = healthy()
     open_b = changed(b, receive="optional")
-    assert kinds(judge(a, open_b)) == {Kind.ACCEPTS_CLEARTEXT}
+    assert kinds(judge(a, open_b)) == {CauseKind.ACCEPTS_CLEARTEXT}
     assert judge(replace(a, state="Joining"), changed(open_b, state="Joining")).standing is Standing.JOINING
 
 
@@ -193,7 +193,7 @@ def test_a_dead_agent_answers_no_probe_and_that_is_no_fault() -> None:
     """The kernels go on when an agent is dead: its missing answers make the pair unknown, not broken."""
     a, _ = healthy()
     verdict = judge(changed(a, probes=UNANSWERED), Silent("b", "connection refused"))
-    assert (verdict.standing, kinds(verdict)) == (Standing.UNKNOWN, {Kind.AGENT_SILENT})
+    assert (verdict.standing, kinds(verdict)) == (Standing.UNKNOWN, {CauseKind.AGENT_SILENT})
 
 
 @pytest.mark.parametrize("silent", ["a", "b"])
@@ -203,7 +203,7 @@ def test_an_agent_that_cannot_be_asked_makes_the_pair_unknown(silent: str) -> No
     for sender, receiver in (("a", "b"), ("b", "a")):
         verdict = judge(asked[sender], asked[receiver])
         assert verdict.standing is Standing.UNKNOWN
-        assert [(c.kind, c.node, c.detail) for c in verdict.causes] == [(Kind.AGENT_SILENT, silent, "503 no endpoints")]
+        assert [(c.kind, c.node, c.detail) for c in verdict.causes] == [(CauseKind.AGENT_SILENT, silent, "503 no endpoints")]
 
 
 def test_a_fault_is_told_even_when_the_other_agent_is_silent() -> None:
@@ -232,10 +232,10 @@ def test_peers_that_do_not_know_each_other_yet_are_unknown() -> None:
 def test_no_probe_and_no_capture_prove_nothing() -> None:
     """A stuck loop or a missing capability is a lack of evidence, not a fault."""
     a, b = healthy()
-    assert kinds(judge(changed(a, probes=()), b)) == {Kind.NOT_PROBED}
-    blind = replace(changed(a, esp=()), watched=Watched(("eth0",), 2.0, problem="no NET_RAW"))
+    assert kinds(judge(changed(a, probes=()), b)) == {CauseKind.NOT_PROBED}
+    blind = replace(changed(a, esp=()), watched=CaptureSummary(("eth0",), 2.0, problem="no NET_RAW"))
     verdict = judge(blind, b)
-    assert (verdict.standing, kinds(verdict)) == (Standing.UNKNOWN, {Kind.NOT_WATCHED})
+    assert (verdict.standing, kinds(verdict)) == (Standing.UNKNOWN, {CauseKind.NOT_WATCHED})
 
 
 def test_differences_in_the_middle_of_a_pass_prove_nothing() -> None:
@@ -264,7 +264,7 @@ FAULTS: dict[str, tuple[Change, Change]] = {
 def test_no_fault_hides_another(chosen: set[str]) -> None:
     """Whatever faults come together, the direction is broken, and every kind that each shows alone is told."""
     a, b = healthy()
-    alone: set[Kind] = set()
+    alone: set[CauseKind] = set()
     for name in chosen:
         alone |= kinds(judge(FAULTS[name][0](a), FAULTS[name][1](b)))
     together_a, together_b = a, b
@@ -272,8 +272,8 @@ def test_no_fault_hides_another(chosen: set[str]) -> None:
         together_a, together_b = FAULTS[name][0](together_a), FAULTS[name][1](together_b)
     verdict = judge(together_a, together_b)
     assert verdict.standing is Standing.BROKEN
-    hidden = {Kind.WRONG_KEY, Kind.NOT_RECEIVED} if "sa at receiver" in chosen or "sa at sender" in chosen else set()
-    assert alone - hidden <= kinds(verdict) | {Kind.NO_ANSWER}
+    hidden = {CauseKind.WRONG_KEY, CauseKind.NOT_RECEIVED} if "sa at receiver" in chosen or "sa at sender" in chosen else set()
+    assert alone - hidden <= kinds(verdict) | {CauseKind.NO_ANSWER}
 
 
 @given(st.permutations(["sa at sender", "policy in", "cleartext", "guard"]))
@@ -283,4 +283,4 @@ def test_causes_come_in_one_order(order: list[str]) -> None:
     for name in order:
         a, b = FAULTS[name][0](a), FAULTS[name][1](b)
     found = [c.kind for c in judge(a, b).causes]
-    assert found == sorted(found, key=list(Kind).index)
+    assert found == sorted(found, key=list(CauseKind).index)

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from wirecrypt.verify import Kind, Standing
+from wirecrypt.verify import CauseKind, Standing
 
 PAGE = (Path(__file__).parents[3] / "docs/reference/verify.md").read_text()
 
 
-@pytest.mark.parametrize("kind", Kind)
-def test_every_cause_is_explained(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", CauseKind)
+def test_every_cause_is_explained(kind: CauseKind) -> None:
     """Each cause has a row with where to look."""
     assert f"| {kind.value} | " in PAGE
 

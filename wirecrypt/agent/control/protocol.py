@@ -14,14 +14,14 @@ from typing import Final
 from wirecrypt import keys
 from wirecrypt.agent.control.verify_probes import LiveProbes
 from wirecrypt.agent.store.state import State
-from wirecrypt.agent.view.pair_view import Survey
+from wirecrypt.agent.view.pair_view import PairView
 from wirecrypt.errors import DatagramError
 from wirecrypt.model.mark import MarkLayout
 from wirecrypt.model.session import Generation
 from wirecrypt.model.xfrm import Address
 from wirecrypt.pairs import decide as pairs
-from wirecrypt.pairs.memory import Memory, Sent, Timing
-from wirecrypt.pairs.probing import Due, Need, schedule
+from wirecrypt.pairs.memory import PairMemory, Sent, Timing
+from wirecrypt.pairs.probing import Due, ProbeReason, schedule
 from wirecrypt.ports import Arrived, ControlChannel
 
 NONCE_BYTES: Final = 16
@@ -48,15 +48,15 @@ class Bucket:
 
 
 @dataclass(slots=True)
-class Talk:
+class PeerSession:
     """What is kept of one peer between passes."""
 
-    memory: Memory = field(default_factory=Memory)
+    memory: PairMemory = field(default_factory=PairMemory)
     bucket: Bucket = field(default_factory=Bucket)
-    survey: Survey | None = None
+    pair_view: PairView | None = None
 
 
-class Conversation:
+class ControlProtocol:
     """Send probes that are due, take in what arrives."""
 
     def __init__(  # noqa: PLR0913 - what it speaks through, and what others count and ask
@@ -76,54 +76,54 @@ class Conversation:
         self._live = live if live is not None else LiveProbes()
         self.refused: dict[str, int] = {} if refused is None else refused
 
-    def send_due(self, talk: Talk, now: float) -> float:
+    def send_due(self, peer_session: PeerSession, now: float) -> float:
         """Send the peer's due probes; return when the next is due."""
-        survey = talk.survey
-        if survey is None:
+        pair_view = peer_session.pair_view
+        if pair_view is None:
             return now + self._timing.steady
-        for due in schedule(survey.view, talk.memory, now, self._timing)[:_MOST_AT_ONCE]:
+        for due in schedule(pair_view.inputs, peer_session.memory, now, self._timing)[:_MOST_AT_ONCE]:
             if due.at > now:
                 return due.at
-            self._probe(talk, survey, due, now)
-        later = schedule(survey.view, talk.memory, now, self._timing)
+            self._probe(peer_session, pair_view, due, now)
+        later = schedule(pair_view.inputs, peer_session.memory, now, self._timing)
         return later[0].at if later else now + self._timing.steady
 
-    def examine(self, talks: Iterable[Talk]) -> None:
+    def examine(self, peer_sessions: Iterable[PeerSession]) -> None:
         """Send the probes that a verification asked for: on every lane of the generation that traffic takes."""
         if not self._live.taken():
             return
-        for talk in talks:
-            if talk.survey is not None:
-                self._examine(talk.survey)
+        for peer_session in peer_sessions:
+            if peer_session.pair_view is not None:
+                self._examine(peer_session.pair_view)
 
-    def _examine(self, survey: Survey) -> None:
-        seen = survey.view.observed
-        generation = seen.in_use if seen.in_use is not None else pairs.channel(survey.view)
+    def _examine(self, pair_view: PairView) -> None:
+        seen = pair_view.inputs.observed
+        generation = seen.in_use if seen.in_use is not None else pairs.channel(pair_view.inputs)
         installed = seen.installed.get(generation) if generation is not None else None
         if generation is None or installed is None:
             return
         for lane in range(installed.lanes):
             nonce = secrets.token_bytes(NONCE_BYTES)
-            sent = self._say(survey, keys.Kind.PROBE, (generation, lane), nonce)
-            spi = generation.spi(survey.pair.own.node_id, lane)
-            self._live.sent(survey.peer.node_uid, spi, (generation, lane), nonce, refused=not sent)
+            sent = self._say(pair_view, keys.DatagramKind.PROBE, (generation, lane), nonce)
+            spi = generation.spi(pair_view.pair.own.node_id, lane)
+            self._live.sent(pair_view.peer.node_uid, spi, (generation, lane), nonce, refused=not sent)
 
-    def take_in(self, talks: Mapping[str, Talk], now: float) -> bool:
+    def take_in(self, peer_sessions: Mapping[str, PeerSession], now: float) -> bool:
         """Handle all that has arrived; say whether anything was learnt."""
-        by_address = {t.survey.pair.outer()[1]: t for t in talks.values() if t.survey is not None}
+        by_address = {t.pair_view.pair.outer()[1]: t for t in peer_sessions.values() if t.pair_view is not None}
         learnt = False
         for arrived in self._channel.receive():
             learnt |= self._take(arrived, by_address, now)
         return learnt
 
-    def _take(self, arrived: Arrived, by_address: Mapping[Address, Talk], now: float) -> bool:
-        talk = by_address.get(arrived.src)
-        if talk is None or talk.survey is None:
+    def _take(self, arrived: Arrived, by_address: Mapping[Address, PeerSession], now: float) -> bool:
+        peer_session = by_address.get(arrived.src)
+        if peer_session is None or peer_session.pair_view is None:
             return self._refuse("unknown sender")
-        if not talk.bucket.take(now):
+        if not peer_session.bucket.take(now):
             return self._refuse("too many")
-        found = self._over(arrived, talk.survey)
-        entry = self._state.entry(talk.survey.peer.node_uid, found[0]) if found else None
+        found = self._via(arrived, peer_session.pair_view)
+        entry = self._state.entry(peer_session.pair_view.peer.node_uid, found[0]) if found else None
         if found is None or entry is None:
             return self._refuse("not decrypted by a receiving SA of the pair")
         try:
@@ -132,55 +132,55 @@ class Conversation:
             return self._refuse("not authentic")
         if (message.generation, message.lane) != found:
             return self._refuse("claims another SA than it came by")
-        self._heard(talk, talk.survey, message, now)
+        self._heard(peer_session, peer_session.pair_view, message, now)
         return True
 
-    def _heard(self, talk: Talk, survey: Survey, message: keys.ControlMessage, now: float) -> None:
-        over = (message.generation, message.lane)
-        if message.kind is keys.Kind.ANSWER:
-            self._live.answered(survey.peer.node_uid, message.nonce, over)
-            talk.memory = talk.memory.answer(message.nonce, over, message.word, now)
+    def _heard(self, peer_session: PeerSession, pair_view: PairView, message: keys.ControlMessage, now: float) -> None:
+        via = (message.generation, message.lane)
+        if message.kind is keys.DatagramKind.ANSWER:
+            self._live.answered(pair_view.peer.node_uid, message.nonce, via)
+            peer_session.memory = peer_session.memory.answer(message.nonce, via, message.announcement, now)
             return
-        talk.memory = talk.memory.heard(message.word).probed(message.generation)
-        self._answer(survey, message)
+        peer_session.memory = peer_session.memory.heard(message.announcement).probed(message.generation)
+        self._answer(pair_view, message)
 
-    def _answer(self, survey: Survey, message: keys.ControlMessage) -> None:
+    def _answer(self, pair_view: PairView, message: keys.ControlMessage) -> None:
         """Answer over the sending SA of the same generation and lane, else over the current one."""
-        view = survey.view
-        same = view.observed.installed.get(message.generation)
+        inputs = pair_view.inputs
+        same = inputs.observed.installed.get(message.generation)
         if same is not None and message.lane in same.tx and same.slot >= 0:
-            self._say(survey, keys.Kind.ANSWER, (message.generation, message.lane), message.nonce)
+            self._say(pair_view, keys.DatagramKind.ANSWER, (message.generation, message.lane), message.nonce)
             return
-        current = pairs.channel(view)
+        current = pairs.channel(inputs)
         if current is not None:
-            self._say(survey, keys.Kind.ANSWER, (current, 0), message.nonce)
+            self._say(pair_view, keys.DatagramKind.ANSWER, (current, 0), message.nonce)
 
-    def _probe(self, talk: Talk, survey: Survey, due: Due, now: float) -> None:
+    def _probe(self, peer_session: PeerSession, pair_view: PairView, due: Due, now: float) -> None:
         nonce = secrets.token_bytes(NONCE_BYTES)
-        said = pairs.word(survey.view)
-        self._say(survey, keys.Kind.PROBE, (due.generation, due.lane), nonce)
+        said = pairs.announcement(pair_view.inputs)
+        self._say(pair_view, keys.DatagramKind.PROBE, (due.generation, due.lane), nonce)
         probe = Sent(due.generation, due.lane, now, said)
-        talk.memory = talk.memory.sent(nonce, probe, proving=due.need is Need.PROVE)
+        peer_session.memory = peer_session.memory.sent(nonce, probe, proving=due.need is ProbeReason.PROVE)
 
-    def _say(self, survey: Survey, kind: keys.Kind, over: tuple[Generation, int], nonce: bytes) -> bool:
+    def _say(self, pair_view: PairView, kind: keys.DatagramKind, via: tuple[Generation, int], nonce: bytes) -> bool:
         """Send one datagram; say whether it left."""
-        generation, lane = over
-        entry = self._state.entry(survey.peer.node_uid, generation)
-        installed = survey.view.observed.installed.get(generation)
+        generation, lane = via
+        entry = self._state.entry(pair_view.peer.node_uid, generation)
+        installed = pair_view.inputs.observed.installed.get(generation)
         if entry is None or installed is None or installed.slot < 0:
             return False
-        said = pairs.word(survey.view)
-        message = keys.ControlMessage(kind=kind, lane=lane, generation=generation, nonce=nonce, word=said)
-        own, peer = survey.pair.outer()
+        said = pairs.announcement(pair_view.inputs)
+        message = keys.ControlMessage(kind=kind, lane=lane, generation=generation, nonce=nonce, announcement=said)
+        own, peer = pair_view.pair.outer()
         mark = self._marks.control(installed.slot, lane).value
         sent = self._channel.send(own, peer, mark, keys.seal(message, entry.control_own))
         return sent or self._refuse("not sent: the kernel refused it")
 
-    def _over(self, arrived: Arrived, survey: Survey) -> tuple[Generation, int] | None:
+    def _via(self, arrived: Arrived, pair_view: PairView) -> tuple[Generation, int] | None:
         slot = self._marks.slot_of(arrived.mark)
         if slot is None:
             return None
-        for generation, installed in survey.view.observed.installed.items():
+        for generation, installed in pair_view.inputs.observed.installed.items():
             if installed.slot == slot[0] and slot[1] in installed.rx:
                 return generation, slot[1]
         return None

@@ -15,7 +15,7 @@ from wirecrypt.model.verify_facts import LaneProbe
 
 _MOST_WAITING: Final = 65536
 
-Over = tuple[Generation, int]
+Via = tuple[Generation, int]
 
 
 class LiveProbes:
@@ -25,7 +25,7 @@ class LiveProbes:
         self._lock = threading.Lock()
         self._asked = self._served = 0
         self._lanes: dict[str, dict[int, LaneProbe]] = {}
-        self._waiting: dict[bytes, tuple[str, Over, int, float]] = {}
+        self._waiting: dict[bytes, tuple[str, Via, int, float]] = {}
 
     def start(self) -> None:
         """Forget everything: a new verification begins."""
@@ -46,28 +46,28 @@ class LiveProbes:
             self._served = self._asked
             return due
 
-    def sent(self, peer_uid: str, spi: int, over: Over, nonce: bytes, *, refused: bool) -> None:
+    def sent(self, peer_uid: str, spi: int, via: Via, nonce: bytes, *, refused: bool) -> None:
         """Note a probe; *refused*: the kernel did not send it."""
         with self._lock:
             lanes = self._lanes.setdefault(peer_uid, {})
-            lane = lanes.get(over[1])
+            lane = lanes.get(via[1])
             if lane is None or lane.spi != spi:  # a switch in between: the newer generation counts
-                lane = LaneProbe(spi, over[1], sent=0, refused=0, answered=0)
+                lane = LaneProbe(spi, via[1], sent=0, refused=0, answered=0)
             if not refused and len(self._waiting) < _MOST_WAITING:
-                self._waiting[nonce] = (peer_uid, over, spi, time.monotonic())
-            lanes[over[1]] = replace(lane, sent=lane.sent + (not refused), refused=lane.refused + refused)
+                self._waiting[nonce] = (peer_uid, via, spi, time.monotonic())
+            lanes[via[1]] = replace(lane, sent=lane.sent + (not refused), refused=lane.refused + refused)
 
-    def answered(self, peer_uid: str, nonce: bytes, over: Over) -> None:
-        """Take an answer that came by the SA of *over*: it counts when the probe went over the same generation and lane."""
+    def answered(self, peer_uid: str, nonce: bytes, via: Via) -> None:
+        """Take an answer that came by the SA of *via*: it counts when the probe went over the same generation and lane."""
         with self._lock:
             waiting = self._waiting.pop(nonce, None)
-            if waiting is None or waiting[:2] != (peer_uid, over):
+            if waiting is None or waiting[:2] != (peer_uid, via):
                 return
-            lane, took = self._lanes[peer_uid][over[1]], time.monotonic() - waiting[3]
+            lane, took = self._lanes[peer_uid][via[1]], time.monotonic() - waiting[3]
             if lane.spi != waiting[2]:
                 return
             fastest = took if lane.seconds is None else min(took, lane.seconds)
-            self._lanes[peer_uid][over[1]] = replace(lane, answered=lane.answered + 1, seconds=fastest)
+            self._lanes[peer_uid][via[1]] = replace(lane, answered=lane.answered + 1, seconds=fastest)
 
     def served(self) -> bool:
         """Say whether the loop has taken every wish."""

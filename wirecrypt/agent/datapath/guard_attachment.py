@@ -17,7 +17,7 @@ from wirecrypt.settings import Mode, Settings
 log = logs.get(__name__)
 
 
-class GuardKeeper:
+class GuardAttachment:
     """Attach what is missing; detach only when the node has left."""
 
     def __init__(self, guard: Guard, links: Links) -> None:

@@ -31,7 +31,7 @@ class Datapath:
         listed = self._xfrm.list_sas()
         silent = [e.sa.name for e in listed if not e.usage.packets]
         used_up = [e.sa.name for e in listed if _used_up(e)]
-        policies, foreign = self._xfrm.survey_policies()
+        policies, foreign = self._xfrm.list_all_policies()
         sas = [e.sa for e in listed]
         return KernelSnapshot.of(sas, policies, entries, silent, used_up=used_up, foreign=foreign)
 

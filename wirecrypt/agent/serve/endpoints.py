@@ -14,15 +14,15 @@ from typing import Final
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from wirecrypt import logs
-from wirecrypt.agent.last_pass import Window
-from wirecrypt.agent.serve.inspector import BusyError, Eyes, Inspector
+from wirecrypt.agent.last_pass import LastPass
+from wirecrypt.agent.serve.inspector import BusyError, Inspector, Readers
 from wirecrypt.agent.status.status_writer import headroom
-from wirecrypt.agent.view.pair_view import Survey
-from wirecrypt.agent.view.pass_state import Round
+from wirecrypt.agent.view.pair_view import PairView
+from wirecrypt.agent.view.pass_state import PassState
 from wirecrypt.errors import ConfigError, WirecryptError
 from wirecrypt.http_server import Served, serve
 from wirecrypt.metrics import AgentMetrics
-from wirecrypt.model.verify_facts import NodeFacts, NodePlan, encode
+from wirecrypt.model.verify_facts import NodeEvidence, NodePlan, encode
 from wirecrypt.pairs.decide import Decision, Out
 from wirecrypt.pairs.probing import protected
 
@@ -38,7 +38,7 @@ _ADDRESSES: Final = ("::", "0.0.0.0")  # noqa: S104 - the API server and Prometh
 Answer = tuple[int, str, bytes]
 
 
-class Service:
+class AgentEndpoints:
     """What the port serves; `passed` is called by the loop after each pass, everything else by the threads of requests.
 
     *writes* counts what was written to the kernel since the start.
@@ -47,15 +47,15 @@ class Service:
     def __init__(
         self,
         inspector: Inspector,
-        window: Window,
-        eyes: Eyes,
+        last_pass: LastPass,
+        readers: Readers,
         writes: Callable[[], int],
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._inspector = inspector
-        self._window = window
-        self._eyes = eyes
+        self._last_pass = last_pass
+        self._readers = readers
         self._writes = writes
         self._metrics = AgentMetrics()
         self._sessions = self._written = 0
@@ -74,7 +74,7 @@ class Service:
         """Count a pass, and have the configured port open."""
         self._passed_at = self._clock()
         self._metrics.passed(seconds, failed=failed)
-        settings = self._window.settings
+        settings = self._last_pass.settings
         if settings is not None and settings.metrics.port != self._port and self._passed_at >= self._not_before:
             self._open(settings.metrics.port)
 
@@ -88,7 +88,7 @@ class Service:
     def problem(self) -> str:
         """Return what is wrong with the loop, empty when nothing is."""
         silent = self._clock() - self._passed_at
-        most = STUCK if self._window.picture is not None else STUCK_IDLE
+        most = STUCK if self._last_pass.snapshot is not None else STUCK_IDLE
         return f"no pass for {silent:.0f} s" if silent > most else ""
 
     def _open(self, port: int) -> None:
@@ -104,7 +104,7 @@ class Service:
         self._port = port
 
     def _pages(self) -> dict[str, Callable[[Mapping[str, str]], Answer]]:
-        return {"/metrics": self._figures, "/verify": self._verify, "/plan": self._plan}
+        return {"/metrics": self._render_metrics, "/verify": self._verify, "/plan": self._plan}
 
     def _verify(self, query: Mapping[str, str]) -> Answer:
         asked = query.get("seconds", str(DEFAULT_SECONDS))
@@ -115,7 +115,7 @@ class Service:
     def _plan(self, _query: Mapping[str, str]) -> Answer:
         return _answered(self._inspector.plan)
 
-    def _figures(self, _query: Mapping[str, str]) -> Answer:
+    def _render_metrics(self, _query: Mapping[str, str]) -> Answer:
         """Read the kernel's counters and the last pass, then answer; what cannot be read keeps its last value."""
         try:
             self._read_kernel()
@@ -125,23 +125,23 @@ class Service:
         return 200, CONTENT_TYPE_LATEST, generate_latest(self._metrics.registry)
 
     def _read_kernel(self) -> None:
-        with self._eyes.xfrm() as xfrm:
+        with self._readers.xfrm() as xfrm:
             self._metrics.xfrm.read(xfrm.stats())
             self._metrics.headroom.set(headroom(xfrm.list_sas()) / 100)
-        if self._eyes.guard.loaded():
-            self._metrics.guard.read(self._eyes.guard.counters())
+        if self._readers.guard.loaded():
+            self._metrics.guard.read(self._readers.guard.counters())
 
     def _read_pass(self) -> None:
-        window, metrics = self._window, self._metrics
-        metrics.refused.read(dict(window.refused))
-        made, written = window.sessions, self._writes()
+        last_pass, metrics = self._last_pass, self._metrics
+        metrics.refused.read(dict(last_pass.refused))
+        made, written = last_pass.sessions, self._writes()
         metrics.sessions.inc(max(0, made - self._sessions))
         metrics.kernel_writes.inc(max(0, written - self._written))
         self._sessions, self._written = made, written
-        turn = window.picture.turn if window.picture else None
-        states = [_state(turn, survey, decision) for survey, decision in turn.pairs()] if turn else []
-        metrics.peers(states + ["failing" for _ in (turn.undecided if turn else ())])
-        metrics.sending_epoch.set(min(_epochs(turn), default=0) if turn else 0)
+        pass_state = last_pass.snapshot.pass_state if last_pass.snapshot else None
+        states = [_state(pass_state, pair_view, decision) for pair_view, decision in pass_state.pairs()] if pass_state else []
+        metrics.peers(states + ["failing" for _ in (pass_state.undecided if pass_state else ())])
+        metrics.sending_epoch.set(min(_epochs(pass_state), default=0) if pass_state else 0)
 
 
 def _listening(
@@ -158,24 +158,24 @@ def _listening(
         return serve(port, only4, metrics.registry, problem, pages)
 
 
-def _state(turn: Round, survey: Survey, decision: Decision) -> str:
+def _state(pass_state: PassState, pair_view: PairView, decision: Decision) -> str:
     """Return the state of a pair as `wirecrypt_peers` counts it: the worst that is true."""
-    uid = survey.peer.node_uid
-    if turn.failed.get(uid) or turn.failing.get(uid):
+    uid = pair_view.peer.node_uid
+    if pass_state.failed.get(uid) or pass_state.failing.get(uid):
         return "failing"
-    if survey.view.leaving or decision.remove_all:
+    if pair_view.inputs.leaving or decision.remove_all:
         return "leaving"
-    if survey.view.observed.out is Out.BLOCK:
+    if pair_view.inputs.observed.out is Out.BLOCK:
         return "blocked"
-    return "protected" if protected(survey.view) else "joining"
+    return "protected" if protected(pair_view.inputs) else "joining"
 
 
-def _epochs(turn: Round) -> list[int]:
-    used = (survey.view.observed.in_use for survey, _ in turn.pairs())
+def _epochs(pass_state: PassState) -> list[int]:
+    used = (pair_view.inputs.observed.in_use for pair_view, _ in pass_state.pairs())
     return [generation.epoch for generation in used if generation is not None]
 
 
-def _answered(ask: Callable[[], NodeFacts | NodePlan]) -> Answer:
+def _answered(ask: Callable[[], NodeEvidence | NodePlan]) -> Answer:
     try:
         return _json(200, encode(ask()))
     except BusyError as error:

@@ -10,16 +10,26 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from wirecrypt.agent.last_pass import Picture
-from wirecrypt.agent.steps.installing import guard_wanted, nothing_new, wishes
-from wirecrypt.agent.view.pair_view import Survey
+from wirecrypt.agent.last_pass import PassSnapshot
+from wirecrypt.agent.steps.installing import desired_pairs, guard_wanted, nothing_new
+from wirecrypt.agent.view.pair_view import PairView
 from wirecrypt.model.guard import Attachment, GuardAction, GuardEntry
 from wirecrypt.model.mark import MarkLayout
 from wirecrypt.model.pair import End, Pair
 from wirecrypt.model.spi import Spi
-from wirecrypt.model.verify_facts import FORMAT, Clear, Deviation, EspSeen, LaneProbe, NodeFacts, PeerFacts, SaFact, Watched
-from wirecrypt.model.xfrm import Address, Direction, Network, PolicyKey, SaKey, SaUsage, Verdict
-from wirecrypt.plan.diff import Wish
+from wirecrypt.model.verify_facts import (
+    FORMAT,
+    CaptureSummary,
+    Clear,
+    Deviation,
+    EspSeen,
+    LaneProbe,
+    NodeEvidence,
+    PeerEvidence,
+    SaFact,
+)
+from wirecrypt.model.xfrm import Address, Direction, Network, PolicyAction, PolicyKey, SaKey, SaUsage
+from wirecrypt.plan.diff import DesiredPair
 from wirecrypt.plan.observe import observe
 from wirecrypt.plan.policies import UDP
 from wirecrypt.plan.snapshot import KernelSnapshot, host, policies_of, sas_of
@@ -33,10 +43,10 @@ Deviations = tuple[Deviation, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class EvidenceSnapshot:
     """The kernel of one moment and what the agent had decided by then; *settled*: no pass was running."""
 
-    picture: Picture
+    snapshot: PassSnapshot
     kernel: KernelSnapshot
     usages: Usages
     attachments: Sequence[Attachment]
@@ -85,7 +95,7 @@ class Prefixes:
 class _Sources:
     """All that facts are taken from: names of all wanted policies, guard deviations by prefix, flows by peer's node UID."""
 
-    seen: Snapshot
+    seen: EvidenceSnapshot
     after: Afterwards
     marks: MarkLayout
     names: AbstractSet[PolicyKey]
@@ -93,48 +103,48 @@ class _Sources:
     clear: Mapping[str, tuple[Clear, ...]]
 
 
-def facts(seen: Snapshot, after: Afterwards, settings: Settings, node: str, watched: Watched) -> NodeFacts:
+def facts(seen: EvidenceSnapshot, after: Afterwards, settings: Settings, node: str, watched: CaptureSummary) -> NodeEvidence:
     """Return the facts of the node called *node*, its peers in the order of names."""
-    turn = seen.picture.turn
-    wanted = wishes(turn, settings, nothing_new)
-    names = frozenset(p.name for wish in wanted for p in wish.policies)
-    clear = _by_peer([s.pair for s in turn.surveys.values()], after.clear)
+    pass_state = seen.snapshot.pass_state
+    wanted = desired_pairs(pass_state, settings, nothing_new)
+    names = frozenset(p.name for desired in wanted for p in desired.policies)
+    clear = _by_peer([s.pair for s in pass_state.pair_views.values()], after.clear)
     sources = _Sources(seen, after, settings.mark.layout, names, _guard(seen, settings), clear)
-    pairs = [(s, w) for (s, d), w in zip(turn.pairs(), wanted, strict=True) if not (s.view.peer_gone or d.remove_all)]
-    others = _elsewhere(sources.guard, [survey.pair.peer for survey, _ in pairs])
-    return NodeFacts(
+    pairs = [(s, w) for (s, d), w in zip(pass_state.pairs(), wanted, strict=True) if not (s.inputs.peer_gone or d.remove_all)]
+    others = _elsewhere(sources.guard, [pair_view.pair.peer for pair_view, _ in pairs])
+    return NodeEvidence(
         format=FORMAT,
         node=node,
-        node_id=turn.own.node_id,
-        state=turn.own.state.value,
+        node_id=pass_state.own.node_id,
+        state=pass_state.own.state.value,
         settled=seen.settled,
         pass_age=seen.pass_age,
         watched=watched,
         guard_out=(*_attached(seen, EGRESS), *others[0]),
         guard_in=(*_attached(seen, INGRESS), *others[1]),
-        peers=tuple(_peer(sources, survey, wish) for survey, wish in pairs),
+        peers=tuple(_peer(sources, pair_view, desired) for pair_view, desired in pairs),
     )
 
 
-def _peer(sources: _Sources, survey: Survey, wish: Wish) -> PeerFacts:
-    uid, pair, seen = survey.peer.node_uid, survey.pair, sources.seen
-    turn = seen.picture.turn
-    now = observe(pair, seen.kernel, wish.known, sources.marks, lambda *_: True)
-    before = set(_policies(wish, turn.kernel, sources.names))
-    policies = [each for each in _policies(wish, seen.kernel, sources.names) if each not in before]
-    sas = tuple(_sas(seen, sources.after.usages, survey, wish))
-    missing = _missing(survey, wish, {sa.spi for sa in sas})
+def _peer(sources: _Sources, pair_view: PairView, desired: DesiredPair) -> PeerEvidence:
+    uid, pair, seen = pair_view.peer.node_uid, pair_view.pair, sources.seen
+    pass_state = seen.snapshot.pass_state
+    now = observe(pair, seen.kernel, desired.known, sources.marks, lambda *_: True)
+    before = set(_policies(desired, pass_state.kernel, sources.names))
+    policies = [each for each in _policies(desired, seen.kernel, sources.names) if each not in before]
+    sas = tuple(_sas(seen, sources.after.usages, pair_view, desired))
+    missing = _missing(pair_view, desired, {sa.spi for sa in sas})
     guard = [sources.guard[p] for p in _claims(pair.peer) if p in sources.guard]
-    return PeerFacts(
+    return PeerEvidence(
         node=pair.peer.name,
         node_id=pair.peer.node_id,
-        state=survey.peer.state.value,
+        state=pair_view.peer.state.value,
         out=now.out.value,
         receive=now.receive.value,
         in_use="" if now.in_use is None else str(now.in_use),
-        why=wish.decision.why,
-        failing=turn.failing.get(uid, ""),
-        refused=turn.failed.get(uid, ""),
+        why=desired.decision.why,
+        failing=pass_state.failing.get(uid, ""),
+        refused=pass_state.failed.get(uid, ""),
         uses=_uses(pair, seen.kernel),
         sas=sas,
         sending_missing=tuple(n for n in missing if _sender(n) == pair.own.node_id),
@@ -142,7 +152,7 @@ def _peer(sources: _Sources, survey: Survey, wish: Wish) -> PeerFacts:
         policies_out=tuple(d for d, direction in policies if direction is Direction.OUT),
         policies_in=tuple(d for d, direction in policies if direction is not Direction.OUT),
         guard_out=tuple(d for out, _ in guard for d in out),
-        guard_in=tuple(d for _, come in guard for d in come),
+        guard_in=tuple(d for _, inbound in guard for d in inbound),
         probes=sources.after.probes.get(uid, ()),
         esp=_esp(pair, sources.after.esp),
         clear=sources.clear.get(uid, ()),
@@ -152,14 +162,14 @@ def _peer(sources: _Sources, survey: Survey, wish: Wish) -> PeerFacts:
 
 def _uses(pair: Pair, kernel: KernelSnapshot) -> tuple[int, ...]:
     data = (p for p in policies_of(pair, kernel) if p.direction is Direction.OUT and p.selector.proto != UDP)
-    spis = {t.spi for p in data if p.verdict is Verdict.ALLOW for t in p.templates if t.spi}
+    spis = {t.spi for p in data if p.verdict is PolicyAction.ALLOW for t in p.templates if t.spi}
     return tuple(sorted(spis))
 
 
-def _sas(seen: Snapshot, after: Usages, survey: Survey, wish: Wish) -> Iterator[SaFact]:
-    pair = survey.pair
+def _sas(seen: EvidenceSnapshot, after: Usages, pair_view: PairView, desired: DesiredPair) -> Iterator[SaFact]:
+    pair = pair_view.pair
     for sa, spi in sas_of(pair, seen.kernel):
-        generation = wish.known.generation(spi, own_is_lo=pair.own_is_lo)
+        generation = desired.known.generation(spi, own_is_lo=pair.own_is_lo)
         before, end = seen.usages[sa.name], after.get(sa.name)
         yield SaFact(
             spi=sa.spi,
@@ -167,18 +177,18 @@ def _sas(seen: Snapshot, after: Usages, survey: Survey, wish: Wish) -> Iterator[
             lane=spi.lane,
             generation=str(generation),
             fingerprint=sa.key.fingerprint,
-            right_key=seen.picture.ring.right_key(pair.peer.node_uid, generation, spi.lane, sa),
+            right_key=seen.snapshot.ring.right_key(pair.peer.node_uid, generation, spi.lane, sa),
             packets=before.packets,
             grown=None if end is None else max(0, end.packets - before.packets),
             errors=0 if end is None else max(0, end.integrity_errors - before.integrity_errors),
         )
 
 
-def _missing(survey: Survey, wish: Wish, present: AbstractSet[int]) -> list[int]:
+def _missing(pair_view: PairView, desired: DesiredPair, present: AbstractSet[int]) -> list[int]:
     """Return the SPIs of installed generations that the last pass kept and that are not there."""
-    pair, installed = survey.pair, survey.view.observed.installed
+    pair, installed = pair_view.pair, pair_view.inputs.observed.installed
     found = []
-    for generation, (receive, send) in sorted(wish.decision.keep.items()):
+    for generation, (receive, send) in sorted(desired.decision.keep.items()):
         if generation not in installed:
             continue
         for lane in range(installed[generation].lanes):
@@ -188,26 +198,26 @@ def _missing(survey: Survey, wish: Wish, present: AbstractSet[int]) -> list[int]
 
 
 def _sender(spi: int) -> int:
-    parts = Spi.decode(spi)
-    return parts.sender if parts else 0
+    components = Spi.decode(spi)
+    return components.sender if components else 0
 
 
-def _policies(wish: Wish, kernel: KernelSnapshot, names: AbstractSet[PolicyKey]) -> list[tuple[Deviation, Direction]]:
+def _policies(desired: DesiredPair, kernel: KernelSnapshot, names: AbstractSet[PolicyKey]) -> list[tuple[Deviation, Direction]]:
     found = []
-    for policy in wish.policies:
+    for policy in desired.policies:
         present = kernel.policies.get(policy.name)
         if present != policy:
             problem = "missing" if present is None else "different"
             found.append((Deviation(f"policy {policy.name}", problem), policy.direction))
-    extra = [p for p in policies_of(wish.pair, kernel) if p.name not in names]
+    extra = [p for p in policies_of(desired.pair, kernel) if p.name not in names]
     return found + [(Deviation(f"policy {p.name}", "not wanted"), p.direction) for p in extra]
 
 
-def _guard(seen: Snapshot, settings: Settings) -> dict[Network, tuple[Deviations, Deviations]]:
+def _guard(seen: EvidenceSnapshot, settings: Settings) -> dict[Network, tuple[Deviations, Deviations]]:
     """Return (egress, ingress) deviations of the guard's entries by prefix."""
-    wanted = guard_wanted(seen.picture.turn, settings)
+    wanted = guard_wanted(seen.snapshot.pass_state, settings)
     found: dict[Network, tuple[Deviations, Deviations]] = {}
-    before = seen.picture.turn.kernel.guard
+    before = seen.snapshot.pass_state.kernel.guard
     for prefix in sorted({*wanted, *seen.kernel.guard}, key=lambda p: (p.version, p)):
         now, then = (_entry(wanted.get(prefix), kernel.get(prefix), prefix) for kernel in (seen.kernel.guard, before))
         fresh = tuple(() if n == t else n for n, t in zip(now, then, strict=True))
@@ -233,12 +243,12 @@ def _problem(wanted: object, present: object) -> str:
     return "not wanted" if wanted is None else "different"
 
 
-def _attached(seen: Snapshot, program: str) -> Deviations:
+def _attached(seen: EvidenceSnapshot, program: str) -> Deviations:
     """Return on which uplinks *program* is not attached; that there is no uplink is a deviation, too."""
     current = {a.link for a in seen.attachments if a.program == program and a.current}
-    if not seen.picture.uplinks:
+    if not seen.snapshot.uplinks:
         return (Deviation(f"{program} on any uplink", "missing"),)
-    return tuple(Deviation(f"{program} on {link}", "missing") for link in seen.picture.uplinks if link not in current)
+    return tuple(Deviation(f"{program} on {link}", "missing") for link in seen.snapshot.uplinks if link not in current)
 
 
 def _elsewhere(
@@ -247,7 +257,7 @@ def _elsewhere(
     """Return the guard's deviations that are about none of the peers *ends*: own prefixes, plain nodes, cluster ranges."""
     theirs = {prefix for end in ends for prefix in _claims(end)}
     rest = [found for prefix, found in deviations.items() if prefix not in theirs]
-    return tuple(d for out, _ in rest for d in out), tuple(d for _, come in rest for d in come)
+    return tuple(d for out, _ in rest for d in out), tuple(d for _, inbound in rest for d in inbound)
 
 
 def _claims(end: End) -> list[Network]:

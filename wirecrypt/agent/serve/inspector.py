@@ -14,14 +14,14 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeVar
 
-from wirecrypt.agent.last_pass import Picture, Window
-from wirecrypt.agent.serve.evidence import Afterwards, Prefixes, Snapshot, Usages, facts
+from wirecrypt.agent.last_pass import LastPass, PassSnapshot
+from wirecrypt.agent.serve.evidence import Afterwards, EvidenceSnapshot, Prefixes, Usages, facts
 from wirecrypt.agent.steps.installing import preview
 from wirecrypt.agent.view.configuration import timing
-from wirecrypt.agent.view.pair_view import Flags, survey
-from wirecrypt.agent.view.pass_state import Round
+from wirecrypt.agent.view.pair_view import Flags, view_pair
+from wirecrypt.agent.view.pass_state import PassState
 from wirecrypt.errors import KernelError, WirecryptError
-from wirecrypt.model.verify_facts import FORMAT, Change, Clear, NodeFacts, NodePlan, Watched
+from wirecrypt.model.verify_facts import FORMAT, CaptureSummary, Change, Clear, NodeEvidence, NodePlan
 from wirecrypt.model.xfrm import Address, SaEntry
 from wirecrypt.pairs import probing
 from wirecrypt.pairs.decide import decide
@@ -30,7 +30,7 @@ from wirecrypt.plan.snapshot import KernelSnapshot
 from wirecrypt.ports import Guard, Xfrm
 from wirecrypt.settings import Settings
 
-ROUNDS: Final = 3  # probes on each lane, spread over the capture: one lost packet is no verdict
+REPEATS: Final = 3  # probes on each lane, spread over the capture: one lost packet is no verdict
 PATIENCE: Final = 4.0  # seconds to wait for a pass to end: the loop may be waiting for the API server
 ANSWERS: Final = 1.5  # seconds to wait for the answers to the last probes
 MOST_WAITING: Final = 16
@@ -38,7 +38,7 @@ MOST_WAITING: Final = 16
 T = TypeVar("T")
 
 
-class Seen(Protocol):
+class Captured(Protocol):
     """What a capture has read."""
 
     @property
@@ -58,13 +58,13 @@ class Seen(Protocol):
         """Return how many were lost unread."""
 
 
-class Wire(Protocol):
+class RunningCapture(Protocol):
     """A running capture."""
 
     def watch(self, until: float) -> None:
         """Read until monotonic time *until*."""
 
-    def finish(self) -> Seen:
+    def finish(self) -> Captured:
         """Stop, and return what was read."""
 
     def close(self) -> None:
@@ -72,7 +72,7 @@ class Wire(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Eyes:
+class Readers:
     """How requests look at the node: each opens sockets of its own thread.
 
     *wire* opens a capture of what leaves (links, settings, and of which (source, target) readable packets are told).
@@ -80,7 +80,7 @@ class Eyes:
 
     xfrm: Callable[[], AbstractContextManager[Xfrm]]
     guard: Guard
-    wire: Callable[[Sequence[str], Settings, Callable[[Address, Address], bool]], Wire]
+    wire: Callable[[Sequence[str], Settings, Callable[[Address, Address], bool]], RunningCapture]
 
 
 class BusyError(WirecryptError):
@@ -126,11 +126,13 @@ class _Turnstile:
 class Inspector:
     """Answers for one node; any thread may ask. *wake* has the loop do a pass now; *patience*: seconds to wait for it."""
 
-    def __init__(self, node: str, window: Window, eyes: Eyes, wake: Callable[[], None], *, patience: float = PATIENCE) -> None:
+    def __init__(
+        self, node: str, last_pass: LastPass, readers: Readers, wake: Callable[[], None], *, patience: float = PATIENCE
+    ) -> None:
         self._node = node
         self._patience = patience
-        self._window = window
-        self._eyes = eyes
+        self._last_pass = last_pass
+        self._readers = readers
         self._wake = wake
         self._turnstile = _Turnstile()
         self._stopped = threading.Event()
@@ -144,47 +146,49 @@ class Inspector:
         """End what runs soon."""
         self._stopped.set()
 
-    def verify(self, seconds: int) -> NodeFacts:
+    def verify(self, seconds: int) -> NodeEvidence:
         """Return the facts of this node after a capture of *seconds*; raises `BusyError` or `KernelError`."""
         return self._turnstile.run(seconds, lambda: self._verify(seconds))
 
     def plan(self) -> NodePlan:
         """Return what the agent would change now; nothing is changed and no key is derived. Raises `KernelError`."""
         seen = self._look()
-        settings = self._window.settings
+        settings = self._last_pass.settings
         if seen is None or settings is None:
             return NodePlan(FORMAT, self._node, settled=True)
-        turn = _again(seen.picture, seen.kernel, settings, time.monotonic())
-        return NodePlan(FORMAT, self._node, seen.settled, tuple(map(_change, preview(turn, settings))))
+        pass_state = _again(seen.snapshot, seen.kernel, settings, time.monotonic())
+        return NodePlan(FORMAT, self._node, seen.settled, tuple(map(_change, preview(pass_state, settings))))
 
-    def _verify(self, seconds: int) -> NodeFacts:
-        seen, settings = self._look(), self._window.settings
+    def _verify(self, seconds: int) -> NodeEvidence:
+        seen, settings = self._look(), self._last_pass.settings
         if seen is None or settings is None:
-            return NodeFacts(FORMAT, self._node, 0, "", settled=True, pass_age=self._pass_age(), watched=Watched((), 0.0))
+            return NodeEvidence(
+                FORMAT, self._node, 0, "", settled=True, pass_age=self._pass_age(), watched=CaptureSummary((), 0.0)
+            )
         watched, after = self._watch(seen, settings, seconds)
         return facts(seen, after, settings, self._node, watched)
 
-    def _look(self) -> Snapshot | None:
+    def _look(self) -> EvidenceSnapshot | None:
         """Read the kernel between two passes; None while the node is not enabled."""
-        with self._window.still(self._patience) as settled, self._eyes.xfrm() as xfrm:
-            picture = self._window.picture
-            if picture is None:
+        with self._last_pass.still(self._patience) as settled, self._readers.xfrm() as xfrm:
+            snapshot = self._last_pass.snapshot
+            if snapshot is None:
                 return None
-            entries, guard = xfrm.list_sas(), self._eyes.guard
+            entries, guard = xfrm.list_sas(), self._readers.guard
             loaded = guard.loaded()
-            policies, foreign = xfrm.survey_policies()
+            policies, foreign = xfrm.list_all_policies()
             known = guard.entries() if loaded else ()
             kernel = KernelSnapshot.of([e.sa for e in entries], policies, known, foreign=foreign)
             attachments = guard.attachments() if loaded else ()
-            return Snapshot(picture, kernel, _usages(entries), attachments, settled, self._pass_age())
+            return EvidenceSnapshot(snapshot, kernel, _usages(entries), attachments, settled, self._pass_age())
 
-    def _watch(self, seen: Snapshot, settings: Settings, seconds: int) -> tuple[Watched, Afterwards]:
+    def _watch(self, seen: EvidenceSnapshot, settings: Settings, seconds: int) -> tuple[CaptureSummary, Afterwards]:
         """Have probes sent, and watch what leaves meanwhile."""
-        turn, links, live = seen.picture.turn, seen.picture.uplinks, self._window.live
-        prefixes = Prefixes(s.pair for s in turn.surveys.values())
+        pass_state, links, live = seen.snapshot.pass_state, seen.snapshot.uplinks, self._last_pass.live
+        prefixes = Prefixes(s.pair for s in pass_state.pair_views.values())
         began, problem, wire = time.monotonic(), "", None
         try:
-            wire = self._eyes.wire(links, settings, lambda source, target: prefixes.peer(source, target) is not None)
+            wire = self._readers.wire(links, settings, lambda source, target: prefixes.peer(source, target) is not None)
         except KernelError as error:
             problem = str(error)
         try:
@@ -193,30 +197,30 @@ class Inspector:
         finally:
             if wire is not None:
                 wire.close()
-        with self._eyes.xfrm() as xfrm:
+        with self._readers.xfrm() as xfrm:
             usages = _usages(xfrm.list_sas())
-        probes = {uid: live.lanes(uid) for uid in turn.surveys}
+        probes = {uid: live.lanes(uid) for uid in pass_state.pair_views}
         took = time.monotonic() - began
         if found is None:
-            return Watched(links, took, problem=problem), Afterwards(usages, probes, {}, ())
-        return Watched(links, took, found.packets, found.lost), Afterwards(usages, probes, found.esp, found.clear)
+            return CaptureSummary(links, took, problem=problem), Afterwards(usages, probes, {}, ())
+        return CaptureSummary(links, took, found.packets, found.lost), Afterwards(usages, probes, found.esp, found.clear)
 
-    def _probe(self, wire: Wire | None, began: float, seconds: int) -> None:
-        live = self._window.live
+    def _probe(self, wire: RunningCapture | None, began: float, seconds: int) -> None:
+        live = self._last_pass.live
         live.start()
-        for turn in range(ROUNDS):
+        for number in range(REPEATS):
             live.ask()
             self._wake()
-            self._wait(wire, began + seconds * (turn + 1) / ROUNDS)
+            self._wait(wire, began + seconds * (number + 1) / REPEATS)
         self._until(wire, live.served, self._patience)
         self._until(wire, live.complete, min(ANSWERS, self._patience))
 
-    def _until(self, wire: Wire | None, done: Callable[[], bool], seconds: float) -> None:
+    def _until(self, wire: RunningCapture | None, done: Callable[[], bool], seconds: float) -> None:
         late = time.monotonic() + seconds
         while not done() and time.monotonic() < late and not self._stopped.is_set():
             self._wait(wire, time.monotonic() + 0.05)
 
-    def _wait(self, wire: Wire | None, until: float) -> None:
+    def _wait(self, wire: RunningCapture | None, until: float) -> None:
         while not self._stopped.is_set() and (left := until - time.monotonic()) > 0:
             if wire is None:
                 self._stopped.wait(left)
@@ -224,24 +228,26 @@ class Inspector:
                 wire.watch(time.monotonic() + min(left, 0.5))
 
     def _pass_age(self) -> float:
-        return time.monotonic() - self._window.shown_at
+        return time.monotonic() - self._last_pass.shown_at
 
 
 def _usages(entries: Sequence[SaEntry]) -> Usages:
     return {e.sa.name: e.usage for e in entries}
 
 
-def _again(picture: Picture, kernel: KernelSnapshot, settings: Settings, now: float) -> Round:
+def _again(snapshot: PassSnapshot, kernel: KernelSnapshot, settings: Settings, now: float) -> PassState:
     """Decide once more about what the kernel has now; the picture stays as it is."""
-    old, times = picture.turn, timing(settings)
-    turn = Round(own=old.own, world=old.world, state=old.state, kernel=kernel, trusted=old.trusted, undecided=old.undecided)
-    for uid, before in old.surveys.items():
-        view = before.view
-        flags = Flags(gone=view.peer_gone, marked=view.marked, block_joining=view.block_joining)
-        found = survey(old.own, before.peer, old.state, kernel, marks=settings.mark.layout, ring=picture.ring, flags=flags)
-        memory = probing.observe(picture.memories[uid], found.view, now)
-        turn.surveys[uid], turn.decisions[uid] = found, decide(found.view, memory, now, times)
-    return turn
+    old, times = snapshot.pass_state, timing(settings)
+    pass_state = PassState(
+        own=old.own, cluster_view=old.cluster_view, state=old.state, kernel=kernel, trusted=old.trusted, undecided=old.undecided
+    )
+    for uid, before in old.pair_views.items():
+        inputs = before.inputs
+        flags = Flags(gone=inputs.peer_gone, marked=inputs.marked, block_joining=inputs.block_joining)
+        found = view_pair(old.own, before.peer, old.state, kernel, marks=settings.mark.layout, ring=snapshot.ring, flags=flags)
+        memory = probing.observe(snapshot.memories[uid], found.inputs, now)
+        pass_state.pair_views[uid], pass_state.decisions[uid] = found, decide(found.inputs, memory, now, times)
+    return pass_state
 
 
 def _change(action: Action) -> Change:

@@ -73,7 +73,7 @@ def held(
     return replace(known, peers_protected=0, ready_for=(), conditions=(ready,))
 
 
-class Pacer:
+class WriteLimiter:
     """Says when a status is worth a write."""
 
     def __init__(self) -> None:

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from wirecrypt import logs
-from wirecrypt.agent.components import Parts
-from wirecrypt.agent.status.node_status import NodeReport, Pacer, PeerReport, build
+from wirecrypt.agent.components import Components
+from wirecrypt.agent.status.node_status import NodeReport, PeerReport, WriteLimiter, build
 from wirecrypt.agent.store.state import as_seen
-from wirecrypt.agent.view.pair_view import Survey
-from wirecrypt.agent.view.pass_state import Round, cleaned
+from wirecrypt.agent.view.pair_view import PairView
+from wirecrypt.agent.view.pass_state import PassState, cleaned
 from wirecrypt.errors import ClusterError, Conflict, NotFound, ObjectError
 from wirecrypt.model.objects import NodeState
 from wirecrypt.model.xfrm import NO_LIMIT, SaEntry
@@ -23,12 +23,12 @@ log = logs.get(__name__)
 AGAIN: Final = 2.0
 
 
-class Reporter:
+class StatusWriter:
     """Writes the status of the own EncryptedNode when it is worth a write."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
-        self._pacer = Pacer()
+    def __init__(self, components: Components) -> None:
+        self._components = components
+        self._pacer = WriteLimiter()
         self._not_before = float("-inf")
         self._uid = ""
 
@@ -36,20 +36,20 @@ class Reporter:
         """Note that others wrote the status, or that the object may be another next time."""
         self._pacer.forget()
 
-    def report(self, turn: Round, trouble: Sequence[tuple[str, str]], settings: Settings, now: float) -> None:
+    def report(self, pass_state: PassState, trouble: Sequence[tuple[str, str]], settings: Settings, now: float) -> None:
         """Write the status if it changed; a refusal is logged and tried again later."""
-        if turn.own.node_uid != self._uid:
-            self._uid = turn.own.node_uid
+        if pass_state.own.node_uid != self._uid:
+            self._uid = pass_state.own.node_uid
             self._pacer.forget()
-        status = build(self._node(turn, trouble, settings), _peers(turn))
+        status = build(self._node(pass_state, trouble, settings), _peers(pass_state))
         if now < self._not_before or not self._pacer.due(status, now):
             return
         try:
-            own = self._parts.cluster.encrypted_node(self._parts.node)
-            if own is None or own.node_uid != turn.own.node_uid:
+            own = self._components.api.encrypted_node(self._components.node)
+            if own is None or own.node_uid != pass_state.own.node_uid:
                 self._not_before = now + AGAIN
                 return
-            self._parts.cluster.write_node_status(own, status)
+            self._components.api.write_node_status(own, status)
         except (Conflict, NotFound):
             self._not_before = now + AGAIN
         except (ClusterError, ObjectError) as error:
@@ -58,19 +58,19 @@ class Reporter:
         else:
             self._pacer.written(status, now)
 
-    def _node(self, turn: Round, trouble: Sequence[tuple[str, str]], settings: Settings) -> NodeReport:
-        sessions = as_seen(turn.state)
+    def _node(self, pass_state: PassState, trouble: Sequence[tuple[str, str]], settings: Settings) -> NodeReport:
+        sessions = as_seen(pass_state.state)
         listed = [o.session.epoch.number for o in rules.to_publish(sessions) if o.published]
         return NodeReport(
-            state=turn.own.state,
-            boot_id=self._parts.boot_id,
+            state=pass_state.own.state,
+            boot_id=self._components.boot_id,
             own_epochs=frozenset(o.session.epoch.number for o in sessions if o.alive),
             published_epoch=max(listed, default=0),
             mtu=settings.mtu,
-            headroom=headroom(self._parts.xfrm.list_sas()),
-            versions=self._parts.versions,
+            headroom=headroom(self._components.xfrm.list_sas()),
+            versions=self._components.versions,
             trouble=tuple(trouble),
-            cleaned=cleaned(turn),
+            cleaned=cleaned(pass_state),
         )
 
 
@@ -85,43 +85,43 @@ def headroom(entries: Iterable[SaEntry]) -> int:
     return left
 
 
-def _peers(turn: Round) -> list[PeerReport]:
+def _peers(pass_state: PassState) -> list[PeerReport]:
     """Return every peer that is there, also those that nothing could be decided about."""
-    decided = [_peer(turn, s, d) for s, d in turn.pairs() if not s.view.peer_gone]
+    decided = [_peer(pass_state, s, d) for s, d in pass_state.pairs() if not s.inputs.peer_gone]
     return decided + [
         PeerReport(
             name=peer.name,
             protected=False,
             ready=False,
-            failing=turn.failed[uid],
+            failing=pass_state.failed[uid],
             joining=False,
             sending_epoch=0,
             accepting_epochs=frozenset(),
         )
-        for uid, peer in turn.undecided.items()
+        for uid, peer in pass_state.undecided.items()
     ]
 
 
-def _peer(turn: Round, survey: Survey, decision: Decision) -> PeerReport:
-    uid = survey.peer.node_uid
-    seen = survey.view.observed
+def _peer(pass_state: PassState, pair_view: PairView, decision: Decision) -> PeerReport:
+    uid = pair_view.peer.node_uid
+    seen = pair_view.inputs.observed
     return PeerReport(
-        name=survey.peer.name,
-        protected=protected(survey.view),
+        name=pair_view.peer.name,
+        protected=protected(pair_view.inputs),
         ready=decision.ready,
-        failing=turn.failed.get(uid) or turn.failing.get(uid, ""),
-        joining=NodeState.JOINING in (survey.view.own_state, survey.view.peer_state),
-        sending_epoch=_sending_epoch(survey),
+        failing=pass_state.failed.get(uid) or pass_state.failing.get(uid, ""),
+        joining=NodeState.JOINING in (pair_view.inputs.own_state, pair_view.inputs.peer_state),
+        sending_epoch=_sending_epoch(pair_view),
         accepting_epochs=frozenset(g.epoch for g, i in seen.installed.items() if i.rx),
     )
 
 
-def _sending_epoch(survey: Survey) -> int:
+def _sending_epoch(pair_view: PairView) -> int:
     """Return the epoch that the pair sends with, 0 when it sends nothing or its peer has not come to this node's epochs.
 
     A peer that is down delays only itself: what is sent to it with an older key does not hold up a rotation.
     """
-    used = survey.view.observed.in_use
-    own = max((o.session.epoch.number for o in survey.view.own_sessions if o.published), default=0)
-    peer = max((s.epoch.number for s in survey.view.peer_sessions), default=0)
+    used = pair_view.inputs.observed.in_use
+    own = max((o.session.epoch.number for o in pair_view.inputs.own_sessions if o.published), default=0)
+    peer = max((s.epoch.number for s in pair_view.inputs.peer_sessions), default=0)
     return used.epoch if used is not None and peer >= own else 0

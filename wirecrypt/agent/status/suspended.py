@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from wirecrypt import logs
-from wirecrypt.agent.components import Parts
+from wirecrypt.agent.components import Components
 from wirecrypt.agent.status.node_status import held
 from wirecrypt.errors import ClusterError, ObjectError
 
@@ -13,19 +13,19 @@ log = logs.get(__name__)
 AGAIN: Final = 5.0  # seconds until a status that was not written is tried again
 
 
-class Holding:
+class Suspended:
     """Says why nothing is decided: in the log once, and once in the status of the node's own EncryptedNode."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+    def __init__(self, components: Components) -> None:
+        self._components = components
         self._said = self._reported = ("", "", "")
         self._not_before = float("-inf")
 
-    def over(self) -> None:
+    def end(self) -> None:
         """Note that the node decides again."""
         self._said = self._reported = ("", "", "")
 
-    def hold(self, node_uid: str, reason: str, message: str, now: float) -> None:
+    def suspend(self, node_uid: str, reason: str, message: str, now: float) -> None:
         """Log and report *reason* for the Node of this UID, if that was not done yet."""
         if (node_uid, reason, message) != self._said:
             self._said = (node_uid, reason, message)
@@ -37,12 +37,12 @@ class Holding:
         if (node_uid, reason, message) == self._reported or now < self._not_before:
             return
         self._not_before = now + AGAIN
-        cluster = self._parts.cluster
+        api = self._components.api
         try:
-            encrypted = cluster.encrypted_node(self._parts.node)
+            encrypted = api.encrypted_node(self._components.node)
             if encrypted is not None and encrypted.node_uid == node_uid:
-                status = held(encrypted.status, self._parts.boot_id, self._parts.versions, reason, message)
-                cluster.write_node_status(encrypted, status)
+                status = held(encrypted.status, self._components.boot_id, self._components.versions, reason, message)
+                api.write_node_status(encrypted, status)
                 self._reported = (node_uid, reason, message)
         except (ClusterError, ObjectError) as error:
             log.warning("status not written", error=str(error))

@@ -6,18 +6,18 @@ from typing import Final
 
 from wirecrypt import logs
 from wirecrypt.errors import ClusterError
-from wirecrypt.ports import Cluster
+from wirecrypt.ports import AgentApi
 
 log = logs.get(__name__)
 EVERY: Final = 3600.0
 AGAIN: Final = 30.0  # while the policy is missing, or the API server did not say
 
 
-class Trust:
+class AdmissionCheck:
     """Try the forbidden write at start and hourly. Until it was refused once, no new peer key is accepted."""
 
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
+    def __init__(self, api: AgentApi) -> None:
+        self._api = api
         self._next = float("-inf")
         self.holds = False
 
@@ -26,7 +26,7 @@ class Trust:
         if now < self._next:
             return
         try:
-            self.holds = self._cluster.forbidden_write_refused()
+            self.holds = self._api.forbidden_write_refused()
         except ClusterError as error:
             log.warning("admission policy not tried", error=str(error))
             self._next = now + AGAIN

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from wirecrypt import logs
-from wirecrypt.agent.components import Parts
+from wirecrypt.agent.components import Components
 from wirecrypt.agent.store.keyring import KeyRing
 from wirecrypt.agent.view.cluster_view import end_of
-from wirecrypt.agent.view.pair_view import Survey
-from wirecrypt.agent.view.pass_state import Round, block
+from wirecrypt.agent.view.pair_view import PairView
+from wirecrypt.agent.view.pass_state import PassState, block
 from wirecrypt.errors import SecretError
 from wirecrypt.model.guard import GuardAction, GuardEntry
 from wirecrypt.model.pair import End, Pair
 from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.session import Generation
-from wirecrypt.model.xfrm import Algorithm, Limits, Network, Sa
+from wirecrypt.model.xfrm import Algorithm, Network, Sa, SaLimits
 from wirecrypt.pairs.decide import Decision, lanes_of
 from wirecrypt.plan import guard_entries as guard_plan
-from wirecrypt.plan.diff import Action, Wish, in_the_way, plan
+from wirecrypt.plan.diff import Action, DesiredPair, in_the_way, plan
 from wirecrypt.plan.policies import Layout, Senders, wanted
 from wirecrypt.plan.snapshot import KernelSnapshot, host
 from wirecrypt.plan.states import free_slot, states
@@ -26,55 +26,57 @@ from wirecrypt.settings import Settings
 
 log = logs.get(__name__)
 
-Maker = Callable[[Round, Survey, Generation, int, Settings], tuple[Sa, ...]]
+Maker = Callable[[PassState, PairView, Generation, int, Settings], tuple[Sa, ...]]
 
 
 class Installer:
     """Write what a round decided."""
 
-    def __init__(self, parts: Parts, ring: KeyRing) -> None:
-        self._parts = parts
+    def __init__(self, components: Components, ring: KeyRing) -> None:
+        self._components = components
         self._ring = ring
         self.foreign: dict[str, str] = {}  # by peer node UID: a policy of others stands where ours must be
 
-    def apply(self, turn: Round, settings: Settings) -> bool:
+    def apply(self, pass_state: PassState, settings: Settings) -> bool:
         """Bring kernel and disk to what was decided; say whether anything was written without an error: then look again."""
-        marked = self._mark(turn)
-        actions = self.actions(turn, settings)
+        marked = self._mark(pass_state)
+        actions = self.actions(pass_state, settings)
         if not actions:
             return marked
         for action in actions:
             log.info("plan", action=action.step.name.lower(), object=_text(action), peer=action.peer, reason=action.why)
-        failed = self._parts.datapath.apply(actions)
-        names = {s.peer.name: uid for uid, s in turn.surveys.items()}
+        failed = self._components.datapath.apply(actions)
+        names = {s.peer.name: uid for uid, s in pass_state.pair_views.items()}
         for peer, error in failed.items():
             log.error("kernel refused", peer=peer, error=str(error))
-            turn.failed[names.get(peer, "")] = str(error)
-            turn.trouble.append(("KernelRefused", str(error)))
+            pass_state.failed[names.get(peer, "")] = str(error)
+            pass_state.trouble.append(("KernelRefused", str(error)))
         return marked or not failed
 
-    def actions(self, turn: Round, settings: Settings) -> list[Action]:
+    def actions(self, pass_state: PassState, settings: Settings) -> list[Action]:
         """Return the plan of this round; generations to install are in the ledger when this returns."""
-        wanted_now = wishes(turn, settings, self._states)
-        self.foreign = _foreign(wanted_now, turn.kernel)
-        entries = guard_wanted(turn, settings) if self._parts.datapath.has_guard() else {}  # no map, no entry
-        return plan(wanted_now, entries, turn.kernel)
+        wanted_now = desired_pairs(pass_state, settings, self._states)
+        self.foreign = _foreign(wanted_now, pass_state.kernel)
+        entries = guard_wanted(pass_state, settings) if self._components.datapath.has_guard() else {}  # no map, no entry
+        return plan(wanted_now, entries, pass_state.kernel)
 
-    def _states(self, turn: Round, survey: Survey, generation: Generation, slot: int, settings: Settings) -> tuple[Sa, ...]:
+    def _states(
+        self, pass_state: PassState, pair_view: PairView, generation: Generation, slot: int, settings: Settings
+    ) -> tuple[Sa, ...]:
         """Return the SAs of a new generation; its ledger entry is written first ◆."""
         try:
-            entry, derived = self._ring.derive(survey.pair, generation, turn.state, survey.peer)
+            entry, derived = self._ring.derive(pair_view.pair, generation, pass_state.state, pair_view.peer)
         except SecretError as error:
-            turn.failed[survey.peer.node_uid] = str(error)
+            pass_state.failed[pair_view.peer.node_uid] = str(error)
             return ()
-        self._parts.keeper.list_generation(survey.peer.node_uid, entry)
+        self._components.session_keeper.list_generation(pair_view.peer.node_uid, entry)
 
         def key(*, sending: bool, lane: int) -> SecretBytes:
             return derived.traffic_key(derived.own if sending else derived.peer, lane)
 
         return tuple(
             states(
-                survey.pair,
+                pair_view.pair,
                 entry.generation,
                 lanes=entry.lanes,
                 slot=slot,
@@ -85,72 +87,76 @@ class Installer:
             )
         )
 
-    def _mark(self, turn: Round) -> bool:
+    def _mark(self, pass_state: PassState) -> bool:
         """Put pairs on disk that a boot must block, and say whether one is new there; only then are they ready ◆.
 
         Behind no guard none is.
         """
-        if not turn.guarded:
+        if not pass_state.guarded:
             return False
-        disk = self._parts.pairs_on_disk
-        wanted = [survey.peer for survey, decision in turn.pairs() if decision.mark and not decision.remove_all]
+        disk = self._components.pairs_on_disk
+        wanted = [pair_view.peer for pair_view, decision in pass_state.pairs() if decision.mark and not decision.remove_all]
         missing = [peer.node_uid for peer in wanted if not disk.has(peer.node_uid)]
         for peer in wanted:
-            disk.add(end_of(turn.own), end_of(peer))
+            disk.add(end_of(pass_state.own), end_of(peer))
         return any(disk.has(uid) for uid in missing)
 
 
-def preview(turn: Round, settings: Settings) -> list[Action]:
+def preview(pass_state: PassState, settings: Settings) -> list[Action]:
     """Return the plan of this round for reading only: no key is derived, nothing is listed, and new SAs have no keys."""
-    return plan(wishes(turn, settings, _keyless), guard_wanted(turn, settings), turn.kernel)
+    return plan(desired_pairs(pass_state, settings, _keyless), guard_wanted(pass_state, settings), pass_state.kernel)
 
 
-def wishes(turn: Round, settings: Settings, make: Maker) -> list[Wish]:
+def desired_pairs(pass_state: PassState, settings: Settings, make: Maker) -> list[DesiredPair]:
     """Return what each pair should have; *make* gives the SAs of a generation to install."""
-    return [_wish(turn, survey, decision, settings, make) for survey, decision in turn.pairs()]
+    return [_desired(pass_state, pair_view, decision, settings, make) for pair_view, decision in pass_state.pairs()]
 
 
-def guard_wanted(turn: Round, settings: Settings) -> dict[Network, GuardEntry]:
+def guard_wanted(pass_state: PassState, settings: Settings) -> dict[Network, GuardEntry]:
     """Return the guard entries that the node should have.
 
     A peer about which nothing could be decided is dropped if plaintext with it is over; else what there is of it stays, or
     it passes. Its Node is no plain one, and nor is that of a peer that vanished: until its deletion is confirmed ◆.
     """
-    own = end_of(turn.own)
-    undecided = [(peer, end) for peer in turn.undecided.values() for end in peer.ends]
-    there = [s.pair.peer for s, _ in turn.pairs() if not s.view.peer_gone]
-    ends = [own, *(end_of(p) for p in turn.world.peers), *there, *(end for _, end in undecided)]
-    plain = guard_plan.plain_nodes(turn.world.nodes, ends)
-    dropped = [(Pair(own, end), block("undecided")) for peer, end in undecided if peer.over]
-    pairs = [*dropped, *((s.pair, d) for s, d in turn.pairs())]
-    kept = {p: turn.kernel.guard.get(p, _passed(p)) for peer, end in undecided if not peer.over for p in _prefixes(end)}
+    own = end_of(pass_state.own)
+    undecided = [(peer, end) for peer in pass_state.undecided.values() for end in peer.ends]
+    there = [s.pair.peer for s, _ in pass_state.pairs() if not s.inputs.peer_gone]
+    ends = [own, *(end_of(p) for p in pass_state.cluster_view.peers), *there, *(end for _, end in undecided)]
+    plain = guard_plan.plain_nodes(pass_state.cluster_view.nodes, ends)
+    dropped = [(Pair(own, end), block("undecided")) for peer, end in undecided if peer.ended]
+    pairs = [*dropped, *((s.pair, d) for s, d in pass_state.pairs())]
+    kept = {p: pass_state.kernel.guard.get(p, _passed(p)) for peer, end in undecided if not peer.ended for p in _prefixes(end)}
     return kept | guard_plan.wanted(own, pairs, plain, settings.cluster_cidrs)
 
 
-def nothing_new(_turn: Round, _survey: Survey, _generation: Generation, _slot: int, _settings: Settings) -> tuple[Sa, ...]:
+def nothing_new(
+    _pass_state: PassState, _pair_view: PairView, _generation: Generation, _slot: int, _settings: Settings
+) -> tuple[Sa, ...]:
     """Make no SA: for what should be there already."""
     return ()
 
 
-def _wish(turn: Round, survey: Survey, decision: Decision, settings: Settings, make: Maker) -> Wish:
+def _desired(pass_state: PassState, pair_view: PairView, decision: Decision, settings: Settings, make: Maker) -> DesiredPair:
     sas: tuple[Sa, ...] = ()
-    slots = {g: i.slot for g, i in survey.view.observed.installed.items() if i.slot >= 0}
-    lanes = {g: i.lanes for g, i in survey.view.observed.installed.items()}
+    slots = {g: i.slot for g, i in pair_view.inputs.observed.installed.items() if i.slot >= 0}
+    lanes = {g: i.lanes for g, i in pair_view.inputs.observed.installed.items()}
     slot = free_slot(set(slots.values()))
     if decision.install is not None and slot is not None:
-        sas = make(turn, survey, decision.install, slot, settings)
+        sas = make(pass_state, pair_view, decision.install, slot, settings)
         slots[decision.install], lanes[decision.install] = slot, len(sas) // 2
     layout = Layout(settings.mark.layout, settings.control_port)
-    policies = wanted(survey.pair, decision, Senders(lanes, slots), layout)
-    return Wish(survey.pair, decision, survey.known, sas, tuple(policies))
+    policies = wanted(pair_view.pair, decision, Senders(lanes, slots), layout)
+    return DesiredPair(pair_view.pair, decision, pair_view.known, sas, tuple(policies))
 
 
-def _keyless(_turn: Round, survey: Survey, generation: Generation, slot: int, settings: Settings) -> tuple[Sa, ...]:
+def _keyless(
+    _pass_state: PassState, pair_view: PairView, generation: Generation, slot: int, settings: Settings
+) -> tuple[Sa, ...]:
     """Return the SAs of a new generation without their keys."""
     found = states(
-        survey.pair,
+        pair_view.pair,
         generation,
-        lanes=lanes_of(generation, survey.view),
+        lanes=lanes_of(generation, pair_view.inputs),
         slot=slot,
         algorithm=Algorithm.AES_256_GCM,
         keys=_no_key,
@@ -164,14 +170,14 @@ def _no_key(*, sending: bool, lane: int) -> SecretBytes:  # noqa: ARG001 - the s
     return SecretBytes(b"")
 
 
-def _foreign(wished: Iterable[Wish], kernel: KernelSnapshot) -> dict[str, str]:
+def _foreign(desired_pairs: Iterable[DesiredPair], kernel: KernelSnapshot) -> dict[str, str]:
     """Return, by peer node UID, which foreign policy stands where one of ours must be."""
     found = {}
-    for wish in wished:
-        others = [words for policy in wish.policies if (words := in_the_way(policy, kernel))]
+    for desired in desired_pairs:
+        others = [words for policy in desired.policies if (words := in_the_way(policy, kernel))]
         if others:
             text = f"a foreign policy stands where ours must be ({others[0]}); remove it or move it to another selector"
-            found[wish.pair.peer.node_uid] = text
+            found[desired.pair.peer.node_uid] = text
     return found
 
 
@@ -183,9 +189,9 @@ def _prefixes(end: End) -> tuple[Network, ...]:
     return (*end.pod_cidrs, *map(host, end.endpoints))
 
 
-def _limits(settings: Settings) -> Limits:
+def _limits(settings: Settings) -> SaLimits:
     s = settings.limits
-    return Limits(s.soft_bytes, s.hard_bytes, s.soft_packets, s.hard_packets)
+    return SaLimits(s.soft_bytes, s.hard_bytes, s.soft_packets, s.hard_packets)
 
 
 def _text(action: Action) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from wirecrypt.agent.store.state import State
-from wirecrypt.agent.view.pair_view import Survey
+from wirecrypt.agent.view.pair_view import PairView
 from wirecrypt.model.session import Epoch
 from wirecrypt.model.xfrm import SaKey
 from wirecrypt.pairs.decide import Decision
@@ -22,7 +22,7 @@ LONGEST_GAP: Final = 300.0
 
 
 @dataclass(slots=True)
-class Renewals:
+class SessionRenewal:
     """Reasons to replace sessions; at most one a gap, and the gap doubles while replacements follow each other.
 
     *expired*: SAs that the kernel told of, until they are gone.
@@ -34,7 +34,7 @@ class Renewals:
     last: float = float("-inf")
 
     def reasons(
-        self, state: State, surveys: Iterable[tuple[Survey, Decision]], kernel: KernelSnapshot, now: float, max_age: float
+        self, state: State, pair_views: Iterable[tuple[PairView, Decision]], kernel: KernelSnapshot, now: float, max_age: float
     ) -> Mapping[Epoch, str]:
         """Return the epochs whose newest session is to be replaced, with the reason."""
         newest = {o.session.epoch: o.session.number for o in state.sessions if o.key is not None}
@@ -44,13 +44,13 @@ class Renewals:
                 found[epoch] = f"session {number} is {max_age:.0f} s old"
         self.expired &= kernel.sas.keys()
         epochs = {number: epoch for epoch, number in newest.items()}
-        for survey, decision in surveys:
-            aimed = state.session(survey.view.own_number(decision.target)) if decision.target is not None else None
+        for pair_view, decision in pair_views:
+            aimed = state.session(pair_view.inputs.own_number(decision.target)) if decision.target is not None else None
             if decision.renew and aimed is not None:
-                found[aimed.session.epoch] = f"{survey.peer.name}: {decision.renew}"
-            for key, number in self._used_up(survey, kernel):
+                found[aimed.session.epoch] = f"{pair_view.peer.name}: {decision.renew}"
+            for key, number in self._used_up(pair_view, kernel):
                 if number in epochs:
-                    found[epochs[number]] = f"{survey.peer.name}: soft limit of {key}"
+                    found[epochs[number]] = f"{pair_view.peer.name}: soft limit of {key}"
         return found
 
     def allowed(self, now: float) -> bool:
@@ -62,10 +62,10 @@ class Renewals:
         self.gap = min(LONGEST_GAP, self.gap * 2) if now - self.last < 4 * self.gap else FIRST_GAP
         self.last = now
 
-    def _used_up(self, survey: Survey, kernel: KernelSnapshot) -> Iterator[tuple[SaKey, int]]:
+    def _used_up(self, pair_view: PairView, kernel: KernelSnapshot) -> Iterator[tuple[SaKey, int]]:
         """Yield the pair's sending SAs that reached a soft limit, each with its own session's number."""
         used_up = kernel.used_up | self.expired
-        for sa, spi in sas_of(survey.pair, kernel) if used_up else ():
-            if sa.name in used_up and spi.sender == survey.pair.own.node_id:
-                generation = survey.known.generation(spi, own_is_lo=survey.pair.own_is_lo)
-                yield sa.name, survey.view.own_number(generation)
+        for sa, spi in sas_of(pair_view.pair, kernel) if used_up else ():
+            if sa.name in used_up and spi.sender == pair_view.pair.own.node_id:
+                generation = pair_view.known.generation(spi, own_is_lo=pair_view.pair.own_is_lo)
+                yield sa.name, pair_view.inputs.own_number(generation)

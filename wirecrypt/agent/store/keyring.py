@@ -98,8 +98,8 @@ def _terms(pair: Pair, own: Session, peer: Session, algorithm: Algorithm) -> key
     return keys.Terms.of(
         own.epoch,
         algorithm,
-        keys.End(pair.own.node_id, pair.own.node_uid, own.number, own.public),
-        keys.End(pair.peer.node_id, pair.peer.node_uid, peer.number, peer.public),
+        keys.KeyEnd(pair.own.node_id, pair.own.node_uid, own.number, own.public),
+        keys.KeyEnd(pair.peer.node_id, pair.peer.node_uid, peer.number, peer.public),
     )
 
 

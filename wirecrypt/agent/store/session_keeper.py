@@ -14,18 +14,18 @@ from typing import Protocol
 
 from wirecrypt import keys, logs
 from wirecrypt.agent.store import state as states
-from wirecrypt.agent.store.state import LedgerEntry, Offer, OwnSession, State, as_seen
+from wirecrypt.agent.store.state import LedgerEntry, OwnSession, SessionParams, State, as_seen
 from wirecrypt.errors import StateError
 from wirecrypt.model.objects import NodePeer
 from wirecrypt.model.session import Epoch, Generation, Session
 from wirecrypt.pairs import sessions as rules
-from wirecrypt.pairs.decide import OwnSession as SeenSession
-from wirecrypt.ports import Cluster
+from wirecrypt.pairs.decide import OfferedSession as SeenSession
+from wirecrypt.ports import AgentApi
 
 log = logs.get(__name__)
 
 
-class Store(Protocol):
+class StateStore(Protocol):
     """Where the state is kept: a file on tmpfs."""
 
     def load(self) -> State | None:
@@ -38,12 +38,12 @@ class Store(Protocol):
         """Keep nothing any more."""
 
 
-class Keeper:
+class SessionKeeper:
     """Owner of the state file. *state* is what it holds."""
 
-    def __init__(self, store: Store, cluster: Cluster, boot_id: str) -> None:
+    def __init__(self, store: StateStore, api: AgentApi, boot_id: str) -> None:
         self._store = store
-        self._cluster = cluster
+        self._api = api
         self._boot_id = boot_id
         self.state: State | None = None
         self._older: frozenset[str] = frozenset()  # versions of the own NodePeer from before what was published
@@ -76,20 +76,22 @@ class Keeper:
 
     def fetch_keys(self, node: str) -> bool | None:
         """Read this node's Secret; keys of epochs that are in it are kept, those at hand already stay. None: nothing new."""
-        found = {k.epoch: k for k in self._cluster.node_keys(node)}
+        found = {k.epoch: k for k in self._api.node_keys(node)}
         held = {k.epoch: k for k in self._state.node_keys}
         if not found.keys() - held.keys():
             return None
         self._save(states.with_node_keys(self._state, (held | found).values()))
         return True
 
-    def make(self, need: rules.Need, offer: Offer, residues: Collection[int], own: NodePeer) -> Session:
+    def make(
+        self, need: rules.NeededSession, session_params: SessionParams, residues: Collection[int], own: NodePeer
+    ) -> Session:
         """Make a session and write it down; raises `StateError` when its epoch's node key is not at hand."""
         if self._state.node_key(need.epoch) is None:
             raise StateError("make a session", what=f"epoch {need.epoch}", answer="no node key", hint="see the node's Secret")
         key = keys.new_session_key()
         number = rules.next_number(max(self._state.last_session, own.last_session), residues)
-        session = Session(number, need.epoch, key.public, offer.lanes, offer.algorithm)
+        session = Session(number, need.epoch, key.public, session_params.lanes, session_params.algorithm)
         state = states.with_session(replace(self._state, last_session=number - 1), OwnSession(session, key))
         self._save(replace(state, boot_session=state.boot_session or number))
         log.info("session made", session=number, epoch=need.epoch.number, reason=need.why)
@@ -105,7 +107,7 @@ class Keeper:
 
     def look_again(self, own: NodePeer) -> bool:
         """Ask the API server itself; say whether it went back, so that what it lost is to be published again."""
-        fresh = self._cluster.node_peer(own.name)
+        fresh = self._api.node_peer(own.name)
         if fresh is None or fresh.uid != own.uid:
             return False
         state = states.lost_by_api(self._state, fresh.last_session)
@@ -122,7 +124,7 @@ class Keeper:
         What stands there already is not written again. Raises `Conflict` when somebody wrote in between, `ClusterError` when
         the API server refuses.
         """
-        fresh = self._cluster.node_peer(own.name)
+        fresh = self._api.node_peer(own.name)
         if fresh is None or fresh.uid != own.uid:
             return False
         listed = [o.session for o in rules.to_publish(self.seen())]
@@ -134,7 +136,7 @@ class Keeper:
         boot = (self._boot_id, self._state.boot_session)
         if not numbers <= known.keys() or (fresh.boot_id, fresh.boot_session) != boot:
             self._save_changed(states.offered(self._state, numbers))
-            self._cluster.publish_sessions(fresh, boot_id=boot[0], boot_session=boot[1], sessions=listed)
+            self._api.publish_sessions(fresh, boot_id=boot[0], boot_session=boot[1], sessions=listed)
         self._older |= {own.resource_version, fresh.resource_version}
         self._save(states.published(self._state, numbers))
         log.info("sessions published", session=max(numbers))
@@ -142,7 +144,7 @@ class Keeper:
 
     def destroy(self, wanted: Sequence[Epoch], epochs_in_kernel: Collection[int]) -> None:
         """Destroy private keys that are over, and node keys of epochs without any ◆."""
-        state = states.without_keys(self._state, rules.over(self.seen(), wanted, epochs_in_kernel))
+        state = states.without_keys(self._state, rules.ended(self.seen(), wanted, epochs_in_kernel))
         used = {o.session.epoch for o in state.sessions if o.key is not None}
         if wanted:
             first = min(wanted).number

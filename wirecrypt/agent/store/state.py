@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from wirecrypt.errors import StateError
 from wirecrypt.model.session import Epoch, Generation, Session
 from wirecrypt.model.xfrm import Algorithm
-from wirecrypt.pairs.decide import OwnSession as SeenSession
+from wirecrypt.pairs.decide import OfferedSession as SeenSession
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -194,7 +194,7 @@ def without_ledger_entries(state: State, peer_uid: str, generations: Collection[
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class SessionParams:
     """What this node offers in a new session."""
 
     lanes: int

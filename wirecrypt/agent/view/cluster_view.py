@@ -10,7 +10,7 @@ from wirecrypt.model.objects import CANARY, ConfigDocument, KeyRotation, Node, N
 from wirecrypt.model.pair import End, Pair
 
 
-class Copies(Protocol):
+class ObjectCache(Protocol):
     """Local copies of the objects that an agent watches."""
 
     def synced(self) -> bool:
@@ -30,7 +30,7 @@ class Copies(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class ClusterView:
     """The cluster as this node sees it. *own* is None while the node is not enabled.
 
     *duplicates*: those refused for a nodeID that another holds since longer; the own one may be among them.
@@ -43,15 +43,15 @@ class World:
     duplicates: tuple[NodePeer, ...]
 
     @classmethod
-    def of(cls, name: str, copies: Copies) -> World:
+    def of(cls, name: str, cache: ObjectCache) -> ClusterView:
         """Return the world of node *name*. Of two peers with one nodeID the younger is refused."""
-        nodes = tuple(sorted(copies.nodes(), key=lambda n: n.name))
-        real = [p for p in copies.peers() if p.name != CANARY]
+        nodes = tuple(sorted(cache.nodes(), key=lambda n: n.name))
+        real = [p for p in cache.peers() if p.name != CANARY]
         kept, refused = _unique(real)
         node = next((n for n in nodes if n.name == name), None)
         own = next((p for p in real if p.name == name and (node is None or node.uid == p.node_uid)), None)
         peers = tuple(p for p in kept if p.name != name)
-        return cls(own, peers, nodes, tuple(copies.rotations()), refused)
+        return cls(own, peers, nodes, tuple(cache.rotations()), refused)
 
     @property
     def refused(self) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from wirecrypt import logs
-from wirecrypt.agent.store.state import Offer
+from wirecrypt.agent.store.state import SessionParams
 from wirecrypt.errors import ConfigError
 from wirecrypt.model.objects import ConfigDocument
 from wirecrypt.model.spi import MAX_LANES
@@ -57,10 +57,10 @@ class Configuration:
 CPUINFO: Final = Path("/proc/cpuinfo")
 
 
-def offer(settings: Settings) -> Offer:
+def session_params(settings: Settings) -> SessionParams:
     """Return what new sessions offer: configured, or by what this machine has."""
     lanes = settings.lanes or min(os.cpu_count() or 1, MAX_LANES)
-    return Offer(lanes, settings.algorithm or default_algorithm())
+    return SessionParams(lanes, settings.algorithm or default_algorithm())
 
 
 def default_algorithm() -> Algorithm:

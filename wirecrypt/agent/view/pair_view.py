@@ -12,19 +12,19 @@ from wirecrypt.model.objects import NodePeer
 from wirecrypt.model.pair import Pair
 from wirecrypt.model.session import Generation
 from wirecrypt.model.xfrm import Sa
-from wirecrypt.pairs.decide import View
-from wirecrypt.plan.observe import Known, observe
+from wirecrypt.pairs.decide import PairInputs
+from wirecrypt.plan.observe import KnownGenerations, observe
 from wirecrypt.plan.snapshot import KernelSnapshot
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
+class PairView:
     """One peer: its object, the pair, how residues are read, and the view that decisions are made on."""
 
     peer: NodePeer
     pair: Pair
-    known: Known
-    view: View
+    known: KnownGenerations
+    inputs: PairInputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +36,9 @@ class Flags:
     block_joining: bool
 
 
-def survey(  # noqa: PLR0913 - each is a source of its own
+def view_pair(  # noqa: PLR0913 - each is a source of its own
     own: NodePeer, peer: NodePeer, state: State, kernel: KernelSnapshot, *, marks: MarkLayout, ring: KeyRing, flags: Flags
-) -> Survey:
+) -> PairView:
     """Return all about *peer*; raises `ObjectError` when the two nodes share no address family."""
     pair = pair_of(own, peer)
     known = _known(pair, own, peer, state)
@@ -46,7 +46,7 @@ def survey(  # noqa: PLR0913 - each is a source of its own
     def right(generation: Generation, lane: int, sa: Sa) -> bool:
         return ring.right_key(peer.node_uid, generation, lane, sa)
 
-    view = View(
+    inputs = PairInputs(
         own_is_lo=pair.own_is_lo,
         own_id=own.node_id,
         peer_id=peer.node_id,
@@ -61,15 +61,15 @@ def survey(  # noqa: PLR0913 - each is a source of its own
         peer_gone=flags.gone,
         block_joining=flags.block_joining,
     )
-    return Survey(peer, pair, known, view)
+    return PairView(peer, pair, known, inputs)
 
 
-def _known(pair: Pair, own: NodePeer, peer: NodePeer, state: State) -> Known:
+def _known(pair: Pair, own: NodePeer, peer: NodePeer, state: State) -> KnownGenerations:
     entries = state.ledger.get(peer.node_uid, frozenset())
     numbers = {o.session.number: o.session.epoch.number for o in state.sessions}
     numbers |= {s.number: s.epoch.number for s in own.sessions}
     peer_numbers = [e.generation.number(lo=not pair.own_is_lo) for e in entries]
-    return Known(
+    return KnownGenerations(
         ledger={e.generation: e.lanes for e in entries},
         own_last=max(state.last_session, own.last_session),
         peer_last=max([peer.last_session, *peer_numbers]),

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from wirecrypt.agent.store.state import State
-from wirecrypt.agent.view.cluster_view import World, end_of
-from wirecrypt.agent.view.pair_view import Survey
+from wirecrypt.agent.view.cluster_view import ClusterView, end_of
+from wirecrypt.agent.view.pair_view import PairView
 from wirecrypt.errors import ObjectError
 from wirecrypt.model.objects import NodePeer, NodeState
 from wirecrypt.model.pair import End, Pair
-from wirecrypt.model.session import Word
+from wirecrypt.model.session import Announcement
 from wirecrypt.pairs.decide import Decision, Out, Receive
 from wirecrypt.plan.snapshot import KernelSnapshot, policies_of, sas_of
 
@@ -20,54 +20,54 @@ from wirecrypt.plan.snapshot import KernelSnapshot, policies_of, sas_of
 class Undecided:
     """A peer that nothing could be decided about: every claim of it that is known, the newest first.
 
-    *over*: plaintext with it is over for good: both ends Active, or the pair is on disk.
+    *ended*: plaintext with it is over for good: both ends Active, or the pair is on disk.
     """
 
     name: str
     ends: tuple[End, ...]
-    over: bool
+    ended: bool
 
 
 @dataclass(slots=True)
-class Round:
+class PassState:
     """One look at everything, by peer node UID: surveys, decisions, why a pair fails, what went wrong with it.
 
     *undecided*: peers about which nothing could be decided; *failed* says why. *guarded*: the guard is in place.
     """
 
     own: NodePeer
-    world: World
+    cluster_view: ClusterView
     state: State
     kernel: KernelSnapshot
     trusted: bool
     guarded: bool = True
-    surveys: dict[str, Survey] = field(default_factory=dict)
+    pair_views: dict[str, PairView] = field(default_factory=dict)
     decisions: dict[str, Decision] = field(default_factory=dict)
     failing: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     undecided: dict[str, Undecided] = field(default_factory=dict)
     trouble: list[tuple[str, str]] = field(default_factory=list)
 
-    def pairs(self) -> Iterator[tuple[Survey, Decision]]:
+    def pairs(self) -> Iterator[tuple[PairView, Decision]]:
         """Yield each peer's survey and decision, in the order of names."""
-        for uid in sorted(self.surveys, key=lambda u: self.surveys[u].peer.name):
-            yield self.surveys[uid], self.decisions[uid]
+        for uid in sorted(self.pair_views, key=lambda u: self.pair_views[u].peer.name):
+            yield self.pair_views[uid], self.decisions[uid]
 
     def own_residues(self) -> set[int]:
         """Return the residues of own session numbers that SAs in the kernel carry ◆."""
         return {
             spi.residue_lo if s.pair.own_is_lo else spi.residue_hi
-            for s in self.surveys.values()
+            for s in self.pair_views.values()
             for _, spi in sas_of(s.pair, self.kernel)
         }
 
     def own_numbers(self) -> set[int]:
         """Return the own session numbers that generations in the kernel are made of."""
-        return {s.view.own_number(g) for s in self.surveys.values() for g in s.view.observed.installed}
+        return {s.inputs.own_number(g) for s in self.pair_views.values() for g in s.inputs.observed.installed}
 
     def epochs(self) -> set[int]:
         """Return the epochs of generations in the kernel."""
-        return {g.epoch for s in self.surveys.values() for g in s.view.observed.installed}
+        return {g.epoch for s in self.pair_views.values() for g in s.inputs.observed.installed}
 
 
 def block(why: str) -> Decision:
@@ -79,19 +79,19 @@ def block(why: str) -> Decision:
         keep={},
         install=None,
         target=None,
-        word=Word(frozenset(), None, 0),
+        announcement=Announcement(frozenset(), None, 0),
         why=why,
     )
 
 
-def cleaned(turn: Round) -> bool:
+def cleaned(pass_state: PassState) -> bool:
     """Say whether a leaving node has nothing of any pair left in the kernel, also not of one that it cannot decide about."""
-    if turn.own.state is not NodeState.LEAVING:
+    if pass_state.own.state is not NodeState.LEAVING:
         return False
-    own = end_of(turn.own)
-    undecided = [Pair(own, end) for peer in turn.undecided.values() for end in peer.ends]
-    decided = all(s.view.observed.nothing and d.remove_all for s, d in turn.pairs())
-    return decided and not any(_has(pair, turn.kernel) for pair in undecided)
+    own = end_of(pass_state.own)
+    undecided = [Pair(own, end) for peer in pass_state.undecided.values() for end in peer.ends]
+    decided = all(s.inputs.observed.nothing and d.remove_all for s, d in pass_state.pairs())
+    return decided and not any(_has(pair, pass_state.kernel) for pair in undecided)
 
 
 def _has(pair: Pair, kernel: KernelSnapshot) -> bool:

@@ -12,36 +12,36 @@ from datetime import UTC, datetime
 from typing import Final
 
 from wirecrypt.agent.store.blocklist import Blocklist
-from wirecrypt.agent.view.cluster_view import World
+from wirecrypt.agent.view.cluster_view import ClusterView
 from wirecrypt.errors import ClusterError, ObjectError
 from wirecrypt.model.objects import Node, NodePeer, NodeState
 from wirecrypt.model.pair import End
-from wirecrypt.ports import Cluster
+from wirecrypt.ports import AgentApi
 
 ASK: Final = 5.0  # seconds between two questions about one peer, and for which an answer holds
 
 
 @dataclass(frozen=True, slots=True)
-class Roster:
+class KnownPeers:
     """Peers by node UID; *vanished*: those that the API does not show."""
 
     peers: Mapping[str, NodePeer]
     vanished: frozenset[str]
 
 
-def roster(world: World, before: Mapping[str, NodePeer], blocklist: Blocklist | None) -> Roster:
+def known_peers(cluster_view: ClusterView, before: Mapping[str, NodePeer], blocklist: Blocklist | None) -> KnownPeers:
     """Return this pass's peers: the API's, and those known from *before* or from disk that it does not show."""
-    shown = {p.node_uid: p for p in world.peers}
+    shown = {p.node_uid: p for p in cluster_view.peers}
     known = {end.node_uid: _from_disk(end) for end in (blocklist.peers if blocklist else ())} | dict(before)
     missing = {uid: peer for uid, peer in known.items() if uid not in shown}
-    return Roster({**missing, **shown}, frozenset(missing))
+    return KnownPeers({**missing, **shown}, frozenset(missing))
 
 
 class Deletions:
     """Which vanished peers are gone by the API server's own word; that word holds for ASK seconds, and never longer."""
 
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
+    def __init__(self, api: AgentApi) -> None:
+        self._api = api
         self._answers: dict[str, tuple[float, bool]] = {}
 
     def forget(self, node_uid: str) -> None:
@@ -52,12 +52,12 @@ class Deletions:
         """Say whether a vanished *peer* is really gone; the API server is asked at most once in ASK seconds."""
         asked, gone = self._answers.get(peer.node_uid, (float("-inf"), False))
         if now - asked >= ASK:
-            gone = deletion_confirmed(peer, nodes, self._cluster, plain=plain)
+            gone = deletion_confirmed(peer, nodes, self._api, plain=plain)
             self._answers[peer.node_uid] = (now, gone)
         return gone
 
 
-def deletion_confirmed(peer: NodePeer, nodes: tuple[Node, ...], cluster: Cluster, *, plain: bool) -> bool:
+def deletion_confirmed(peer: NodePeer, nodes: tuple[Node, ...], api: AgentApi, *, plain: bool) -> bool:
     """Say whether a vanished *peer* is really gone: its NodePeer by a quorum read, and its Node too.
 
     A peer that left (traffic to it is *plain* already) is gone without its Node being deleted. No answer is no proof, and
@@ -66,7 +66,7 @@ def deletion_confirmed(peer: NodePeer, nodes: tuple[Node, ...], cluster: Cluster
     if not plain and any(n.uid == peer.node_uid for n in nodes):
         return False
     try:
-        found = cluster.node_peer(peer.name)
+        found = api.node_peer(peer.name)
     except (ClusterError, ObjectError):
         return False
     return found is None or found.node_uid != peer.node_uid

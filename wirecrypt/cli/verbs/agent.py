@@ -12,27 +12,27 @@ from typing import Self
 import click
 
 from wirecrypt import __version__, logs
-from wirecrypt.agent.components import Parts, boot_id
-from wirecrypt.agent.datapath.guard_attachment import GuardKeeper
+from wirecrypt.agent.components import Components, boot_id
+from wirecrypt.agent.datapath.guard_attachment import GuardAttachment
 from wirecrypt.agent.datapath.writes import Datapath
 from wirecrypt.agent.prepare import compile_ahead
 from wirecrypt.agent.prepare import prepare as prepare_node
-from wirecrypt.agent.reconciler import Agent
+from wirecrypt.agent.reconciler import Reconciler
 from wirecrypt.agent.runner import Runner
-from wirecrypt.agent.serve.endpoints import Service
-from wirecrypt.agent.serve.inspector import Eyes, Inspector
+from wirecrypt.agent.serve.endpoints import AgentEndpoints
+from wirecrypt.agent.serve.inspector import Inspector, Readers
 from wirecrypt.agent.store.blocklist import PATH as BLOCKLIST_PATH
 from wirecrypt.agent.store.blocklist import PairsOnDisk, open_blocklist
-from wirecrypt.agent.store.session_keeper import Keeper
+from wirecrypt.agent.store.session_keeper import SessionKeeper
 from wirecrypt.agent.store.statefile import STATE_PATH, open_state
-from wirecrypt.cluster.agent_client import AgentCluster
+from wirecrypt.cluster.agent_client import AgentClient
 from wirecrypt.cluster.api import Api
 from wirecrypt.cluster.informers import Informers
 from wirecrypt.kernel.bpf.guard import KernelGuard
 from wirecrypt.kernel.net.control_socket import KernelControlChannel
 from wirecrypt.kernel.net.frames import Tunnels
 from wirecrypt.kernel.net.links import KernelLinks
-from wirecrypt.kernel.net.packet_capture import Wire
+from wirecrypt.kernel.net.packet_capture import PacketCapture
 from wirecrypt.kernel.xfrm.adapter import KernelXfrm
 from wirecrypt.kernel.xfrm.notifications import ExpireEvents, LinkEvents
 from wirecrypt.model.xfrm import Address, SaKey
@@ -73,40 +73,40 @@ def run(  # noqa: PLR0913 - one argument an option
     logs.setup("info", log_format)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core would hold keys
     api = Api.connect(kubeconfig)
-    cluster, informers = AgentCluster(api), Informers(api)
+    client, informers = AgentClient(api), Informers(api)
     guard = KernelGuard(bpffs)
     channel = KernelControlChannel()
     with open_state(state) as store, KernelXfrm() as xfrm, _KernelEvents() as events:
         booted = boot_id()
-        parts = Parts(
+        components = Components(
             node=node,
-            copies=informers,
-            cluster=cluster,
+            cache=informers,
+            api=client,
             xfrm=xfrm,
             channel=channel,
             datapath=Datapath(xfrm, guard),
-            guarding=GuardKeeper(guard, KernelLinks()),
-            keeper=Keeper(store, cluster, booted),
+            guard_attachment=GuardAttachment(guard, KernelLinks()),
+            session_keeper=SessionKeeper(store, client, booted),
             pairs_on_disk=PairsOnDisk(blocklist),
             boot_id=booted,
             versions=(("agent", __version__), ("kernel", platform.release())),
         )
-        decider = Agent(parts)
-        runner = Runner(decider, informers, events, channel)
-        eyes = Eyes(xfrm=KernelXfrm, guard=guard, wire=_wire)
-        inspector = Inspector(node, decider.window, eyes, runner.wake)
-        service = Service(inspector, decider.window, eyes, lambda: xfrm.writes + guard.writes)
-        runner.passed = service.passed
+        reconciler = Reconciler(components)
+        runner = Runner(reconciler, informers, events, channel)
+        readers = Readers(xfrm=KernelXfrm, guard=guard, wire=_wire)
+        inspector = Inspector(node, reconciler.last_pass, readers, runner.wake)
+        endpoints = AgentEndpoints(inspector, reconciler.last_pass, readers, lambda: xfrm.writes + guard.writes)
+        runner.passed = endpoints.passed
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: runner.stop())
         try:
             runner.run()
         finally:
-            service.close()
+            endpoints.close()
 
 
-def _wire(links: Sequence[str], settings: Settings, relevant: Callable[[Address, Address], bool]) -> Wire:
-    return Wire(links, Tunnels(settings.vxlan_ports, settings.geneve_ports), relevant)
+def _wire(links: Sequence[str], settings: Settings, relevant: Callable[[Address, Address], bool]) -> PacketCapture:
+    return PacketCapture(links, Tunnels(settings.vxlan_ports, settings.geneve_ports), relevant)
 
 
 class _KernelEvents:

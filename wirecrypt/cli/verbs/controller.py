@@ -9,9 +9,9 @@ import click
 
 from wirecrypt import logs
 from wirecrypt.cluster.api import Api
-from wirecrypt.cluster.controller_client import ControlCluster
+from wirecrypt.cluster.controller_client import ControllerClient
 from wirecrypt.cluster.lease import ClusterLease
-from wirecrypt.controller import Figures
+from wirecrypt.controller import ControllerEndpoints
 from wirecrypt.controller.run import run
 
 
@@ -23,4 +23,4 @@ def controller(kubeconfig: Path | None, log_format: str) -> None:
     logs.setup("info", log_format)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core would hold keys
     api = Api.connect(kubeconfig)
-    run(ControlCluster(api), ClusterLease(api), figures=Figures())
+    run(ControllerClient(api), ClusterLease(api), endpoints=ControllerEndpoints())

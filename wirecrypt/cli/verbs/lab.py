@@ -30,8 +30,8 @@ def lab() -> None:
 @click.option("--kernel", default="", help="Version of user-mode Linux, e.g. 6.1 (prebuilt) or 7.2 (own build).")
 def up(name: str, nodes: int, cni: str, vehicle: str, kernel: str) -> None:
     """Start a lab that stays up in the background, and print the KUBECONFIG to use."""
-    wish = commands.Wish(name=name, nodes=nodes, cni=cni, vehicle=vehicle, kernel=kernel)
-    running = commands.up(wish, lambda text: click.echo(text + " …", err=True))
+    node_label = commands.LabOptions(name=name, nodes=nodes, cni=cni, vehicle=vehicle, kernel=kernel)
+    running = commands.up(node_label, lambda text: click.echo(text + " …", err=True))
     click.echo(f"export KUBECONFIG={running.record['kubeconfig']}")
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import click
 
 from wirecrypt.cli.output import count, emit, say
-from wirecrypt.cli.tools import TIMED_OUT, Duration, People, connecting, exits, formatted, people
+from wirecrypt.cli.tools import TIMED_OUT, CliApi, Duration, client, connecting, exits, formatted
 from wirecrypt.cli.view import still_here, unready
 from wirecrypt.cli.waiting import wait_until
-from wirecrypt.cluster.cli_client import Wish
+from wirecrypt.cluster.cli_client import NodeLabel
 from wirecrypt.errors import ClusterError, InputError
 from wirecrypt.model.objects import LABEL, LABEL_ENABLED
 
@@ -74,11 +74,11 @@ def disable(nodes: tuple[str, ...], timeout: float, *, everyone: bool, wait: boo
 
 
 def _apply(names: Sequence[str], value: str | None, *, everyone: bool, wait: float | None) -> None:
-    cluster = people()
-    chosen = choose(cluster.wishes(), names, everyone=everyone, linux_only=value is not None)
+    cluster = client()
+    chosen = choose(cluster.node_labels(), names, everyone=everyone, linux_only=value is not None)
     done = write(cluster, chosen, value)
     if wait is None:
-        _tell(done, value)
+        _print_done(done, value)
         return
     for one in done:
         say(_line(one, value))
@@ -90,14 +90,14 @@ def _apply(names: Sequence[str], value: str | None, *, everyone: bool, wait: flo
         raise click.exceptions.Exit(TIMED_OUT)
 
 
-def choose(wishes: Sequence[Wish], names: Sequence[str], *, everyone: bool, linux_only: bool) -> list[Wish]:
+def choose(node_labels: Sequence[NodeLabel], names: Sequence[str], *, everyone: bool, linux_only: bool) -> list[NodeLabel]:
     """Return the Nodes meant; raises `InputError` for an unknown one, or when it is not clear which are meant."""
     if everyone == bool(names):
         hint = "name nodes, or say --all"
         raise InputError("choose nodes", answer="both names and --all" if everyone else "no node was named", hint=hint)
     if everyone:
-        return [w for w in wishes if w.linux or not linux_only]
-    known = {w.name: w for w in wishes}
+        return [w for w in node_labels if w.linux or not linux_only]
+    known = {w.name: w for w in node_labels}
     unknown = sorted(set(names) - known.keys())
     if unknown:
         raise InputError(
@@ -113,7 +113,7 @@ def choose(wishes: Sequence[Wish], names: Sequence[str], *, everyone: bool, linu
     return [known[name] for name in dict.fromkeys(names)]
 
 
-def write(cluster: People, nodes: Sequence[Wish], value: str | None) -> list[Done]:
+def write(cluster: CliApi, nodes: Sequence[NodeLabel], value: str | None) -> list[Done]:
     """Set or remove the label where it differs: first asked for all, then done, so that a refusal changes nothing."""
     differing = [n for n in nodes if n.label != value]
     for node in differing:
@@ -136,7 +136,7 @@ def _partly(error: ClusterError, changed: Sequence[str]) -> ClusterError:
     return type(error)(error.tried, what=error.what, answer=error.answer, hint=hint)
 
 
-def _tell(done: Sequence[Done], value: str | None) -> None:
+def _print_done(done: Sequence[Done], value: str | None) -> None:
     emit({"nodes": [_document(one) for one in done]}, lambda: [_line(one, value) for one in done] or ["no node"])
 
 

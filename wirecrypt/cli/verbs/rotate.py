@@ -10,7 +10,7 @@ import click
 from rich.live import Live
 
 from wirecrypt.cli.output import console, emit, grouped, say
-from wirecrypt.cli.tools import INTERRUPTED, TIMED_OUT, Duration, People, clean, connecting, exits, formatted, people, tools
+from wirecrypt.cli.tools import INTERRUPTED, TIMED_OUT, CliApi, Duration, clean, client, connecting, exits, formatted, tools
 from wirecrypt.cli.view import laggards, rotation_document, why
 from wirecrypt.cli.waiting import EVERY, PASSING, pause_after
 from wirecrypt.errors import ClusterError, InputError, NotFound, Unreachable
@@ -22,7 +22,7 @@ _REFUSED: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Stand:
+class RotationProgress:
     """How far a rotation is: the object as last read, the nodes, the trouble in reading them, seconds until the next look."""
 
     rotation: KeyRotation
@@ -64,19 +64,19 @@ def rotate(timeout: float, reason: str, *, wait: bool, abort: bool) -> None:
     """
     if not 0 < len(reason) <= _LONGEST:
         raise InputError("ask for a rotation", what="--reason", answer=f"not 1 to {_LONGEST} characters", hint="shorten it")
-    cluster = people()
+    cluster = client()
     rotation = _abort(cluster) if abort else _request(cluster, reason)
     if not wait:
-        emit(_document(Stand(rotation)), list)
+        emit(_document(RotationProgress(rotation)), list)
         return
-    stand = _watch(cluster, rotation, timeout)
-    emit(_document(stand), list)
-    code = _verdict(stand, wanted=Phase.ABORTED if abort else Phase.COMPLETE)
+    progress = _watch(cluster, rotation, timeout)
+    emit(_document(progress), list)
+    code = _verdict(progress, wanted=Phase.ABORTED if abort else Phase.COMPLETE)
     if code:
         raise click.exceptions.Exit(code)
 
 
-def _request(cluster: People, reason: str) -> KeyRotation:
+def _request(cluster: CliApi, reason: str) -> KeyRotation:
     running = current(cluster.rotations())
     made = cluster.request_rotation(reason)
     say(f"keyrotation/{made.name} created")
@@ -86,7 +86,7 @@ def _request(cluster: People, reason: str) -> KeyRotation:
     return made
 
 
-def _abort(cluster: People) -> KeyRotation:
+def _abort(cluster: CliApi) -> KeyRotation:
     running = current(cluster.rotations())
     if running is None:
         raise NotFound("abort the rotation", answer="none is running", hint="`wirecrypt status` shows what is going on")
@@ -95,7 +95,7 @@ def _abort(cluster: People) -> KeyRotation:
     return running
 
 
-def _watch(cluster: People, rotation: KeyRotation, seconds: float) -> Stand:
+def _watch(cluster: CliApi, rotation: KeyRotation, seconds: float) -> RotationProgress:
     """Show the progress until the rotation is finished or *seconds* are over; Ctrl-C ends the showing alone."""
     try:
         terminal = console(err=True)
@@ -111,31 +111,31 @@ def _watch(cluster: People, rotation: KeyRotation, seconds: float) -> Stand:
 
 def _teller() -> Callable[[list[str]], None]:
     """Return what prints each line once it is new."""
-    told: set[str] = set()
+    shown: set[str] = set()
 
-    def tell(lines: list[str]) -> None:
+    def print_new(lines: list[str]) -> None:
         for line in lines:
-            if line not in told:
+            if line not in shown:
                 click.echo(line, err=True)
-        told.clear()
-        told.update(lines)
+        shown.clear()
+        shown.update(lines)
 
-    return tell
+    return print_new
 
 
-def _follow(cluster: People, rotation: KeyRotation, seconds: float, show: Callable[[list[str]], None]) -> Stand:
+def _follow(cluster: CliApi, rotation: KeyRotation, seconds: float, show: Callable[[list[str]], None]) -> RotationProgress:
     clock = tools()
     end = clock.monotonic() + seconds
-    stand = Stand(rotation)
+    progress = RotationProgress(rotation)
     while True:
-        stand = _look(cluster, stand)
-        show(stand.lines())
-        if stand.rotation.phase in FINISHED or clock.monotonic() >= end:
-            return stand
-        clock.sleep(min(stand.pause, end - clock.monotonic()))
+        progress = _look(cluster, progress)
+        show(progress.lines())
+        if progress.rotation.phase in FINISHED or clock.monotonic() >= end:
+            return progress
+        clock.sleep(min(progress.pause, end - clock.monotonic()))
 
 
-def _look(cluster: People, before: Stand) -> Stand:
+def _look(cluster: CliApi, before: RotationProgress) -> RotationProgress:
     """Return how far the rotation is now; an API server that is away or unwell is trouble and no end."""
     name = before.rotation.name
     try:
@@ -143,27 +143,27 @@ def _look(cluster: People, before: Stand) -> Stand:
     except PASSING as error:
         words = "does not answer" if isinstance(error, Unreachable) else "cannot answer now"
         trouble = f"the API server {words}, trying on: {error.answer}"
-        return Stand(before.rotation, before.nodes, trouble, pause_after(error))
+        return RotationProgress(before.rotation, before.nodes, trouble, pause_after(error))
     if now is None:
         answer = "it was deleted before it was finished"
         raise NotFound("follow the rotation", what=f"KeyRotation {name}", answer=answer, hint="`wirecrypt rotate` asks again")
-    return Stand(now, nodes)
+    return RotationProgress(now, nodes)
 
 
-def _verdict(stand: Stand, *, wanted: Phase) -> int:
-    phase = stand.rotation.phase
+def _verdict(progress: RotationProgress, *, wanted: Phase) -> int:
+    phase = progress.rotation.phase
     if phase is wanted:
         return 0
     if phase not in FINISHED:
-        click.echo(f"not finished in time; {stand.rotation.name} goes on, `wirecrypt status` shows it", err=True)
+        click.echo(f"not finished in time; {progress.rotation.name} goes on, `wirecrypt status` shows it", err=True)
         return TIMED_OUT
     raise ClusterError(
         "wait for the rotation",
-        what=f"KeyRotation {stand.rotation.name}",
-        answer=f"it is {phase.value if phase else 'New'}: {why(stand.rotation)}",
+        what=f"KeyRotation {progress.rotation.name}",
+        answer=f"it is {phase.value if phase else 'New'}: {why(progress.rotation)}",
         hint="`wirecrypt rotate` asks for another",
     )
 
 
-def _document(stand: Stand) -> dict[str, object]:
-    return rotation_document(stand.rotation, {e.name: e for e in stand.nodes})
+def _document(progress: RotationProgress) -> dict[str, object]:
+    return rotation_document(progress.rotation, {e.name: e for e in progress.nodes})

@@ -8,7 +8,7 @@ from typing import Final
 import click
 
 from wirecrypt.cli.output import Grid, Json, emit
-from wirecrypt.cli.tools import connecting, exits, formatted, people
+from wirecrypt.cli.tools import client, connecting, exits, formatted
 from wirecrypt.errors import InputError, WirecryptError
 from wirecrypt.model.objects import NodePeer
 from wirecrypt.model.spi import RESIDUES, Spi
@@ -89,7 +89,7 @@ def _fits(parts: Spi, sender: NodePeer, other: NodePeer) -> bool:
 
 def _peers() -> tuple[Sequence[NodePeer], str]:
     try:
-        return people().node_peers(), ""
+        return client().node_peers(), ""
     except WirecryptError as error:
         return [], error.answer or str(error)
 

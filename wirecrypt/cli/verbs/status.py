@@ -8,7 +8,7 @@ from datetime import datetime
 import click
 
 from wirecrypt.cli.output import Grid, Json, age, count, emit, stamp
-from wirecrypt.cli.tools import connecting, exits, formatted, people, tools
+from wirecrypt.cli.tools import client, connecting, exits, formatted, tools
 from wirecrypt.cli.view import (
     REFUSED,
     Row,
@@ -41,9 +41,9 @@ def status(node: str | None) -> None:
 
     It reports and judges not: `verify` and `doctor` do.
     """
-    cluster, now = people(), tools().now()
+    cluster, now = client(), tools().now()
     encrypted = cluster.encrypted_nodes()
-    found = rows(cluster.wishes(), encrypted, cluster.node_peers())
+    found = rows(cluster.node_labels(), encrypted, cluster.node_peers())
     if node is not None:
         one = _chosen(found, node)
         emit(_details(one), lambda: _detail_lines(one, now))

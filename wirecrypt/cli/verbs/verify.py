@@ -14,7 +14,7 @@ from wirecrypt.cli.asking import ask_all, ask_here
 from wirecrypt.cli.output import Grid, Json, count, emit
 from wirecrypt.cli.tools import connecting, exits, formatted
 from wirecrypt.errors import InputError
-from wirecrypt.model.verify_facts import NodeFacts
+from wirecrypt.model.verify_facts import NodeEvidence
 from wirecrypt.settings import Settings
 from wirecrypt.verify import KeyRow, Silent, Standing, Unasked, Verdict, audit, judge
 
@@ -23,7 +23,7 @@ NOT_SHOWN: Final = 4
 ON_ITS_WAY: Final = 5
 _STYLES: Final = {Standing.PROTECTED: "green", Standing.BROKEN: "bold red", Standing.UNKNOWN: "yellow"}
 
-Asked = NodeFacts | Silent | Unasked
+Asked = NodeEvidence | Silent | Unasked
 
 
 @click.command(
@@ -54,15 +54,15 @@ def verify(nodes: tuple[str, ...], seconds: int, port: int, *, keys: bool, local
         raise InputError("verify", what=" ".join(nodes), answer="--local asks this node alone", hint="leave the names out")
     query = {"seconds": seconds}
     if local:
-        answers: dict[str, Asked] = _local(ask_here(NodeFacts, "verify", query, port))
-        chosen = frozenset(n for n, a in answers.items() if isinstance(a, NodeFacts))
+        answers: dict[str, Asked] = _local(ask_here(NodeEvidence, "verify", query, port))
+        chosen = frozenset(n for n, a in answers.items() if isinstance(a, NodeEvidence))
     else:
-        asked = ask_all(NodeFacts, "verify", query, nodes, peers=True)
+        asked = ask_all(NodeEvidence, "verify", query, nodes, peers=True)
         answers, chosen = dict(asked.facts), asked.chosen
     sys.exit(_keys(answers) if keys else _pairs(answers, chosen))
 
 
-def _local(facts: NodeFacts) -> dict[str, Asked]:
+def _local(facts: NodeEvidence) -> dict[str, Asked]:
     return {facts.node: facts, **{peer.node: Unasked(peer.node) for peer in facts.peers}}
 
 
@@ -132,7 +132,7 @@ def _row(v: Verdict) -> tuple[str | tuple[str, str], ...]:
 
 
 def _keys(answers: dict[str, Asked]) -> int:
-    rows = audit(a for a in answers.values() if isinstance(a, NodeFacts))
+    rows = audit(a for a in answers.values() if isinstance(a, NodeEvidence))
     silent = [a for a in answers.values() if isinstance(a, Silent)]
     document: Json = {
         "keys": [_key_document(row) for row in rows],

@@ -31,7 +31,7 @@ _FIELD: Final = re.compile(r"(__u(?:8|16|32|64)) (\w+)(?:\[(\w+)\])?")
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
+class SharedHeader:
     """The header, parsed: numbers by name (defines and enum constants), enums, structs, and each block's own text."""
 
     numbers: Mapping[str, int]
@@ -46,7 +46,7 @@ class Header:
 
 
 @cache
-def header(path: Path = HEADER) -> Header:
+def header(path: Path = HEADER) -> SharedHeader:
     """Read and parse the header; raises `BpfError` when it cannot be read or says what is not understood."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -55,7 +55,7 @@ def header(path: Path = HEADER) -> Header:
     return parse(text)
 
 
-def parse(text: str) -> Header:
+def parse(text: str) -> SharedHeader:
     """Parse the text of a header; raises `BpfError` at the first declaration that is not understood."""
     inside = _GUARD.fullmatch(_COMMENT.sub("", text).strip())
     if inside is None:
@@ -70,7 +70,7 @@ class _Parser:
         self.structs: dict[str, type[ctypes.Structure]] = {}
         self.blocks: dict[str, str] = {}
 
-    def run(self, text: str) -> Header:
+    def run(self, text: str) -> SharedHeader:
         at = 0
         while text[at:].strip():
             match = _NEXT.match(text, at)
@@ -78,7 +78,7 @@ class _Parser:
                 raise _refuse(text[at:].strip().splitlines()[0])
             self._take(match)
             at = match.end()
-        return Header(
+        return SharedHeader(
             MappingProxyType(self.numbers),
             MappingProxyType(self.enums),
             MappingProxyType(self.structs),

@@ -133,9 +133,9 @@ def _decode(document: Any) -> tuple[Program, ...] | None:  # noqa: ANN401 - JSON
 
 def _sound(program: Program) -> bool:
     """Say whether the instructions are whole and each that names a map has one: descriptors go nowhere else."""
-    whole = len(program.instructions) > 0 and len(program.instructions) % _SIZE == 0
+    complete = len(program.instructions) > 0 and len(program.instructions) % _SIZE == 0
     named = {name for _, name in program.maps} <= {spec.name for spec in maps()}
-    return whole and named and dict(_map_numbers(program.instructions)).keys() == {at for at, _ in program.maps}
+    return complete and named and dict(_map_numbers(program.instructions)).keys() == {at for at, _ in program.maps}
 
 
 def _maps() -> list[dict[str, Any]]:

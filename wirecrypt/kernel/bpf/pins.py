@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from wirecrypt.errors import BpfError
-from wirecrypt.kernel.bpf.header import Header, header
+from wirecrypt.kernel.bpf.header import SharedHeader, header
 from wirecrypt.kernel.bpf.source import PROGRAMS, version
 from wirecrypt.kernel.bpf.syscall import BPF_F_NO_PREALLOC, MapShape, MapType
 
@@ -58,7 +58,7 @@ def maps() -> tuple[MapSpec, ...]:
 
 
 def _spec(
-    h: Header, name: str, kind: tuple[MapType, int], *structs: str, extra: tuple[str, ...] = (), flags: int = 0
+    h: SharedHeader, name: str, kind: tuple[MapType, int], *structs: str, extra: tuple[str, ...] = (), flags: int = 0
 ) -> MapSpec:
     """Keys are __u32 and values __u64 unless structs say otherwise: one is the value, two are key and value."""
     key = ctypes.sizeof(h.structs[structs[0]]) if len(structs) > 1 else ctypes.sizeof(ctypes.c_uint32)
@@ -66,7 +66,7 @@ def _spec(
     return MapSpec(name, MapShape(kind[0], key, value, kind[1], flags), h.layout((*structs, *extra)))
 
 
-def _ring(h: Header, size: int) -> MapSpec:
+def _ring(h: SharedHeader, size: int) -> MapSpec:
     return MapSpec("events", MapShape(MapType.RINGBUF, 0, 0, size), h.layout(("wc_event", "wc_reason")))
 
 

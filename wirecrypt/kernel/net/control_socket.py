@@ -36,7 +36,7 @@ class KernelControlChannel:
         self._port = 0
         self._sockets: dict[Address, socket.socket] = {}
         self._failed: dict[Address, KernelError] = {}
-        self._told: set[tuple[Address, int]] = set()  # (peer, errno) of refusals that stand in the log
+        self._logged: set[tuple[Address, int]] = set()  # (peer, errno) of refusals that stand in the log
 
     def listen(self, addresses: Iterable[Address], port: int) -> Mapping[Address, KernelError]:
         """Have one socket for each of *addresses* on UDP *port*, and no other; return those that got none, with the error."""
@@ -90,9 +90,9 @@ class KernelControlChannel:
 
     def _refused(self, src: Address, dst: Address, error: OSError) -> None:
         number = error.errno or 0
-        if (dst, number) in self._told:
+        if (dst, number) in self._logged:
             return
-        self._told.add((dst, number))
+        self._logged.add((dst, number))
         log.warning("datagram refused", address=str(dst), reason=f"from {src}: {os.strerror(number)}")
 
 

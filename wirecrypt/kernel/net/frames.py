@@ -29,7 +29,7 @@ _ETHERNET: Final = 14
 _UDP_AND_TUNNEL: Final = 16  # UDP's header and the fixed one of VXLAN or Geneve
 
 
-class Header(NamedTuple):
+class IpHeader(NamedTuple):
     """One IP header; ports are 0 where there are none, *spi* is that of ESP or 0; *inside*: the tunnels around it."""
 
     source: Address
@@ -49,7 +49,7 @@ class Tunnels:
     geneve: Collection[int] = ()
 
 
-def headers(kind: int, data: bytes, tunnels: Tunnels, inside: str = "") -> Iterator[Header]:
+def headers(kind: int, data: bytes, tunnels: Tunnels, inside: str = "") -> Iterator[IpHeader]:
     """Yield the headers of a packet whose EtherType is *kind*; what is cut off or malformed ends the reading."""
     while kind in VLANS and len(data) >= 4:  # noqa: PLR2004 - a tag
         kind, data = int.from_bytes(data[2:4], "big"), data[4:]
@@ -59,7 +59,7 @@ def headers(kind: int, data: bytes, tunnels: Tunnels, inside: str = "") -> Itera
         yield from _ipv6(data, tunnels, inside)
 
 
-def _ipv4(data: bytes, tunnels: Tunnels, inside: str) -> Iterator[Header]:
+def _ipv4(data: bytes, tunnels: Tunnels, inside: str) -> Iterator[IpHeader]:
     if len(data) < 20 or data[0] >> 4 != 4:  # noqa: PLR2004 - least header, version
         return
     later = int.from_bytes(data[6:8], "big") & 0x1FFF  # fragment offset
@@ -67,7 +67,7 @@ def _ipv4(data: bytes, tunnels: Tunnels, inside: str) -> Iterator[Header]:
     yield from _payload((IPv4Address(data[12:16]), IPv4Address(data[16:20])), data[9], payload, tunnels, inside)
 
 
-def _ipv6(data: bytes, tunnels: Tunnels, inside: str) -> Iterator[Header]:
+def _ipv6(data: bytes, tunnels: Tunnels, inside: str) -> Iterator[IpHeader]:
     if len(data) < 40 or data[0] >> 4 != 6:  # noqa: PLR2004 - header, version
         return
     protocol, payload = data[6], data[40:]
@@ -79,13 +79,13 @@ def _ipv6(data: bytes, tunnels: Tunnels, inside: str) -> Iterator[Header]:
     yield from _payload((IPv6Address(data[8:24]), IPv6Address(data[24:40])), protocol, payload, tunnels, inside)
 
 
-def _payload(ends: tuple[Address, Address], protocol: int, payload: bytes, tunnels: Tunnels, inside: str) -> Iterator[Header]:
+def _payload(ends: tuple[Address, Address], protocol: int, payload: bytes, tunnels: Tunnels, inside: str) -> Iterator[IpHeader]:
     ports, spi = (0, 0), 0
     if protocol in _WITH_PORTS and len(payload) >= 4:  # noqa: PLR2004 - two ports
         ports = (int.from_bytes(payload[:2], "big"), int.from_bytes(payload[2:4], "big"))
     elif protocol == ESP and len(payload) >= 4:  # noqa: PLR2004 - the SPI
         spi = int.from_bytes(payload[:4], "big")
-    yield Header(*ends, protocol, *ports, spi, inside)
+    yield IpHeader(*ends, protocol, *ports, spi, inside)
     if protocol == _IPIP:
         yield from _ipv4(payload, tunnels, _within(inside, "ipip"))
     elif protocol == _IPV6:
@@ -94,7 +94,7 @@ def _payload(ends: tuple[Address, Address], protocol: int, payload: bytes, tunne
         yield from _overlay(ports[1], payload, tunnels, inside)
 
 
-def _overlay(port: int, payload: bytes, tunnels: Tunnels, inside: str) -> Iterator[Header]:
+def _overlay(port: int, payload: bytes, tunnels: Tunnels, inside: str) -> Iterator[IpHeader]:
     if port in tunnels.vxlan:
         frame, name = payload[_UDP_AND_TUNNEL:], "vxlan"
     elif port in tunnels.geneve:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from wirecrypt.errors import LinkError
-from wirecrypt.kernel.net.frames import ESP, IPV4, IPV6, VLANS, Header, Tunnels, headers
+from wirecrypt.kernel.net.frames import ESP, IPV4, IPV6, VLANS, IpHeader, Tunnels, headers
 from wirecrypt.model.verify_facts import Clear
 from wirecrypt.model.xfrm import Address
 
@@ -47,7 +47,7 @@ Relevant = Callable[[Address, Address], bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class CapturedPackets:
     """What left: ESP packets by (outer target, SPI), readable flows, packets read, and packets lost unread."""
 
     esp: Mapping[tuple[Address, int], int]
@@ -56,7 +56,7 @@ class Seen:
     lost: int
 
 
-class Wire:
+class PacketCapture:
     """A running capture on *links*; leave the block, or `close`, and its sockets are gone.
 
     *relevant* says of (source, target) whether a readable packet between them is to be told. Raises `LinkError`.
@@ -98,7 +98,7 @@ class Wire:
             for number, _ in poll.poll(left * 1000):
                 self._read(known[number])
 
-    def finish(self) -> Seen:
+    def finish(self) -> CapturedPackets:
         """Stop, read what waits in the buffers, and return all that was seen."""
         for each in self._sockets:
             _attach(each, _line(0, _RETURN, 0))  # takes nothing any more
@@ -108,7 +108,7 @@ class Wire:
             _, dropped = struct.unpack("=II", each.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8))  # reading sets it to 0
             self._lost += dropped
         flows = [Clear(*flow, packets) for flow, packets in self._clear.most_common()]
-        return Seen(dict(self._esp), flows, self._packets, self._lost)
+        return CapturedPackets(dict(self._esp), flows, self._packets, self._lost)
 
     def _read(self, source: socket.socket) -> bool:
         """Read at most one batch; say whether more may wait."""
@@ -122,7 +122,7 @@ class Wire:
                 self._note(header)
         return True
 
-    def _note(self, header: Header) -> None:
+    def _note(self, header: IpHeader) -> None:
         if header.spi:
             self._esp[header.target, header.spi] += 1
         elif header.protocol != ESP and self._relevant(header.source, header.target):

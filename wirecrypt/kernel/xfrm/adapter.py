@@ -20,7 +20,7 @@ from wirecrypt import logs
 from wirecrypt.errors import XfrmError
 from wirecrypt.kernel.xfrm import policy as policy_codec
 from wirecrypt.kernel.xfrm import sa as sa_codec
-from wirecrypt.kernel.xfrm.netlink import Answer, Channel
+from wirecrypt.kernel.xfrm.netlink import NetlinkAnswer, NetlinkChannel
 from wirecrypt.kernel.xfrm.wire import Foreign, Request
 from wirecrypt.model.xfrm import Policy, PolicyKey, Sa, SaEntry, SaKey
 from wirecrypt.plan.thresholds import Thresholds, fitting, hashed
@@ -53,7 +53,7 @@ class KernelXfrm:
     def __init__(self) -> None:
         self.writes = 0
         with _translated("open the kernel's IPsec interface"):
-            self._channel = Channel(NETLINK_XFRM)
+            self._channel = NetlinkChannel(NETLINK_XFRM)
 
     def __enter__(self) -> Self:
         return self
@@ -81,7 +81,7 @@ class KernelXfrm:
         """Return the policies that `Policy` cannot express: surely not ours."""
         return [p for p in self._policies() if isinstance(p, Foreign)]
 
-    def survey_policies(self) -> tuple[Sequence[Policy], Mapping[PolicyKey, str]]:
+    def list_all_policies(self) -> tuple[Sequence[Policy], Mapping[PolicyKey, str]]:
         """Return what `list_policies` does, and by name the foreign policies that a policy of ours would replace, in words."""
         listed = self._policies()
         foreign = {p.name: str(p) for p in listed if isinstance(p, Foreign) and p.name is not None}
@@ -106,7 +106,7 @@ class KernelXfrm:
     def set_policies(self, policies: Sequence[Policy]) -> Sequence[Failure]:
         """Install or replace policies, each in one step (net/xfrm/policy_codec.c, xfrm_policy_insert).
 
-        A foreign policy of the same direction, selector and mark would be replaced too: see `survey_policies` first.
+        A foreign policy of the same direction, selector and mark would be replaced too: see `list_all_policies` first.
         """
         self._hash(added=[p.name for p in policies if p.ours])
         return self._write("install an IPsec policy", policies, policy_codec.update)
@@ -185,7 +185,7 @@ class KernelXfrm:
         return answer.payload or None
 
 
-def _error(tried: str, what: Sa | Policy | SaKey | PolicyKey | None, answer: Answer) -> XfrmError:
+def _error(tried: str, what: Sa | Policy | SaKey | PolicyKey | None, answer: NetlinkAnswer) -> XfrmError:
     """Return the error of one object by its name alone: never with the object, which may hold a key."""
     name = what.name if isinstance(what, Sa | Policy) else what
     text = os.strerror(answer.errno) + (f" ({answer.words})" if answer.words else "")

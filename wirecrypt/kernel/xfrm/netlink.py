@@ -44,7 +44,7 @@ _SEQUENCES: Final = 0xFFFFFFFF
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class NetlinkAnswer:
     """What the kernel said to one request: errno (0: done) and its words; *payload* is what it returned."""
 
     errno: int
@@ -56,7 +56,7 @@ class InterruptedDumpError(OSError):
     """What was being listed changed too often, or answers were lost, in every attempt."""
 
 
-class Channel:
+class NetlinkChannel:
     """Requests over one socket, in the network namespace of the thread that made it; only that thread may use it.
 
     Raises `OSError` when the socket cannot be made or fails.
@@ -78,10 +78,10 @@ class Channel:
         """Close the socket; from the same thread, or its event loop stays open."""
         self._socket.close()
 
-    def batch(self, requests: Sequence[Request]) -> list[Answer]:
+    def batch(self, requests: Sequence[Request]) -> list[NetlinkAnswer]:
         """Send all requests in order and return their answers in the same order; one refusal stops nothing."""
         self._check_thread()
-        answers: list[Answer] = []
+        answers: list[NetlinkAnswer] = []
         for start in range(0, len(requests), CHUNK):
             answers.extend(self._chunk(requests[start : start + CHUNK]))
         return answers
@@ -104,11 +104,11 @@ class Channel:
             self._reopen()
         raise InterruptedDumpError(errno.EINTR, f"the list changed while it was read, {ATTEMPTS} times")
 
-    def _chunk(self, requests: Sequence[Request]) -> list[Answer]:
+    def _chunk(self, requests: Sequence[Request]) -> list[NetlinkAnswer]:
         numbers = [next(self._sequence) & _SEQUENCES for _ in requests]
         self._socket.send(b"".join(map(_acknowledged, requests, numbers)))
         waiting = dict.fromkeys(numbers)
-        found: dict[int, Answer] = {}
+        found: dict[int, NetlinkAnswer] = {}
         try:
             while waiting:
                 for kind, flags, number, payload in self._receive():
@@ -118,10 +118,10 @@ class Channel:
                         found[number] = _answer(flags, payload, found.get(number))
                         del waiting[number]
                     else:
-                        found[number] = Answer(0, payload=payload)
+                        found[number] = NetlinkAnswer(0, payload=payload)
         except OSError as e:
             self._reopen()
-            lost = Answer(e.errno or errno.EIO, "no answer came: the outcome is unknown")
+            lost = NetlinkAnswer(e.errno or errno.EIO, "no answer came: the outcome is unknown")
             found.update(dict.fromkeys(waiting, lost))
         return [found[number] for number in numbers]
 
@@ -185,10 +185,10 @@ def _message(request: Request, sequence: int, flags: int) -> bytes:
     return header + request.payload + bytes(-length % 4)
 
 
-def _answer(flags: int, payload: bytes, returned: Answer | None) -> Answer:
+def _answer(flags: int, payload: bytes, returned: NetlinkAnswer | None) -> NetlinkAnswer:
     code = -_ERROR.unpack_from(payload)[0]
     raw = attributes(payload, _ECHO).get(_NLMSGERR_ATTR_MSG, b"") if flags & _NLM_F_ACK_TLVS else b""
-    return Answer(code, raw.rstrip(b"\0").decode(errors="replace"), returned.payload if returned else b"")
+    return NetlinkAnswer(code, raw.rstrip(b"\0").decode(errors="replace"), returned.payload if returned else b"")
 
 
 def _raise(payload: bytes) -> None:

@@ -37,7 +37,7 @@ from wirecrypt.kernel.xfrm.wire import (
     unpack_mark,
     unpack_selector,
 )
-from wirecrypt.model.xfrm import Direction, Limits, Policy, PolicyKey, Selector, Template, Verdict
+from wirecrypt.model.xfrm import Direction, Policy, PolicyAction, PolicyKey, SaLimits, Selector, Template
 from wirecrypt.plan.thresholds import Thresholds
 
 _INFO: Final = struct.Struct("=56s8Q4QII4B4x")
@@ -49,12 +49,12 @@ _ANY_ALGORITHM: Final = 0xFFFFFFFF
 _ALL_SETTINGS: Final = struct.pack("=I", 0xFFFFFFFF)
 _IPV4_THRESHOLD: Final = 3  # XFRMA_SPD_IPV4_HTHRESH
 _IPV6_THRESHOLD: Final = 4  # XFRMA_SPD_IPV6_HTHRESH
-_NO_LIMITS: Final = Limits()
+_NO_LIMITS: Final = SaLimits()
 _KNOWN: Final = frozenset({Attribute.TMPL, Attribute.MARK, Attribute.POLICY_TYPE, Attribute.LASTUSED, Attribute.PAD})
 _APART: Final = (Attribute.POLICY_TYPE, Attribute.SEC_CTX, Attribute.IF_ID)
 _DIRECTIONS: Final = {Direction.IN: 0, Direction.OUT: 1, Direction.FWD: 2}
 _NAMED: Final = {number: direction for direction, number in _DIRECTIONS.items()}
-_VERDICTS: Final = {Verdict.ALLOW: 0, Verdict.BLOCK: 1}
+_VERDICTS: Final = {PolicyAction.ALLOW: 0, PolicyAction.BLOCK: 1}
 _JUDGED: Final = {number: verdict for verdict, number in _VERDICTS.items()}
 
 

@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Final
 
 from wirecrypt.model.mark import Mark
-from wirecrypt.model.xfrm import Address, Limits, Network, PolicyKey, Selector
+from wirecrypt.model.xfrm import Address, Network, PolicyKey, SaLimits, Selector
 
 NLM_F_REQUEST: Final = 0x1
 NLM_F_ACK: Final = 0x4
@@ -191,16 +191,16 @@ def packet_selector(raw: bytes) -> Selector:
     )
 
 
-def pack_limits(limits: Limits) -> bytes:
+def pack_limits(limits: SaLimits) -> bytes:
     """Return struct xfrm_lifetime_cfg: bytes and packets, and no time limit at all."""
     packets = limits.soft_packets, limits.hard_packets
     return _LIFETIME.pack(limits.soft_bytes, limits.hard_bytes, *packets, 0, 0, 0, 0)
 
 
-def unpack_limits(values: tuple[int, ...]) -> Limits:
+def unpack_limits(values: tuple[int, ...]) -> SaLimits:
     """Return the limits in the 8 numbers of a struct xfrm_lifetime_cfg."""
     expect(not any(values[4:]), "has a time limit")
-    return Limits(soft_bytes=values[0], hard_bytes=values[1], soft_packets=values[2], hard_packets=values[3])
+    return SaLimits(soft_bytes=values[0], hard_bytes=values[1], soft_packets=values[2], hard_packets=values[3])
 
 
 def pack_mark(mark: Mark | None) -> bytes:

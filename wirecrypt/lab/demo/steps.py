@@ -10,7 +10,7 @@ from wirecrypt.lab import operations
 from wirecrypt.lab.demo import judging
 from wirecrypt.lab.demo.judging import Question, Side
 from wirecrypt.lab.demo.record import CAPTURE, Record
-from wirecrypt.lab.demo.traffic import Load, Totals
+from wirecrypt.lab.demo.traffic import Load, LoadTotals
 from wirecrypt.lab.lab import Lab
 from wirecrypt.lab.waiting import until
 from wirecrypt.lab.wire.capture import Capture
@@ -87,7 +87,7 @@ def _plain(story: Story) -> None:
         until(lambda: _readable(story, load), what="the marker of every flow is readable on the wire", seconds=30, every=0.5)
         totals = load.stop()
     story.record.claim(
-        "without labels all is readable: the observer works", f"every marker found; {totals.text}", held=totals.whole
+        "without labels all is readable: the observer works", f"every marker found; {totals.text}", held=totals.complete
     )
     evidence, none = _nothing(story.lab)
     story.record.claim("agents are idle without labels: no kernel object", evidence, held=none)
@@ -114,7 +114,7 @@ def _join(story: Story) -> None:
         _more_packets(story, 3.0)
         totals = load.stop()
     story.record.figures["label_to_protected_seconds"] = round(took, 2)
-    story.record.claim("labelling two nodes under load loses nothing", totals.text, held=totals.whole)
+    story.record.claim("labelling two nodes under load loses nothing", totals.text, held=totals.complete)
     story.say(f"protected after {took:.1f} s, {totals.lost} packets lost")
 
 
@@ -143,7 +143,7 @@ def _rotate(story: Story) -> None:
     story.times["rotated"] = ended
     story.record.figures["rotation_seconds"] = round(ended - started, 2)
     story.record.figures["xfrm_stat_differences"] = moved
-    story.record.claim("a rotation under load loses nothing", f"{ended - started:.1f} s; {totals.text}", held=totals.whole)
+    story.record.claim("a rotation under load loses nothing", f"{ended - started:.1f} s; {totals.text}", held=totals.complete)
     story.record.claim(
         "every xfrm_stat counter +0 on every node over the rotation", str(moved or "no counter moved"), held=not moved
     )
@@ -172,7 +172,7 @@ def _check(story: Story) -> None:
         "the check script sees ESP and no cleartext to node-2", f"exit {checked.status}", held=checked.status == 0
     )
     story.record.claim("the same script finds the cleartext to node-3", f"exit {third.status}", held=third.status == 1)
-    story.record.claim("nothing was lost meanwhile", totals.text, held=totals.whole)
+    story.record.claim("nothing was lost meanwhile", totals.text, held=totals.complete)
     (story.record.folder / "verify.txt").write_text(verified.stdout + verified.stderr)
     (story.record.folder / "check-encryption.txt").write_text(checked.stdout + checked.stderr + third.stdout + third.stderr)
 
@@ -204,7 +204,7 @@ def _restart(story: Story) -> None:
         until(lambda: operations.is_protected(lab, "node-1", 1), what="node-1 reports ready", seconds=operations.PROTECTED)
         after = {n: operations.spis(lab, n) for n in PAIR}
         totals = load.stop()
-    story.record.claim("kill -9 of an agent and its restart lose nothing", totals.text, held=totals.whole)
+    story.record.claim("kill -9 of an agent and its restart lose nothing", totals.text, held=totals.complete)
     story.record.claim("the restarted agent adopts: the same SAs", f"{_list(after['node-1'])}", held=before == after)
 
 
@@ -232,7 +232,7 @@ def _leave(story: Story) -> None:
         readable = sum(1 for m in load.markers if seen.marked(m))
         totals = load.stop()
     story.record.figures["unlabel_seconds"] = round(removed - story.times["unlabelled"], 2)
-    story.record.claim("taking the label off under load loses nothing", totals.text, held=totals.whole)
+    story.record.claim("taking the label off under load loses nothing", totals.text, held=totals.complete)
     left, none = _nothing(lab)
     story.record.claim(
         "afterwards no kernel object is left and traffic is readable again",
@@ -269,4 +269,4 @@ def _last(text: str) -> str:
     return lines[-1] if lines else "no output"
 
 
-__all__ = ["Story", "Totals", "run"]
+__all__ = ["LoadTotals", "Story", "run"]

@@ -58,9 +58,9 @@ class Load:
         for flow in (*self.pair, *self.third):
             flow.__exit__(*exc)
 
-    def stop(self) -> Totals:
+    def stop(self) -> LoadTotals:
         """End the load and return its totals."""
-        totals = Totals()
+        totals = LoadTotals()
         flows = (*self.pair, *self.third)
         for flow, result in zip(flows, stop_all(flows), strict=True):
             totals.add(flow, result)
@@ -82,7 +82,7 @@ class Load:
 
 
 @dataclass(slots=True)
-class Totals:
+class LoadTotals:
     """Sums over a load's flows: UDP packets, TCP bytes, retransmissions, the longest silence."""
 
     sent: int = 0
@@ -116,7 +116,7 @@ class Totals:
         return max(0, self.retransmissions - self.unneeded)
 
     @property
-    def whole(self) -> bool:
+    def complete(self) -> bool:
         """Say whether nothing is missing."""
         return self.lost == 0 and self.stream_missing == 0 and self.received > 0 and self.stream_bytes > 0
 

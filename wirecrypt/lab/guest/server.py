@@ -27,7 +27,7 @@ HEADER = struct.Struct("!cI")
 LINGER = 0.5  # seconds that output of a process's children is still read after its own end
 
 
-class Connection:
+class GuestConnection:
     """The caller's end: frames out, bytes in."""
 
     def __init__(self, link: socket.socket) -> None:
@@ -61,12 +61,12 @@ def serve(config: dict[str, Any]) -> NoReturn:
         if os.fork() == 0:
             listener.close()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            _answer(Connection(link), config)
+            _answer(GuestConnection(link), config)
             os._exit(0)
         link.close()
 
 
-def _answer(connection: Connection, config: dict[str, Any]) -> None:
+def _answer(connection: GuestConnection, config: dict[str, Any]) -> None:
     with contextlib.suppress(ConnectionError):
         try:
             connection.link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -82,17 +82,17 @@ def _check(given: str, right: str) -> None:
         raise PermissionError("wrong token")
 
 
-def _hello(connection: Connection, _: dict[str, Any], __: dict[str, Any]) -> None:
+def _hello(connection: GuestConnection, _: dict[str, Any], __: dict[str, Any]) -> None:
     connection.result(time=time.time(), kernel=os.uname().release, names=sandbox.names())
 
 
-def _signal(connection: Connection, request: dict[str, Any], _: dict[str, Any]) -> None:
+def _signal(connection: GuestConnection, request: dict[str, Any], _: dict[str, Any]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(request["pid"], request["signal"])
     connection.result()
 
 
-def _write(connection: Connection, request: dict[str, Any], _: dict[str, Any]) -> None:
+def _write(connection: GuestConnection, request: dict[str, Any], _: dict[str, Any]) -> None:
     syscalls.enter(sandbox.resolve(request["where"]))
     for path, content in request["files"].items():
         target = Path(path)
@@ -104,7 +104,7 @@ def _write(connection: Connection, request: dict[str, Any], _: dict[str, Any]) -
     connection.result()
 
 
-def _frame(connection: Connection, request: dict[str, Any], _: dict[str, Any]) -> None:
+def _frame(connection: GuestConnection, request: dict[str, Any], _: dict[str, Any]) -> None:
     syscalls.enter(sandbox.resolve(request["where"]))
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as link:
         link.bind((request["link"], 0))
@@ -113,8 +113,8 @@ def _frame(connection: Connection, request: dict[str, Any], _: dict[str, Any]) -
     connection.result()
 
 
-def _sandbox(connection: Connection, request: dict[str, Any], config: dict[str, Any]) -> None:
-    ready, tell = os.pipe()
+def _sandbox(connection: GuestConnection, request: dict[str, Any], config: dict[str, Any]) -> None:
+    ready, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
@@ -123,12 +123,12 @@ def _sandbox(connection: Connection, request: dict[str, Any], config: dict[str, 
                 sandbox.become_node(request["name"], config["shares"], request["boot_id"])
             else:
                 sandbox.become_pod(request["node"], request["name"].rpartition("/")[2])
-            os.write(tell, b"+")
+            os.write(writing, b"+")
             os.execv("/bin/sleep", ["pause", "infinity"])  # noqa: S606  # no shell wanted
         except BaseException as error:  # noqa: BLE001  # a forked child must not return
-            os.write(tell, str(error).encode())
+            os.write(writing, str(error).encode())
         os._exit(1)
-    os.close(tell)
+    os.close(writing)
     answer = os.read(ready, 4096).decode()
     if answer != "+":
         raise RuntimeError(f"cannot make {request['name']}: {answer}")
@@ -136,7 +136,7 @@ def _sandbox(connection: Connection, request: dict[str, Any], config: dict[str, 
     connection.result(pid=pid)
 
 
-def _end(connection: Connection, request: dict[str, Any], _: dict[str, Any]) -> None:
+def _end(connection: GuestConnection, request: dict[str, Any], _: dict[str, Any]) -> None:
     """End every process that has the network of *where*, then forget the name."""
     holder = sandbox.resolve(request["where"])
     network = Path(f"/proc/{holder}/ns/net").readlink()
@@ -148,7 +148,7 @@ def _end(connection: Connection, request: dict[str, Any], _: dict[str, Any]) -> 
     connection.result()
 
 
-def _run(connection: Connection, request: dict[str, Any], config: dict[str, Any]) -> None:
+def _run(connection: GuestConnection, request: dict[str, Any], config: dict[str, Any]) -> None:
     body = connection.body(request["stdin"])
     given, stdin = os.pipe()
     streams = _Streams(request.get("log"))
@@ -209,7 +209,7 @@ class _Streams:
             os.close(descriptor)
 
 
-def _relay(connection: Connection, streams: _Streams, pid: int) -> int:
+def _relay(connection: GuestConnection, streams: _Streams, pid: int) -> int:
     """Pass the command's output on until it ends; a caller that goes away ends the command. Returns the wait status."""
     process = os.pidfd_open(pid)
     ended = None

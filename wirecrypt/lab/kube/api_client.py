@@ -19,7 +19,7 @@ MERGE = "application/merge-patch+json"
 TIMEOUT = 20.0  # seconds for one request
 
 
-class Api:
+class LabApi:
     """One user's door to the API server on 127.0.0.1:*port*."""
 
     def __init__(self, port: int, certificate: Path, token: str) -> None:
@@ -27,9 +27,9 @@ class Api:
         self.certificate = certificate
         self.token = token
 
-    def as_user(self, token: str) -> Api:
+    def as_user(self, token: str) -> LabApi:
         """Return the same door for another user."""
-        return Api(self.port, self.certificate, token)
+        return LabApi(self.port, self.certificate, token)
 
     def get(self, path: str, **query: str) -> dict[str, Any]:
         """Read an object or a list."""

@@ -20,10 +20,10 @@ from wirecrypt.lab.kube.volumes import Volumes, with_account
 from wirecrypt.lab.waiting import until
 
 if TYPE_CHECKING:
-    from wirecrypt.lab.kube.api_client import Api
+    from wirecrypt.lab.kube.api_client import LabApi
     from wirecrypt.lab.machine.channel import Channel
     from wirecrypt.lab.machine.controlplane import ControlPlane
-    from wirecrypt.lab.wire.network import Network, Node
+    from wirecrypt.lab.wire.network import LabNode, Network
 
 TEMPLATE = "lab.wirecrypt.io/template"  # annotation: which template a pod was made from
 RENEW = 1800.0  # seconds after which tokens are asked for anew; they live for an hour
@@ -43,15 +43,15 @@ STEP = 10.0  # seconds in which the API server's node authorizer has learned of 
 class Kubelet:
     """All kubelets of one lab, and the controllers of its workloads."""
 
-    def __init__(self, channel: Channel, network: Network, plane: ControlPlane, api: Api) -> None:
+    def __init__(self, channel: Channel, network: Network, plane: ControlPlane, api: LabApi) -> None:
         self._channel = channel
         self._network = network
         self._plane = plane
         self._api = api
-        self._nodes: dict[str, Node] = {}
+        self._nodes: dict[str, LabNode] = {}
         self._runs: dict[str, PodRun] = {}
 
-    def register(self, node: Node) -> None:
+    def register(self, node: LabNode) -> None:
         """Create the Node object, or update the status of the one that is there, as a kubelet does at its start."""
         self._nodes[node.name] = node
         status = _node_status(node)
@@ -166,7 +166,7 @@ class Kubelet:
         })  # fmt: skip
         return self._run(pod, self._nodes[node])
 
-    def _run(self, pod: dict[str, Any], node: Node) -> PodRun:
+    def _run(self, pod: dict[str, Any], node: LabNode) -> PodRun:
         name, channel = pod["metadata"]["name"], self._channel
         where = node.name
         addresses = [str(node.addresses.wire4.ip), str(node.addresses.wire6.ip)]
@@ -196,7 +196,7 @@ class Kubelet:
                 self._api.patch(path, {"status": status})
 
 
-def _node_status(node: Node) -> dict[str, Any]:
+def _node_status(node: LabNode) -> dict[str, Any]:
     addresses = [node.addresses.wire4.ip, node.addresses.wire6.ip]
     information = {
         "bootID": node.boot_id, "machineID": node.name, "systemUUID": node.name, "kernelVersion": "", "osImage": "lab",

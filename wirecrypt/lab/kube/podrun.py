@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from wirecrypt.lab.kube.api_client import Api
+    from wirecrypt.lab.kube.api_client import LabApi
     from wirecrypt.lab.kube.volumes import Volumes
     from wirecrypt.lab.machine.channel import Channel
 
@@ -28,7 +28,7 @@ INIT_DEADLINE = 120.0  # seconds for one init container
 class PodRun:
     """A running Pod: *document* is its object, *where* the namespaces of its node or, without host network, its own."""
 
-    def __init__(self, document: dict[str, Any], where: str, volumes: Volumes, channel: Channel, api: Api) -> None:
+    def __init__(self, document: dict[str, Any], where: str, volumes: Volumes, channel: Channel, api: LabApi) -> None:
         self.document = document
         self.where = where
         self.volumes = volumes

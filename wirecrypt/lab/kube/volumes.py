@@ -12,7 +12,7 @@ from wirecrypt.lab.machine.channel import Command
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from wirecrypt.lab.kube.api_client import Api
+    from wirecrypt.lab.kube.api_client import LabApi
     from wirecrypt.lab.machine.channel import Channel
 
 ACCOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
@@ -49,7 +49,7 @@ def with_account(spec: dict[str, Any]) -> dict[str, Any]:
 class Volumes:
     """The volumes of one Pod object, read with its node's own rights (*api*) and kept on its node through *channel*."""
 
-    def __init__(self, pod: Mapping[str, Any], channel: Channel, api: Api, authority: bytes) -> None:
+    def __init__(self, pod: Mapping[str, Any], channel: Channel, api: LabApi, authority: bytes) -> None:
         self.pod = pod
         self._channel = channel
         self._api = api

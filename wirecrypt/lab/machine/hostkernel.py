@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from wirecrypt.kernel.probe import Verdict, probe
+from wirecrypt.kernel.probe import ProbeResult, probe
 
 NEEDS_ESP = ("esp-ipv4", "esp-ipv6", "aes-256-gcm", "esn", "clsact", "bpf")
 TRIAL = """
@@ -30,7 +30,7 @@ def objections(*, require_esp: bool = True) -> list[str]:
     """Return why this kernel cannot carry a lab, empty when it can; what is tried leaves nothing but loaded modules."""
     if os.geteuid() != 0:
         return ["root is needed"]
-    missing = [f for f in probe() if f.name in NEEDS_ESP and f.verdict is not Verdict.YES] if require_esp else []
+    missing = [f for f in probe() if f.name in NEEDS_ESP and f.verdict is not ProbeResult.YES] if require_esp else []
     found = [f"{feature.name}: {feature.reason}" for feature in missing]
     trial = ["unshare", "--net", "--mount", "sh", "-ec", TRIAL]
     done = subprocess.run(trial, capture_output=True, text=True, check=False)

@@ -27,7 +27,7 @@ SYSCTLS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class LabNode:
     """A node of the lab: its addresses and the boot id that its programs read."""
 
     addresses: NodeAddresses
@@ -40,7 +40,7 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
-class Pod:
+class LabPod:
     """A pod of the lab: its node, its letter, its addresses."""
 
     node: str
@@ -63,9 +63,9 @@ class Network:
         self._channel = channel
         self._cni = cni
 
-    def add_node(self, number: int, others: Iterable[NodeAddresses]) -> Node:
+    def add_node(self, number: int, others: Iterable[NodeAddresses]) -> LabNode:
         """Make node *number* and the routes between it and *others*."""
-        node = Node(NodeAddresses(number), str(uuid.uuid4()))
+        node = LabNode(NodeAddresses(number), str(uuid.uuid4()))
         holder = self._channel.make_node(node.name, node.boot_id)
         mac = f"02:77:63:00:00:{number:02x}"
         self._batch("guest", [
@@ -83,7 +83,7 @@ class Network:
             self._batch(other.name, _routes(addresses))
         return node
 
-    def remove_node(self, node: Node) -> None:
+    def remove_node(self, node: LabNode) -> None:
         """Kill everything on the node, with its pods, and take it off the wire; its disk stays."""
         number = node.addresses.number
         for name in self._channel.hello()["names"]:
@@ -91,14 +91,14 @@ class Network:
                 self._channel.end(name)
         self._channel.run("guest", Command(["ip", "link", "delete", f"wire-{number}"]), check=False)
 
-    def add_pod(self, node: NodeAddresses, name: str) -> Pod:
+    def add_pod(self, node: NodeAddresses, name: str) -> LabPod:
         """Make pod *name* on *node* and plug it in with the CNI plugin."""
         where = f"pod/{node.name}/{name}"
         holder = self._channel.make_pod(node.name, where)
         result = json.loads(self._plug("ADD", node, where, holder))
         addresses = [entry["address"].partition("/")[0] for entry in result["ips"]]
         ip4, ip6 = sorted(addresses, key=lambda address: ":" in address)
-        return Pod(node.name, name, ip4, ip6)
+        return LabPod(node.name, name, ip4, ip6)
 
     def remove_pod(self, node: NodeAddresses, name: str) -> None:
         """Unplug the pod with the CNI plugin and end its processes."""

@@ -27,7 +27,7 @@ _MAGIC = {0xA1B2C3D4: 1e-6, 0xA1B23C4D: 1e-9}
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
+class FrameHeader:
     """One IP header of a frame; *spi* is that of ESP, 0 for anything else."""
 
     source: Address
@@ -42,7 +42,7 @@ class Frame:
     """A frame: when (UNIX seconds), its IP headers from the outermost to the innermost readable one, all its bytes."""
 
     time: float
-    headers: tuple[Header, ...]
+    headers: tuple[FrameHeader, ...]
     content: bytes
 
 
@@ -131,7 +131,7 @@ def frames(data: bytes, path: Path = Path(), *, growing: bool = False) -> Iterat
         raise LabError("the capture ends within a frame", what=str(path), answer=f"at byte {position} of {len(data)}")
 
 
-def _ethernet(data: bytes) -> Iterator[Header]:
+def _ethernet(data: bytes) -> Iterator[FrameHeader]:
     kind, position = int.from_bytes(data[12:14], "big"), 14
     while kind in {VLAN, QINQ}:
         kind, position = int.from_bytes(data[position + 2 : position + 4], "big"), position + 4
@@ -141,7 +141,7 @@ def _ethernet(data: bytes) -> Iterator[Header]:
         yield from _ipv6(data[position:])
 
 
-def _ipv4(data: bytes) -> Iterator[Header]:
+def _ipv4(data: bytes) -> Iterator[FrameHeader]:
     if len(data) < 20 or data[0] >> 4 != 4:  # noqa: PLR2004  # version and least size of RFC 791
         return
     later = int.from_bytes(data[6:8], "big") & 0x1FFF
@@ -149,7 +149,7 @@ def _ipv4(data: bytes) -> Iterator[Header]:
     yield from _transport(ip_address(data[12:16]), ip_address(data[16:20]), data[9], payload)
 
 
-def _ipv6(data: bytes) -> Iterator[Header]:
+def _ipv6(data: bytes) -> Iterator[FrameHeader]:
     if len(data) < 40 or data[0] >> 4 != 6:  # noqa: PLR2004  # version and size of RFC 8200
         return
     protocol, payload = data[6], data[40:]
@@ -160,7 +160,7 @@ def _ipv6(data: bytes) -> Iterator[Header]:
     yield from _transport(ip_address(data[8:24]), ip_address(data[24:40]), protocol, payload)
 
 
-def _transport(source: Address, target: Address, protocol: int, payload: bytes) -> Iterator[Header]:
+def _transport(source: Address, target: Address, protocol: int, payload: bytes) -> Iterator[FrameHeader]:
     ports, spi = (0, 0), 0
     if protocol in {TCP, UDP} and len(payload) >= 8:  # noqa: PLR2004  # a UDP header
         ports = struct.unpack_from("!HH", payload)
@@ -168,7 +168,7 @@ def _transport(source: Address, target: Address, protocol: int, payload: bytes) 
         (spi,) = struct.unpack_from("!I", payload)
     elif protocol == UDP and ESP_IN_UDP in ports and len(payload) >= 16:  # noqa: PLR2004  # with the UDP header
         (spi,) = struct.unpack_from("!I", payload, 8)  # 0 there: a packet of IKE
-    yield Header(source, target, protocol, ports, spi)
+    yield FrameHeader(source, target, protocol, ports, spi)
     if protocol == IPIP:
         yield from _ipv4(payload)
     elif protocol == IPV6_IN_IP:

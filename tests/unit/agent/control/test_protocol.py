@@ -9,17 +9,17 @@ import pytest
 
 from tests.unit.agent.sessionports import ONE, SETTINGS, TWO, Node, peer, rotation, session
 from wirecrypt import keys
-from wirecrypt.agent.control.protocol import Conversation, Talk
+from wirecrypt.agent.control.protocol import ControlProtocol, PeerSession
 from wirecrypt.agent.store.state import LedgerEntry
 from wirecrypt.model.objects import Phase
-from wirecrypt.model.session import Generation, Word
+from wirecrypt.model.session import Announcement, Generation
 from wirecrypt.model.xfrm import Address
 from wirecrypt.pairs.memory import Timing
 from wirecrypt.ports import Arrived, ControlChannel
 
 UID = "uid-b"
 MARKS = SETTINGS.mark.layout
-SAID = Word(frozenset(), None, 1)
+SAID = Announcement(frozenset(), None, 1)
 
 
 class Channel:
@@ -51,13 +51,13 @@ class Talking:
         self.node.api.epochs = (ONE, TWO)
         self.node.run()
         self.node.rotations = (rotation(ONE), rotation(TWO, Phase.SWITCHING, 1))
-        turn = self.node.run()
-        turn = self.node.run()
-        self.old, self.new = sorted(turn.surveys[UID].view.observed.installed)
-        self.talk = Talk(survey=turn.surveys[UID])
+        pass_state = self.node.run()
+        pass_state = self.node.run()
+        self.old, self.new = sorted(pass_state.pair_views[UID].inputs.observed.installed)
+        self.peer_session = PeerSession(pair_view=pass_state.pair_views[UID])
         self.channel = Channel()
         channel = cast("ControlChannel", self.channel)
-        self.conversation = Conversation(channel, self.node.state, MARKS, Timing())
+        self.protocol = ControlProtocol(channel, self.node.state, MARKS, Timing())
 
     def entry(self, generation: Generation) -> LedgerEntry:
         """Return the ledger's entry."""
@@ -67,27 +67,29 @@ class Talking:
 
     def hear(self, claims: tuple[Generation, int], *, under: Generation, by: tuple[Generation, int]) -> bool:
         """Take in a probe that claims an SA, is under the key of *under*, and came by the SA of *by*."""
-        message = keys.ControlMessage(kind=keys.Kind.PROBE, lane=claims[1], generation=claims[0], nonce=bytes(16), word=SAID)
+        message = keys.ControlMessage(
+            kind=keys.DatagramKind.PROBE, lane=claims[1], generation=claims[0], nonce=bytes(16), announcement=SAID
+        )
         data = keys.seal(message, self.entry(under).control_peer)
-        assert self.talk.survey is not None
-        slot = self.talk.survey.view.observed.installed[by[0]].slot
+        assert self.peer_session.pair_view is not None
+        slot = self.peer_session.pair_view.inputs.observed.installed[by[0]].slot
         mark = MARKS.decrypted(slot, by[1]).value
-        self.channel.arriving = [Arrived(self.talk.survey.pair.outer()[1], mark, data)]
-        return self.conversation.take_in({UID: self.talk}, 1.0)
+        self.channel.arriving = [Arrived(self.peer_session.pair_view.pair.outer()[1], mark, data)]
+        return self.protocol.take_in({UID: self.peer_session}, 1.0)
 
 
 @pytest.fixture
-def talking(tmp_path: Path) -> Talking:
+def protocol(tmp_path: Path) -> Talking:
     return Talking(tmp_path)
 
 
-def test_a_probe_that_came_by_the_sa_it_claims_is_answered(talking: Talking) -> None:
+def test_a_probe_that_came_by_the_sa_it_claims_is_answered(protocol: Talking) -> None:
     """The mark that the SA set, the key and the claim agree: heard and answered."""
-    over = (talking.new, 1)
-    assert talking.hear(over, under=talking.new, by=over)
-    assert talking.talk.memory.word == SAID
-    assert len(talking.channel.sent) == 1
-    assert talking.conversation.refused == {}
+    via = (protocol.new, 1)
+    assert protocol.hear(via, under=protocol.new, by=via)
+    assert protocol.peer_session.memory.announcement == SAID
+    assert len(protocol.channel.sent) == 1
+    assert protocol.protocol.refused == {}
 
 
 @pytest.mark.parametrize(
@@ -100,28 +102,28 @@ def test_a_probe_that_came_by_the_sa_it_claims_is_answered(talking: Talking) -> 
     ],
     ids=["other lane", "other generation", "key and claim of another", "key of another"],
 )
-def test_a_claim_must_fit_the_sa_that_it_came_by(talking: Talking, claims: tuple[str, int], under: str, why: str) -> None:
+def test_a_claim_must_fit_the_sa_that_it_came_by(protocol: Talking, claims: tuple[str, int], under: str, why: str) -> None:
     """An authentic datagram over another SA than it claims proves nothing ◆: it is refused, counted and not answered."""
-    named = {"old": talking.old, "new": talking.new}
-    assert not talking.hear((named[claims[0]], claims[1]), under=named[under], by=(talking.new, 1))
-    assert talking.conversation.refused == {why: 1}
-    assert talking.channel.sent == []
-    assert talking.talk.memory.word is None
+    named = {"old": protocol.old, "new": protocol.new}
+    assert not protocol.hear((named[claims[0]], claims[1]), under=named[under], by=(protocol.new, 1))
+    assert protocol.protocol.refused == {why: 1}
+    assert protocol.channel.sent == []
+    assert protocol.peer_session.memory.announcement is None
 
 
 @pytest.mark.parametrize("mark", [0, MARKS.decrypted(2, 0).value, MARKS.control(0, 0).value])
-def test_what_no_receiving_sa_decrypted_is_refused(talking: Talking, mark: int) -> None:
+def test_what_no_receiving_sa_decrypted_is_refused(protocol: Talking, mark: int) -> None:
     """A datagram without the mark of one of the pair's SAs came in clear, or by nothing that is known."""
-    assert talking.talk.survey is not None
-    talking.channel.arriving = [Arrived(talking.talk.survey.pair.outer()[1], mark, b"x" * 256)]
-    assert not talking.conversation.take_in({UID: talking.talk}, 1.0)
-    assert talking.conversation.refused == {"not decrypted by a receiving SA of the pair": 1}
+    assert protocol.peer_session.pair_view is not None
+    protocol.channel.arriving = [Arrived(protocol.peer_session.pair_view.pair.outer()[1], mark, b"x" * 256)]
+    assert not protocol.protocol.take_in({UID: protocol.peer_session}, 1.0)
+    assert protocol.protocol.refused == {"not decrypted by a receiving SA of the pair": 1}
 
 
-def test_a_refused_send_is_counted_and_the_others_go_on(talking: Talking) -> None:
+def test_a_refused_send_is_counted_and_the_others_go_on(protocol: Talking) -> None:
     """A kernel that refuses an answer is counted; what was heard counts nevertheless."""
-    talking.channel.refuses = True
-    over = (talking.new, 0)
-    assert talking.hear(over, under=talking.new, by=over)
-    assert talking.conversation.refused == {"not sent: the kernel refused it": 1}
-    assert talking.talk.memory.word == SAID
+    protocol.channel.refuses = True
+    via = (protocol.new, 0)
+    assert protocol.hear(via, under=protocol.new, by=via)
+    assert protocol.protocol.refused == {"not sent: the kernel refused it": 1}
+    assert protocol.peer_session.memory.announcement == SAID

@@ -42,9 +42,9 @@ def test_answers_are_counted_by_lane() -> None:
 def test_an_answer_that_came_another_way_proves_nothing() -> None:
     """By another generation, lane or peer, or with an unknown nonce: not counted."""
     live = LiveProbes()
-    for n, (uid, over) in enumerate([("uid", (NEW, 0)), ("uid", (OLD, 1)), ("other", (OLD, 0))]):
+    for n, (uid, via) in enumerate([("uid", (NEW, 0)), ("uid", (OLD, 1)), ("other", (OLD, 0))]):
         send(live, bytes([n]))
-        live.answered(uid, bytes([n]), over)
+        live.answered(uid, bytes([n]), via)
     live.answered("uid", b"unknown", (OLD, 0))
     assert live.lanes("uid")[0].answered == 0
 

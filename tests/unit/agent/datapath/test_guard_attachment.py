@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 
-from wirecrypt.agent.datapath.guard_attachment import GuardKeeper
+from wirecrypt.agent.datapath.guard_attachment import GuardAttachment
 from wirecrypt.model.guard import Attachment, GuardAction, GuardEntry, GuardSettings
 from wirecrypt.model.link import Link
 from wirecrypt.model.xfrm import Address
@@ -73,14 +73,14 @@ class Memory:
         return self.defaults
 
 
-def keeper(memory: Memory) -> GuardKeeper:
+def session_keeper(memory: Memory) -> GuardAttachment:
     guard: Guard = memory  # type: ignore[assignment]  # only what the keeper asks for
     links: Links = memory  # type: ignore[assignment]  # as above
-    return GuardKeeper(guard, links)
+    return GuardAttachment(guard, links)
 
 
 def attached(memory: Memory, *peers: object, settings: Settings | None = None) -> list[str]:
-    keeper(memory).attach([OWN], peers, settings or Settings(), lanes=1)  # type: ignore[arg-type]  # addresses and prefixes
+    session_keeper(memory).attach([OWN], peers, settings or Settings(), lanes=1)  # type: ignore[arg-type]  # addresses and prefixes
     return memory.attached
 
 
@@ -112,5 +112,5 @@ def test_a_list_in_the_configuration_is_all_there_is() -> None:
 def test_a_node_that_left_unloads_whatever_version_is_there() -> None:
     """That the present version is not pinned does not mean that nothing is: an older one may be."""
     memory = Memory(present=False)
-    keeper(memory).remove()
+    session_keeper(memory).remove()
     assert memory.unloaded == 1

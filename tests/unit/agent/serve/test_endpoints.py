@@ -14,12 +14,12 @@ import pytest
 
 from tests.unit.agent import node
 from tests.unit.agent.node import GENERATION, OWN, PAIR, PEER, SETTINGS, Memories, as_guard
-from wirecrypt.agent.last_pass import Window
-from wirecrypt.agent.serve.endpoints import STUCK, STUCK_IDLE, Service
-from wirecrypt.agent.serve.inspector import MOST_WAITING, ROUNDS, Eyes, Inspector, Wire
+from wirecrypt.agent.last_pass import LastPass
+from wirecrypt.agent.serve.endpoints import STUCK, STUCK_IDLE, AgentEndpoints
+from wirecrypt.agent.serve.inspector import MOST_WAITING, REPEATS, Inspector, Readers, RunningCapture
 from wirecrypt.errors import LinkError
-from wirecrypt.kernel.net.packet_capture import Seen
-from wirecrypt.model.verify_facts import NodeFacts, NodePlan, Watched, decode
+from wirecrypt.kernel.net.packet_capture import CapturedPackets
+from wirecrypt.model.verify_facts import CaptureSummary, NodeEvidence, NodePlan, decode
 from wirecrypt.model.xfrm import Address
 from wirecrypt.settings import Metrics, Settings
 
@@ -42,9 +42,9 @@ class Capture:
         assert self.go_on.wait(30)
         self.never.wait(until - time.monotonic())
 
-    def finish(self) -> Seen:
+    def finish(self) -> CapturedPackets:
         """Return ESP to the peer."""
-        return Seen({(PAIR.outer()[1], SPI): 3}, (), 3, 0)
+        return CapturedPackets({(PAIR.outer()[1], SPI): 3}, (), 3, 0)
 
     def close(self) -> None:
         """Note it."""
@@ -55,7 +55,7 @@ class Capture:
 class Agent:
     """All around the service: its kernel, its loop's window, a loop that answers probes when it is woken."""
 
-    window: Window = field(default_factory=Window)
+    last_pass: LastPass = field(default_factory=LastPass)
     kernel: Memories = field(default_factory=Memories)
     capture: Capture = field(default_factory=Capture)
     refused: LinkError | None = None
@@ -65,15 +65,15 @@ class Agent:
 
     def __post_init__(self) -> None:
         self.capture.go_on.set()
-        self.eyes = Eyes(self.kernel.open, as_guard(self.kernel), self._wire)
-        self.inspector = Inspector("a", self.window, self.eyes, self._wake, patience=0.2)
-        self.service = Service(self.inspector, self.window, self.eyes, lambda: 5, clock=lambda: self.now)
+        self.readers = Readers(self.kernel.open, as_guard(self.kernel), self._wire)
+        self.inspector = Inspector("a", self.last_pass, self.readers, self._wake, patience=0.2)
+        self.service = AgentEndpoints(self.inspector, self.last_pass, self.readers, lambda: 5, clock=lambda: self.now)
 
     def show(self, settings: Settings) -> None:
         """Be enabled with *settings*, the pair in steady state."""
-        self.window.show(settings, node.picture())
+        self.last_pass.show(settings, node.pass_snapshot())
 
-    def _wire(self, links: Sequence[str], settings: Settings, relevant: Relevant) -> Wire:
+    def _wire(self, links: Sequence[str], settings: Settings, relevant: Relevant) -> RunningCapture:
         assert (links, settings.vxlan_ports) == (("upl",), SETTINGS.vxlan_ports)
         assert relevant(OWN.pod_cidrs[0][2], PEER.pod_cidrs[0][2])
         if self.refused:
@@ -83,10 +83,10 @@ class Agent:
     def _wake(self) -> None:
         self.wakes += 1
         self.on_wake()
-        if self.window.live.taken():
+        if self.last_pass.live.taken():
             nonce = self.wakes.to_bytes(16, "big")
-            self.window.live.sent(PEER.node_uid, SPI, (GENERATION, 0), nonce, refused=False)
-            self.window.live.answered(PEER.node_uid, nonce, (GENERATION, 0))
+            self.last_pass.live.sent(PEER.node_uid, SPI, (GENERATION, 0), nonce, refused=False)
+            self.last_pass.live.answered(PEER.node_uid, nonce, (GENERATION, 0))
 
 
 def free_port() -> int:
@@ -115,10 +115,10 @@ def get(agent: Agent, path: str, host: str = "127.0.0.1") -> tuple[int, str]:
             return error.code, error.read().decode()
 
 
-def verify(agent: Agent) -> NodeFacts:
+def verify(agent: Agent) -> NodeEvidence:
     status, text = get(agent, "/verify?seconds=1")
     assert status == 200, text
-    return decode(NodeFacts, json.loads(text), "answer")
+    return decode(NodeEvidence, json.loads(text), "answer")
 
 
 def test_verify_answers_with_all_that_was_seen(agent: Agent) -> None:
@@ -126,7 +126,7 @@ def test_verify_answers_with_all_that_was_seen(agent: Agent) -> None:
     facts = verify(agent)
     assert (facts.node, facts.state, facts.settled) == ("a", "Active", True)
     (peer,) = facts.peers
-    assert (peer.probes[0].sent, peer.probes[0].answered) == (ROUNDS, ROUNDS)
+    assert (peer.probes[0].sent, peer.probes[0].answered) == (REPEATS, REPEATS)
     assert [(e.spi, e.packets) for e in peer.esp] == [(SPI, 3)]
     assert agent.capture.closed == 1
 
@@ -138,7 +138,7 @@ def test_the_kernel_is_read_before_the_loop_can_repair_it(agent: Agent) -> None:
     agent.kernel.without(lost)
 
     def repair() -> None:
-        agent.kernel.kernel = node.whole()
+        agent.kernel.kernel = node.complete()
 
     agent.on_wake = repair
     assert [d.object for d in verify(agent).peers[0].policies_in] == [f"policy {lost}"]
@@ -147,9 +147,9 @@ def test_the_kernel_is_read_before_the_loop_can_repair_it(agent: Agent) -> None:
 
 def test_a_node_that_is_not_enabled_says_so(agent: Agent) -> None:
     """Nothing is read, sent or captured; the answer has no state and no peers."""
-    agent.window.show(SETTINGS, None)
+    agent.last_pass.show(SETTINGS, None)
     facts = verify(agent)
-    assert (facts.state, facts.peers, facts.watched) == ("", (), Watched((), 0.0))
+    assert (facts.state, facts.peers, facts.watched) == ("", (), CaptureSummary((), 0.0))
     assert (agent.kernel.reads, agent.wakes) == ([], 0)
 
 
@@ -158,21 +158,21 @@ def test_a_capture_that_is_refused_is_told(agent: Agent) -> None:
     agent.refused = LinkError("watch a link", what="upl", answer="Operation not permitted")
     facts = verify(agent)
     assert "not permitted" in facts.watched.problem
-    assert facts.peers[0].probes[0].answered == ROUNDS
+    assert facts.peers[0].probes[0].answered == REPEATS
 
 
 def test_a_loop_that_hangs_in_a_pass_is_told(agent: Agent) -> None:
     """The kernel is read all the same, and the answer says that it may differ from the last pass."""
-    with agent.window.passing():
+    with agent.last_pass.passing():
         assert verify(agent).settled is False
 
 
 def test_a_pass_that_failed_is_told(agent: Agent) -> None:
     """After a pass that ended in an error the kernel fits no picture; after the next good one it does again."""
-    with pytest.raises(LinkError), agent.window.passing():
+    with pytest.raises(LinkError), agent.last_pass.passing():
         raise LinkError("pass", answer="no")
     assert verify(agent).settled is False
-    with agent.window.passing():
+    with agent.last_pass.passing():
         agent.show(SETTINGS)
     assert verify(agent).settled is True
 
@@ -226,14 +226,14 @@ def test_plan_lists_what_would_be_written_and_writes_nothing(agent: Agent) -> No
     plan = decode(NodePlan, json.loads(text), "answer")
     assert (status, [(c.object, c.peer) for c in plan.changes]) == (200, [(str(lost), "b")])
     assert agent.wakes == 0
-    agent.kernel.kernel = node.whole()
+    agent.kernel.kernel = node.complete()
     assert json.loads(get(agent, "/plan")[1])["changes"] == []
 
 
 def test_figures_of_kernel_and_loop(agent: Agent) -> None:
     """/metrics has the pairs' states, the counters of kernel and guard, and what the loop did; also over IPv6."""
-    agent.window.refused["not authentic"] = 2
-    agent.window.sessions = 3
+    agent.last_pass.refused["not authentic"] = 2
+    agent.last_pass.sessions = 3
     status, text = get(agent, "/metrics", "[::1]")
     assert status == 200
     for line in (
@@ -272,7 +272,7 @@ def test_health_is_that_of_the_loop(agent: Agent) -> None:
     assert get(agent, "/healthz") == (200, "ok\n")
     agent.now = STUCK + 1
     assert get(agent, "/healthz") == (503, "no pass for 61 s\n")
-    agent.window.show(SETTINGS, None)
+    agent.last_pass.show(SETTINGS, None)
     assert get(agent, "/healthz")[0] == 200
     agent.now = STUCK_IDLE + 1
     assert get(agent, "/healthz")[0] == 503

@@ -9,24 +9,24 @@ from hypothesis import strategies as st
 
 from tests.unit.agent import node
 from tests.unit.agent.node import GENERATION, LANES, OWN, PAIR, PEER, SETTINGS
-from wirecrypt.agent.serve.evidence import EGRESS, Afterwards, Prefixes, Snapshot, facts
+from wirecrypt.agent.serve.evidence import EGRESS, Afterwards, EvidenceSnapshot, Prefixes, facts
 from wirecrypt.agent.steps.installing import preview
 from wirecrypt.model.guard import GuardAction, GuardEntry
 from wirecrypt.model.pair import End, Pair
 from wirecrypt.model.session import Generation
-from wirecrypt.model.verify_facts import Clear, Deviation, EspSeen, NodeFacts, Watched
+from wirecrypt.model.verify_facts import CaptureSummary, Clear, Deviation, EspSeen, NodeEvidence
 from wirecrypt.model.xfrm import Direction, Sa, SaUsage
 from wirecrypt.plan.diff import Step
 from wirecrypt.plan.snapshot import KernelSnapshot, host
 
 NOTHING = Afterwards({}, {}, {}, ())
-WHOLE = node.whole()
+WHOLE = node.complete()
 SENDING = tuple(GENERATION.spi(OWN.node_id, lane) for lane in range(LANES))
 RECEIVING = tuple(GENERATION.spi(PEER.node_id, lane) for lane in range(LANES))
 
 
-def seen(snapshot: Snapshot, after: Afterwards = NOTHING) -> NodeFacts:
-    return facts(snapshot, after, SETTINGS, "a", Watched(("upl",), 1.0))
+def seen(snapshot: EvidenceSnapshot, after: Afterwards = NOTHING) -> NodeEvidence:
+    return facts(snapshot, after, SETTINGS, "a", CaptureSummary(("upl",), 1.0))
 
 
 def without(*names: object) -> KernelSnapshot:
@@ -80,7 +80,7 @@ def test_different_and_unwanted_policies_are_named() -> None:
 def test_what_the_last_pass_itself_had_to_do_is_no_deviation() -> None:
     """A policy that was missing when the pass ended is under way; one that went missing since is not."""
     first, second = node.policies()[:2]
-    shown = node.picture(without(first.name))
+    shown = node.pass_snapshot(without(first.name))
     (peer,) = seen(node.snapshot(without(first.name, second.name), shown)).peers
     assert peer.policies_in == (Deviation(f"policy {second.name}", "missing"),)
 
@@ -98,10 +98,10 @@ def test_guard_entries_are_told_by_direction() -> None:
 def test_a_hole_in_the_guard_that_is_nobodys_prefix_concerns_the_node() -> None:
     """An entry that nobody wants, and one of the cluster's ranges that is gone, are told once for all peers."""
     hole = GuardEntry(ip_network("10.1.0.8/29"), GuardAction.PASS, GuardAction.PASS)
-    (cluster,) = SETTINGS.cluster_cidrs
-    guard = {**without(cluster).guard, hole.prefix: hole}
+    (api,) = SETTINGS.cluster_cidrs
+    guard = {**without(api).guard, hole.prefix: hole}
     made = seen(node.snapshot(KernelSnapshot.of(node.sas(), node.policies(), guard.values())))
-    expected = {Deviation(f"guard entry {hole.prefix}", "not wanted"), Deviation(f"guard entry {cluster}", "missing")}
+    expected = {Deviation(f"guard entry {hole.prefix}", "not wanted"), Deviation(f"guard entry {api}", "missing")}
     assert (set(made.guard_out), set(made.guard_in)) == (expected, expected)
 
 
@@ -110,7 +110,7 @@ def test_a_guard_that_is_not_attached_is_told() -> None:
     snapshot = replace(node.snapshot(WHOLE), attachments=node.ATTACHED[1:])
     assert seen(snapshot).guard_out == (Deviation(f"{EGRESS} on upl", "missing"),)
     assert seen(snapshot).guard_in == ()
-    blind = replace(snapshot, picture=replace(node.picture(), uplinks=()))
+    blind = replace(snapshot, snapshot=replace(node.pass_snapshot(), uplinks=()))
     assert seen(blind).guard_out == (Deviation(f"{EGRESS} on any uplink", "missing"),)
 
 
@@ -158,14 +158,14 @@ def test_prefixes_find_what_the_policies_would(prefixes: list, source: object, t
 
 def test_a_preview_of_a_whole_kernel_is_empty() -> None:
     """An agent with nothing to do would change nothing."""
-    assert preview(node.turn(WHOLE), SETTINGS) == []
+    assert preview(node.pass_state(WHOLE), SETTINGS) == []
 
 
 @pytest.mark.C2
 def test_a_preview_lists_what_is_missing() -> None:
     """It names the write, the object, the peer and the reason."""
     lost = node.policies()[0]
-    (action,) = preview(node.turn(without(lost.name)), SETTINGS)
+    (action,) = preview(node.pass_state(without(lost.name)), SETTINGS)
     assert (action.step, action.object, action.peer, action.why) == (Step.SET_RECEIVING_POLICY, lost, "b", "in use")
 
 
@@ -174,10 +174,10 @@ def test_a_preview_derives_no_key_and_lists_nothing() -> None:
     """A generation to install shows its SAs in order, without keys; the ledger stays as it was."""
     newer = Generation(1, 2, 1)
     decision = replace(node.STEADY, install=newer, keep={**node.STEADY.keep, newer: (True, True)})
-    turn = node.turn(WHOLE, decision)
-    before = turn.state
-    actions = [a for a in preview(turn, SETTINGS) if isinstance(a.object, Sa)]
+    pass_state = node.pass_state(WHOLE, decision)
+    before = pass_state.state
+    actions = [a for a in preview(pass_state, SETTINGS) if isinstance(a.object, Sa)]
     assert [a.step for a in actions] == [Step.ADD_RECEIVING] * LANES + [Step.ADD_SENDING] * LANES
     assert {a.object.spi for a in actions} == {newer.spi(n, lane) for n in (16, 17) for lane in range(LANES)}
     assert all(len(a.object.key) == 0 for a in actions)
-    assert (turn.state, turn.state.entry(PEER.node_uid, newer)) == (before, None)
+    assert (pass_state.state, pass_state.state.entry(PEER.node_uid, newer)) == (before, None)

@@ -74,8 +74,8 @@ def test_a_new_number_passes_residues_in_the_own_kernel(tmp_path: Path) -> None:
     """An SA of session 1 is still there when 64 were made: 65 has its residue and is passed ◆."""
     node = Node(tmp_path, peer("b", 17, session(1)))
     node.run()
-    node.keeper.state = replace(node.state, last_session=RESIDUES)
-    node.renewals.born[1] = float("-inf")  # too old
+    node.session_keeper.state = replace(node.state, last_session=RESIDUES)
+    node.renewal.born[1] = float("-inf")  # too old
     node.run()
     assert node.state.last_session == RESIDUES + 2
 
@@ -114,11 +114,11 @@ def test_the_ledger_is_written_before_the_first_sa(tmp_path: Path) -> None:
     node = Node(tmp_path, peer("b", 17, session(1)))
     listed: list[bool] = []
 
-    def told(_what: str) -> None:
+    def logged(_what: str) -> None:
         kept = node.store.state
         listed.append(kept is not None and kept.entry(B, Generation(1, 1, 1)) is not None)
 
-    node.kernel.told = told
+    node.kernel.logged = logged
     node.run()
     assert listed == [True, True]  # receiving SAs, then sending ones
 
@@ -151,14 +151,14 @@ def test_lanes_are_those_of_the_published_sessions(tmp_path: Path, good: keys.Se
 def test_an_x_of_small_order_holds_up_nobody(tmp_path: Path) -> None:
     """One peer publishes an X that no key can be derived with: the node's session is published, the other pair whole."""
     node = Node(tmp_path, peer("b", 17, session(1, public=SMALL_ORDER)), peer("c", 18, session(1)))
-    turn = node.run()
+    pass_state = node.run()
     assert node.api.own.last_session == 1
-    assert node.look().surveys[C].view.observed.installed[Generation(1, 1, 1)].whole
-    assert "small order" in turn.failed[B]
+    assert node.look().pair_views[C].inputs.observed.installed[Generation(1, 1, 1)].complete
+    assert "small order" in pass_state.failed[B]
     for _ in range(20):
-        turn = node.run()
+        pass_state = node.run()
     assert node.state.last_session == 1
-    assert list(turn.failed) == [B]
+    assert list(pass_state.failed) == [B]
 
 
 def test_a_cipher_that_the_kernel_lacks_holds_up_nobody(tmp_path: Path) -> None:
@@ -167,12 +167,12 @@ def test_a_cipher_that_the_kernel_lacks_holds_up_nobody(tmp_path: Path) -> None:
     node = Node(tmp_path, peer("b", 17, bad), peer("c", 18, session(1)))
     node.kernel.lacks = frozenset({Algorithm.CHACHA20_POLY1305})
     for _ in range(200):
-        turn = node.run()
+        pass_state = node.run()
         node.now += 60.0
     assert node.state.last_session == 1 + MOST_RENEWALS
     assert node.api.own.last_session == node.state.last_session
-    assert "Function not implemented" in turn.failed[B]
-    assert max(turn.surveys[C].view.observed.installed) == Generation(1, node.state.last_session, 1)
+    assert "Function not implemented" in pass_state.failed[B]
+    assert max(pass_state.pair_views[C].inputs.observed.installed) == Generation(1, node.state.last_session, 1)
 
 
 def test_a_refused_peer_is_tried_again_with_its_next_session(tmp_path: Path) -> None:
@@ -182,9 +182,9 @@ def test_a_refused_peer_is_tried_again_with_its_next_session(tmp_path: Path) -> 
     node.kernel.lacks = frozenset({Algorithm.CHACHA20_POLY1305})
     node.run()
     node.peers = (peer("b", 17, session(2)),)
-    turn = node.run()
-    assert turn.surveys[B].view.observed.installed[max(turn.surveys[B].view.observed.installed)].whole
-    assert turn.failed == {}
+    pass_state = node.run()
+    assert pass_state.pair_views[B].inputs.observed.installed[max(pass_state.pair_views[B].inputs.observed.installed)].complete
+    assert pass_state.failed == {}
 
 
 def test_a_passing_refusal_heals_by_one_new_session(tmp_path: Path) -> None:
@@ -194,8 +194,8 @@ def test_a_passing_refusal_heals_by_one_new_session(tmp_path: Path) -> None:
     node.run()
     node.kernel.lacks = frozenset()
     for _ in range(5):
-        turn = node.run()
+        pass_state = node.run()
         node.now += 5.0
     assert node.state.last_session == 2
-    assert turn.surveys[B].view.observed.installed[Generation(1, 2, 1)].whole
-    assert turn.failed == {}
+    assert pass_state.pair_views[B].inputs.observed.installed[Generation(1, 2, 1)].complete
+    assert pass_state.failed == {}

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from tests.unit.agent.sessionports import ONE, TWO, Node, peer, rotation, session
-from wirecrypt.agent.steps.renewal import FIRST_GAP, Renewals
+from wirecrypt.agent.steps.renewal import FIRST_GAP, SessionRenewal
 from wirecrypt.model.objects import Phase
 from wirecrypt.model.session import Epoch
-from wirecrypt.model.xfrm import NO_LIMIT, Limits, SaKey, SaUsage
+from wirecrypt.model.xfrm import NO_LIMIT, SaKey, SaLimits, SaUsage
 
 NEVER = 1e9
-LIMITS = Limits(soft_bytes=1000, hard_bytes=2000, soft_packets=10, hard_packets=20)
+LIMITS = SaLimits(soft_bytes=1000, hard_bytes=2000, soft_packets=10, hard_packets=20)
 
 
 def sending(node: Node) -> list[SaKey]:
@@ -40,8 +40,8 @@ def protected(disk: Path, *epochs: Epoch) -> Node:
 
 def reasons(node: Node) -> set[Epoch]:
     """Return the epochs whose sessions a pass would replace."""
-    turn = node.look()
-    return set(node.renewals.reasons(turn.state, turn.pairs(), turn.kernel, node.now, NEVER))
+    pass_state = node.look()
+    return set(node.renewal.reasons(pass_state.state, pass_state.pairs(), pass_state.kernel, node.now, NEVER))
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_no_limit_is_never_reached(tmp_path: Path) -> None:
     """An SA without limits is never used up, nor is a receiving one."""
     node = protected(tmp_path, ONE)
     for name, sa in node.kernel.sas.items():
-        node.kernel.sas[name] = replace(sa, limits=Limits())
+        node.kernel.sas[name] = replace(sa, limits=SaLimits())
         node.kernel.usage[name] = SaUsage(NO_LIMIT - 1, NO_LIMIT - 1, 0)
     assert reasons(node) == set()
 
@@ -71,18 +71,18 @@ def test_a_used_up_session_is_replaced_once(tmp_path: Path) -> None:
     for _ in range(10):
         node.run()
         node.now += 1000.0
-        node.renewals.born.clear()
+        node.renewal.born.clear()
     assert node.state.last_session == 2
 
 
 def test_the_replacement_of_one_epoch_leaves_the_limits_of_another(tmp_path: Path) -> None:
     """Sessions of two epochs live while a rotation switches: one is replaced, the other's limit still counts."""
     node = protected(tmp_path, ONE, TWO)
-    told = [sa.name for sa in node.kernel.sas.values() if sa.set_mark is None]
-    assert len(told) == 2
-    node.renewals.expired.update(told)
+    logged = [sa.name for sa in node.kernel.sas.values() if sa.set_mark is None]
+    assert len(logged) == 2
+    node.renewal.expired.update(logged)
     assert reasons(node) == {ONE, TWO}
-    node.renewals.made(node.now)
+    node.renewal.made(node.now)
     assert reasons(node) == {ONE, TWO}
 
 
@@ -90,7 +90,7 @@ def test_what_was_told_of_an_sa_that_is_gone_is_forgotten(tmp_path: Path) -> Non
     """Its SPI may come again."""
     node = protected(tmp_path, ONE)
     name = sending(node)[0]
-    node.renewals.expired.add(name)
+    node.renewal.expired.add(name)
     assert reasons(node) == {ONE}
     sa = node.kernel.sas.pop(name)
     node.look()
@@ -100,17 +100,17 @@ def test_what_was_told_of_an_sa_that_is_gone_is_forgotten(tmp_path: Path) -> Non
 
 
 def _words(node: Node) -> list[str]:
-    turn = node.look()
-    return list(node.renewals.reasons(turn.state, turn.pairs(), turn.kernel, node.now, NEVER).values())
+    pass_state = node.look()
+    return list(node.renewal.reasons(pass_state.state, pass_state.pairs(), pass_state.kernel, node.now, NEVER).values())
 
 
 def test_replacements_keep_a_gap_that_grows() -> None:
     """At most one a gap, twice as long while they follow each other."""
-    renewals = Renewals()
-    assert renewals.allowed(0.0)
-    renewals.made(0.0)
-    assert not renewals.allowed(FIRST_GAP - 0.1)
-    assert renewals.allowed(FIRST_GAP)
-    renewals.made(FIRST_GAP)
-    assert not renewals.allowed(2 * FIRST_GAP)
-    assert renewals.allowed(3 * FIRST_GAP)
+    renewal = SessionRenewal()
+    assert renewal.allowed(0.0)
+    renewal.made(0.0)
+    assert not renewal.allowed(FIRST_GAP - 0.1)
+    assert renewal.allowed(FIRST_GAP)
+    renewal.made(FIRST_GAP)
+    assert not renewal.allowed(2 * FIRST_GAP)
+    assert renewal.allowed(3 * FIRST_GAP)

@@ -8,11 +8,11 @@ import pytest
 
 from tests.unit.agent.node import GENERATION, state
 from tests.unit.agent.sessionports import BOOT, LANES, ONE, OTHER_TWO, TWO, Api, Store, node_key, peer, session
-from tests.unit.pairs.views import esp, long_after, view, whole
+from tests.unit.pairs.views import complete, esp, inputs, long_after
 from tests.unit.pairs.views import session as of_peer
 from wirecrypt.agent.store import state as states
-from wirecrypt.agent.store.session_keeper import Keeper
-from wirecrypt.agent.store.state import Offer, as_seen, newest_seen
+from wirecrypt.agent.store.session_keeper import SessionKeeper
+from wirecrypt.agent.store.state import SessionParams, as_seen, newest_seen
 from wirecrypt.errors import Conflict, StateError, Unreachable
 from wirecrypt.model.objects import NodePeer
 from wirecrypt.model.session import Epoch, Generation
@@ -20,7 +20,7 @@ from wirecrypt.model.xfrm import Algorithm
 from wirecrypt.pairs import sessions as rules
 from wirecrypt.pairs.decide import Observed, Out, Receive
 
-OFFER = Offer(LANES, Algorithm.AES_256_GCM)
+OFFER = SessionParams(LANES, Algorithm.AES_256_GCM)
 
 
 class End:
@@ -29,28 +29,28 @@ class End:
     def __init__(self, *epochs: Epoch) -> None:
         self.api = Api(peer("a", 16), *(epochs or (ONE,)))
         self.store = Store(self.api.log.append)
-        self.keeper = self.start()
-        self.keeper.fetch_keys("a")
+        self.session_keeper = self.start()
+        self.session_keeper.fetch_keys("a")
 
-    def start(self) -> Keeper:
+    def start(self) -> SessionKeeper:
         """Start an agent's keeper, as after a restart."""
-        self.keeper = Keeper(self.store, self.api, BOOT)  # type: ignore[arg-type]  # what a keeper uses of a cluster
-        self.keeper.open(self.api.own)
-        return self.keeper
+        self.session_keeper = SessionKeeper(self.store, self.api, BOOT)  # type: ignore[arg-type]  # what a keeper uses of a cluster
+        self.session_keeper.open(self.api.own)
+        return self.session_keeper
 
     @property
     def state(self) -> states.State:
         """Return what the keeper holds."""
-        assert self.keeper.state is not None
-        return self.keeper.state
+        assert self.session_keeper.state is not None
+        return self.session_keeper.state
 
     def make(self, epoch: Epoch = ONE) -> int:
         """Make a session; return its number."""
-        return self.keeper.make(rules.Need(epoch, "test"), OFFER, (), self.api.own).number
+        return self.session_keeper.make(rules.NeededSession(epoch, "test"), OFFER, (), self.api.own).number
 
     def publish(self, own: NodePeer | None = None) -> bool:
         """Publish with *own* as the view, by default what the API has."""
-        return self.keeper.publish(own or self.api.own)
+        return self.session_keeper.publish(own or self.api.own)
 
     def flags(self) -> dict[int, tuple[bool, bool, bool]]:
         """Return (published, offered, alive) by number."""
@@ -86,13 +86,13 @@ def test_a_session_whose_answer_got_lost_is_kept_for_those_who_saw_it() -> None:
     end.publish()
     end.make()
     view_before = publish_in_vain(end)
-    end.keeper.open(view_before)
+    end.session_keeper.open(view_before)
     end.make()
     assert end.flags() == {1: (True, True, True), 2: (False, True, True), 3: (False, False, True)}
     mine = as_seen(end.state)
     theirs = replace(of_peer(1), epoch=ONE)
-    installed = {Generation(1, n, 1): whole(n - 1) for n in (1, 2)}
-    seen = view(esp(Generation(1, 1, 1), installed), own_sessions=mine, peer_sessions=(theirs,))
+    installed = {Generation(1, n, 1): complete(n - 1) for n in (1, 2)}
+    seen = inputs(esp(Generation(1, 1, 1), installed), own_sessions=mine, peer_sessions=(theirs,))
     assert long_after(seen).keep[Generation(1, 2, 1)] == (True, True)
 
 
@@ -101,9 +101,9 @@ def test_a_session_that_was_never_offered_is_dead_when_overtaken() -> None:
     end = End()
     end.make()
     end.make()
-    installed = {Generation(1, 1, 1): whole(), Generation(1, 2, 1): whole(1)}
+    installed = {Generation(1, 1, 1): complete(), Generation(1, 2, 1): complete(1)}
     blocked = Observed(installed, Out.BLOCK, None, Receive.REQUIRED)
-    seen = view(blocked, own_sessions=as_seen(end.state), peer_sessions=(replace(of_peer(1), epoch=ONE),))
+    seen = inputs(blocked, own_sessions=as_seen(end.state), peer_sessions=(replace(of_peer(1), epoch=ONE),))
     assert set(long_after(seen).keep) == {Generation(1, 2, 1)}
 
 
@@ -112,7 +112,7 @@ def test_an_offer_survives_the_agent() -> None:
     end = End()
     end.make()
     before = publish_in_vain(end)
-    other = Keeper(end.store, end.api, BOOT)  # type: ignore[arg-type]
+    other = SessionKeeper(end.store, end.api, BOOT)  # type: ignore[arg-type]
     assert [(o.published, o.offered) for o in other.open(before).sessions] == [(False, True)]
 
 
@@ -131,7 +131,7 @@ def test_what_the_view_lists_is_published() -> None:
     end = End()
     end.make()
     publish_in_vain(end)
-    end.keeper.open(end.api.own)
+    end.session_keeper.open(end.api.own)
     assert end.flags() == {1: (True, True, True)}
 
 
@@ -171,10 +171,10 @@ def test_an_older_x_is_destroyed_when_the_newer_is_published() -> None:
     end.make()
     end.publish()
     end.make()
-    end.keeper.destroy((ONE,), ())
+    end.session_keeper.destroy((ONE,), ())
     assert [alive for _, _, alive in end.flags().values()] == [True, True]
     end.publish()
-    end.keeper.destroy((ONE,), ())
+    end.session_keeper.destroy((ONE,), ())
     assert [alive for _, _, alive in end.flags().values()] == [False, True]
 
 
@@ -187,13 +187,15 @@ def test_a_new_object_gets_sessions_of_its_own() -> None:
     end.make()
     end.publish()
     entry = next(iter(state().ledger["uid-b"]))
-    end.keeper.list_generation("uid-b", entry)
+    end.session_keeper.list_generation("uid-b", entry)
     end.api.own = replace(peer("a", 17), uid="another", resource_version="20")
-    end.keeper.open(end.api.own)
+    end.session_keeper.open(end.api.own)
     assert end.state.sessions == ()
     assert end.state.entry("uid-b", GENERATION) == entry
     assert (end.state.last_session, end.state.boot_session) == (1, 0)
-    assert rules.needs(end.keeper.seen(), (ONE,), (ONE,), {}) == [rules.Need(ONE, "first session of the epoch")]
+    assert rules.needs(end.session_keeper.seen(), (ONE,), (ONE,), {}) == [
+        rules.NeededSession(ONE, "first session of the epoch")
+    ]
     assert end.make() == 2
     assert end.publish()
     assert (end.api.own.boot_session, end.api.own.last_session) == (2, 2)
@@ -222,8 +224,8 @@ def restored(end: End) -> NodePeer:
     backup = end.api.own
     end.make()
     end.publish()
-    end.keeper.open(end.api.own)
-    end.keeper.outdated(end.api.own)
+    end.session_keeper.open(end.api.own)
+    end.session_keeper.outdated(end.api.own)
     return backup
 
 
@@ -231,23 +233,23 @@ def test_what_a_restored_api_lost_is_published_again() -> None:
     """The view shows an older session than was published, a quorum read too: the living ones count as unpublished."""
     end = End()
     end.api.own = backup = restored(end)
-    end.keeper.open(backup)
-    assert end.keeper.outdated(backup)
-    assert end.keeper.look_again(backup)
+    end.session_keeper.open(backup)
+    assert end.session_keeper.outdated(backup)
+    assert end.session_keeper.look_again(backup)
     assert end.flags()[2] == (False, True, True)
     assert end.publish()
     assert end.api.own.last_session == 2
-    assert not end.keeper.outdated(end.api.own)
+    assert not end.session_keeper.outdated(end.api.own)
 
 
 def test_an_old_view_alone_is_no_restore() -> None:
     """A watch that lags behind shows less as well: the quorum read says so, once a version of the object."""
     end = End()
     backup = restored(end)
-    assert end.keeper.outdated(backup)
-    assert not end.keeper.look_again(backup)
+    assert end.session_keeper.outdated(backup)
+    assert not end.session_keeper.look_again(backup)
     assert end.flags()[2] == (True, True, True)
-    assert not end.keeper.outdated(backup)
+    assert not end.session_keeper.outdated(backup)
 
 
 def test_the_own_publication_is_not_taken_for_a_restore() -> None:
@@ -256,14 +258,14 @@ def test_the_own_publication_is_not_taken_for_a_restore() -> None:
     end.make()
     before = end.api.own
     end.publish()
-    assert not end.keeper.outdated(before)
+    assert not end.session_keeper.outdated(before)
 
 
 def test_nothing_vanished_is_gone_until_a_session_after_the_restore() -> None:
     """Published again, the API still lacks what else it lost: it counts as rolled back until a newer session is there."""
     end = End()
     end.api.own = backup = restored(end)
-    end.keeper.look_again(backup)
+    end.session_keeper.look_again(backup)
     end.publish()
     assert newest_seen(end.state) == 3 > end.api.own.last_session
     end.make()
@@ -280,7 +282,7 @@ def test_a_session_is_made_with_the_key_of_exactly_its_epoch() -> None:
     with pytest.raises(StateError, match="no node key"):
         end.make(OTHER_TWO)
     end.api.epochs = (ONE, OTHER_TWO)
-    end.keeper.fetch_keys("a")
+    end.session_keeper.fetch_keys("a")
     assert end.make(OTHER_TWO) == 1
     assert end.state.sessions[0].session.epoch == OTHER_TWO
 
@@ -291,11 +293,11 @@ def test_a_replaced_epochs_node_key_goes_with_its_session() -> None:
     end.make(TWO)
     end.publish()
     end.api.epochs = (ONE, OTHER_TWO)
-    end.keeper.fetch_keys("a")
+    end.session_keeper.fetch_keys("a")
     end.make(OTHER_TWO)
-    end.keeper.destroy((ONE, OTHER_TWO), {2})
+    end.session_keeper.destroy((ONE, OTHER_TWO), {2})
     assert end.state.node_key(TWO) == node_key(TWO)
     end.publish()
-    end.keeper.destroy((ONE, OTHER_TWO), {2})
+    end.session_keeper.destroy((ONE, OTHER_TWO), {2})
     assert [k.epoch for k in end.state.node_keys] == [ONE, OTHER_TWO]
     assert [o.session.epoch for o in end.state.sessions if o.key] == [OTHER_TWO]

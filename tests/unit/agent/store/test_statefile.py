@@ -133,9 +133,9 @@ def test_the_blocklist_comes_back_equal(path: Path) -> None:
 
 def test_a_blocklist_has_one_entry_per_node_uid() -> None:
     """A peer whose claims changed replaces its old entry; a peer is taken out by its UID."""
-    moved = replace(BLOCKLIST.peers[0], endpoints=(ip_address("192.0.2.9"),))
-    assert BLOCKLIST.with_peer(moved).peers == (moved,)
-    assert BLOCKLIST.with_peer(moved).without_peer(PEER).peers == ()
+    mark_trouble = replace(BLOCKLIST.peers[0], endpoints=(ip_address("192.0.2.9"),))
+    assert BLOCKLIST.with_peer(mark_trouble).peers == (mark_trouble,)
+    assert BLOCKLIST.with_peer(mark_trouble).without_peer(PEER).peers == ()
 
 
 # ---- how it is written

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.unit.cli.conftest import Line
-from tests.unit.cli.fake_cli_client import encrypted, forbid, peer, status, wish
+from tests.unit.cli.fake_cli_client import encrypted, forbid, node_label, peer, status
 from wirecrypt.cluster.answer import ServerError, Throttled
 from wirecrypt.errors import ClusterError, Forbidden, Unreachable
 from wirecrypt.model.objects import NodeState
@@ -14,31 +14,31 @@ from wirecrypt.model.objects import NodeState
 @pytest.fixture
 def nodes(wirecrypt: Line) -> Line:
     """Return the command line with Nodes a (enabled), b, and w on Windows."""
-    wirecrypt.people.nodes = {"a": wish("a", "enabled"), "b": wish("b"), "w": wish("w", linux=False)}
+    wirecrypt.client.nodes = {"a": node_label("a", "enabled"), "b": node_label("b"), "w": node_label("w", linux=False)}
     return wirecrypt
 
 
 def test_enable_labels_and_says_so(nodes: Line) -> None:
     """A node that is not enabled gets the label, one that is is said to be unchanged."""
     done = nodes("enable a b b")
-    assert (done.exit_code, nodes.people.writes) == (0, ["label b enabled"])
+    assert (done.exit_code, nodes.client.writes) == (0, ["label b enabled"])
     assert done.stdout.splitlines() == ["node/a unchanged: enabled already", "node/b enabled"]
 
 
 def test_disable_removes_any_value(nodes: Line) -> None:
     """Also a value that means nothing goes; a node without label is unchanged."""
-    nodes.people.nodes["a"] = wish("a", "yes")
+    nodes.client.nodes["a"] = node_label("a", "yes")
     done = nodes("disable a b")
-    assert nodes.people.writes == ["label a None"]
+    assert nodes.client.writes == ["label a None"]
     assert done.stdout.splitlines() == ["node/a disabled", "node/b unchanged: disabled already"]
 
 
 @pytest.mark.parametrize("verb", ["enable", "disable"])
 def test_an_unknown_node_changes_nothing(nodes: Line, verb: str) -> None:
     """One unknown name among known ones: refused before any is changed, exit 2."""
-    nodes.people.nodes |= {"b": wish("b", None if verb == "enable" else "enabled")}
+    nodes.client.nodes |= {"b": node_label("b", None if verb == "enable" else "enabled")}
     done = nodes(f"{verb} b nope")
-    assert (done.exit_code, nodes.people.writes) == (2, [])
+    assert (done.exit_code, nodes.client.writes) == (2, [])
     assert "nope" in done.stderr
     assert "kubectl get nodes" in done.stderr
 
@@ -46,33 +46,33 @@ def test_an_unknown_node_changes_nothing(nodes: Line, verb: str) -> None:
 @pytest.mark.parametrize("line", ["enable", "enable --all a", "disable"])
 def test_which_nodes_must_be_clear(nodes: Line, line: str) -> None:
     """No name, or names and --all: exit 2, nothing changed."""
-    assert (nodes(line).exit_code, nodes.people.writes) == (2, [])
+    assert (nodes(line).exit_code, nodes.client.writes) == (2, [])
 
 
 def test_all_means_nodes_with_an_agent(nodes: Line) -> None:
     """--all leaves out nodes without Linux; naming one is refused."""
     assert nodes("enable --all").exit_code == 0
-    assert nodes.people.writes == ["label b enabled"]
+    assert nodes.client.writes == ["label b enabled"]
     done = nodes("enable w")
     assert (done.exit_code, "does not run Linux" in done.stderr) == (2, True)
 
 
 def test_forbidden_changes_nothing(nodes: Line) -> None:
     """A right that is missing for the last node is noticed before the first is changed."""
-    nodes.people.nodes["c"] = wish("c")
-    nodes.people.refuse = forbid("label c")
+    nodes.client.nodes["c"] = node_label("c")
+    nodes.client.refuse = forbid("label c")
     done = nodes("enable b c")
-    assert (done.exit_code, nodes.people.writes) == (1, [])
+    assert (done.exit_code, nodes.client.writes) == (1, [])
     assert done.stderr.startswith("error: write (label c dry): 403 Forbidden")
 
 
 def test_a_refusal_half_way_says_what_was_done(nodes: Line) -> None:
     """When only the real write fails, the error names the nodes that were changed before."""
-    nodes.people.nodes["c"] = wish("c")
+    nodes.client.nodes["c"] = node_label("c")
     dry = forbid("label c")
-    nodes.people.refuse = lambda what: None if what.endswith(" dry") else dry(what)
+    nodes.client.refuse = lambda what: None if what.endswith(" dry") else dry(what)
     done = nodes("enable b c")
-    assert (done.exit_code, nodes.people.writes) == (1, ["label b enabled"])
+    assert (done.exit_code, nodes.client.writes) == (1, ["label b enabled"])
     assert "b changed already" in done.stderr
 
 
@@ -82,9 +82,9 @@ def test_wait_until_ready(nodes: Line) -> None:
     def later(seconds: float) -> None:
         if seconds == 3:
             made = status(ready=False, reason="Joining", message="1 of 2")
-            nodes.people.objects["b"] = encrypted("b", made=made, state=NodeState.JOINING)
+            nodes.client.objects["b"] = encrypted("b", made=made, state=NodeState.JOINING)
         if seconds == 6:
-            nodes.people.objects["b"] = encrypted("b", made=status())
+            nodes.client.objects["b"] = encrypted("b", made=status())
 
     nodes.slept = later
     done = nodes("enable b --wait")
@@ -125,8 +125,8 @@ def test_wait_goes_on_while_the_server_is_unwell(nodes: Line, error: ClusterErro
             asked.append(nodes.passed)
             raise error
 
-    nodes.people.objects["b"] = encrypted("b", made=status())
-    nodes.people.before_read = unwell
+    nodes.client.objects["b"] = encrypted("b", made=status())
+    nodes.client.before_read = unwell
     done = nodes("enable b --wait --timeout 10s")
     assert (done.exit_code, nodes.passed) == ((0, 8) if ends else (3, 10))
     assert len([when for when in asked if when < 8]) == reads
@@ -139,20 +139,20 @@ def test_wait_ends_when_the_server_refuses(nodes: Line) -> None:
     def forbidden() -> None:
         raise Forbidden("GET", answer="403 no")
 
-    nodes.people.before_read = forbidden
+    nodes.client.before_read = forbidden
     assert nodes("enable b --wait").exit_code == 1
 
 
 def test_wait_until_gone(nodes: Line) -> None:
     """With --wait, disable returns when EncryptedNode and NodePeer are gone, not before."""
-    nodes.people.objects["a"] = encrypted("a", state=NodeState.LEAVING)
-    nodes.people.peers["a"] = peer("a")
+    nodes.client.objects["a"] = encrypted("a", state=NodeState.LEAVING)
+    nodes.client.peers["a"] = peer("a")
 
     def later(seconds: float) -> None:
         if seconds == 2:
-            del nodes.people.objects["a"]
+            del nodes.client.objects["a"]
         if seconds == 4:
-            del nodes.people.peers["a"]
+            del nodes.client.peers["a"]
 
     nodes.slept = later
     done = nodes("disable a --wait")
@@ -163,5 +163,5 @@ def test_wait_until_gone(nodes: Line) -> None:
 def test_a_bad_duration_is_usage(nodes: Line) -> None:
     """--timeout wants a number with a unit; nothing is changed."""
     done = nodes("enable b --wait --timeout soon")
-    assert (done.exit_code, nodes.people.writes) == (2, [])
+    assert (done.exit_code, nodes.client.writes) == (2, [])
     assert "such as 10s" in done.stderr

@@ -16,28 +16,28 @@ from wirecrypt.model.objects import Phase
 def move(line: Line, name: str, phase: Phase, **more: object) -> None:
     """Let the controller move a rotation."""
     why = Condition("Complete", phase is Phase.COMPLETE, phase.value, f"it is {phase.value.lower()}")
-    line.people.turns[name] = replace(line.people.turns[name], phase=phase, conditions=(why,), **more)
+    line.client.turns[name] = replace(line.client.turns[name], phase=phase, conditions=(why,), **more)
 
 
 def test_rotate_creates_a_rotation(wirecrypt: Line) -> None:
     """The object is created with its reason, and named."""
     done = wirecrypt("rotate --reason audit")
     assert (done.exit_code, done.stdout) == (0, "keyrotation/manual-0 created\n")
-    assert wirecrypt.people.turns["manual-0"].reason == "audit"
+    assert wirecrypt.client.turns["manual-0"].reason == "audit"
 
 
 def test_a_running_one_queues_the_next(wirecrypt: Line) -> None:
     """While one is running the object is made all the same, and it is said that it waits."""
-    wirecrypt.people.turns = {"x": rotation("x", Phase.SWITCHING, nodes_total=3, nodes_done=1)}
+    wirecrypt.client.turns = {"x": rotation("x", Phase.SWITCHING, nodes_total=3, nodes_done=1)}
     done = wirecrypt("rotate")
     assert done.exit_code == 0
     assert "queued: x is running (Switching, 1 of 3 nodes done)" in done.stdout
-    assert "manual-1" in wirecrypt.people.turns
+    assert "manual-1" in wirecrypt.client.turns
 
 
 def test_wait_shows_progress_until_complete(wirecrypt: Line) -> None:
     """Phases, counts and laggards with their reasons come on standard error; the object on standard output."""
-    wirecrypt.people.objects = {"c": encrypted("c", made=status(ready=False, message="c: no answer"))}
+    wirecrypt.client.objects = {"c": encrypted("c", made=status(ready=False, message="c: no answer"))}
 
     def later(seconds: float) -> None:
         if seconds == 1:
@@ -67,7 +67,7 @@ def test_an_aborted_rotation_is_no_success(wirecrypt: Line) -> None:
 
 def test_a_deleted_rotation_is_no_success(wirecrypt: Line) -> None:
     """Somebody deleted the object: exit 1, and that."""
-    wirecrypt.slept = lambda _: wirecrypt.people.turns.clear()
+    wirecrypt.slept = lambda _: wirecrypt.client.turns.clear()
     done = wirecrypt("rotate --wait")
     assert (done.exit_code, "deleted before it was finished" in done.stderr) == (1, True)
 
@@ -82,7 +82,7 @@ def test_ctrl_c_leaves_the_rotation_running(wirecrypt: Line) -> None:
     done = wirecrypt("rotate --wait")
     assert done.exit_code == 130
     assert "interrupted: manual-0 goes on" in done.stderr
-    assert wirecrypt.people.writes == ["rotation manual-0"]
+    assert wirecrypt.client.writes == ["rotation manual-0"]
 
 
 def test_the_time_is_over(wirecrypt: Line) -> None:
@@ -103,7 +103,7 @@ def test_a_silent_api_server_is_waited_out(wirecrypt: Line) -> None:
         if seconds == 3:
             move(wirecrypt, "manual-0", Phase.COMPLETE)
 
-    wirecrypt.people.before_read, wirecrypt.slept = silent, later
+    wirecrypt.client.before_read, wirecrypt.slept = silent, later
     done = wirecrypt("rotate --wait")
     assert done.exit_code == 0
     assert "does not answer, trying on: connection refused" in done.stderr
@@ -128,7 +128,7 @@ def test_an_unwell_api_server_is_waited_out(wirecrypt: Line, error: ClusterError
         if ends and seconds == 6:
             move(wirecrypt, "manual-0", Phase.COMPLETE)
 
-    wirecrypt.people.before_read, wirecrypt.slept = unwell, later
+    wirecrypt.client.before_read, wirecrypt.slept = unwell, later
     done = wirecrypt("rotate --wait --timeout 10s")
     assert (done.exit_code, wirecrypt.passed) == ((0, 6) if ends else (3, 10))
     assert words in done.stderr
@@ -136,42 +136,42 @@ def test_an_unwell_api_server_is_waited_out(wirecrypt: Line, error: ClusterError
 
 def test_abort_the_running_one(wirecrypt: Line) -> None:
     """spec.abort is set on the rotation that is running, not on one that waits."""
-    wirecrypt.people.turns = {"x": rotation("x", Phase.DISTRIBUTING), "y": rotation("y", Phase.PENDING)}
+    wirecrypt.client.turns = {"x": rotation("x", Phase.DISTRIBUTING), "y": rotation("y", Phase.PENDING)}
     done = wirecrypt("rotate --abort")
-    assert (done.exit_code, wirecrypt.people.writes) == (0, ["abort x"])
+    assert (done.exit_code, wirecrypt.client.writes) == (0, ["abort x"])
 
 
 def test_abort_and_wait(wirecrypt: Line) -> None:
     """With --wait it returns when the rotation is aborted."""
-    wirecrypt.people.turns = {"x": rotation("x", Phase.DISTRIBUTING)}
+    wirecrypt.client.turns = {"x": rotation("x", Phase.DISTRIBUTING)}
     wirecrypt.slept = lambda _: move(wirecrypt, "x", Phase.ABORTED)
     assert wirecrypt("rotate --abort --wait").exit_code == 0
 
 
 def test_abort_too_late_is_refused(wirecrypt: Line) -> None:
     """The API server's refusal is told with the object, its reason and the next step."""
-    wirecrypt.people.turns = {"x": rotation("x", Phase.SWITCHING)}
+    wirecrypt.client.turns = {"x": rotation("x", Phase.SWITCHING)}
     done = wirecrypt("rotate --abort")
-    assert (done.exit_code, wirecrypt.people.writes) == (1, [])
+    assert (done.exit_code, wirecrypt.client.writes) == (1, [])
     assert done.stderr == "error: abort the rotation (KeyRotation x): 422 Invalid too late to abort. Next: let it finish\n"
 
 
 def test_nothing_to_abort(wirecrypt: Line) -> None:
     """Without a running rotation there is nothing to abort: exit 1."""
-    wirecrypt.people.turns = {"x": rotation("x", Phase.COMPLETE)}
+    wirecrypt.client.turns = {"x": rotation("x", Phase.COMPLETE)}
     done = wirecrypt("rotate --abort")
     assert (done.exit_code, "none is running" in done.stderr) == (1, True)
 
 
 def test_forbidden(wirecrypt: Line) -> None:
     """Without the right to create a rotation none is made: exit 1."""
-    wirecrypt.people.refuse = forbid("rotation")
+    wirecrypt.client.refuse = forbid("rotation")
     done = wirecrypt("rotate")
-    assert (done.exit_code, wirecrypt.people.writes) == (1, [])
+    assert (done.exit_code, wirecrypt.client.writes) == (1, [])
 
 
 @pytest.mark.parametrize("length", [257])
 def test_a_long_reason_is_refused(wirecrypt: Line, length: int) -> None:
     """What the kind would refuse is refused before: exit 2."""
     assert wirecrypt(f"rotate --reason {'x' * length}").exit_code == 2
-    assert wirecrypt.people.writes == []
+    assert wirecrypt.client.writes == []

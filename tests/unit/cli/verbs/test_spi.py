@@ -17,7 +17,7 @@ from wirecrypt.model.spi import Spi
 
 def test_an_spi_is_decoded_with_names(wirecrypt: Line) -> None:
     """The sender by its node ID; as receivers the nodes whose sessions fit, and no others."""
-    wirecrypt.people.peers = {"a": peer("a", 16, 65), "b": peer("b", 17, 2), "c": peer("c", 18, 3)}
+    wirecrypt.client.peers = {"a": peer("a", 16, 65), "b": peer("b", 17, 2), "c": peer("c", 18, 3)}
     number = Generation(epoch=1, lo=65, hi=2).spi(sender=17, lane=4)
     done = wirecrypt(f"spi 0x{number:08x} -o json")
     assert done.exit_code == 0
@@ -39,7 +39,7 @@ def test_without_a_cluster_it_works_all_the_same(wirecrypt: Line) -> None:
     def refuse() -> None:
         raise ClusterError("find the API server", answer="no kubeconfig")
 
-    wirecrypt.people.node_peers = refuse  # type: ignore[method-assign, assignment]
+    wirecrypt.client.node_peers = refuse  # type: ignore[method-assign, assignment]
     done = wirecrypt("spi 0x04100200")
     assert done.exit_code == 0
     assert "no kubeconfig" in done.stderr

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from tests.unit.cli.conftest import Line
-from tests.unit.cli.fake_cli_client import NOW, encrypted, peer, rotation, status, wish
+from tests.unit.cli.fake_cli_client import NOW, encrypted, node_label, peer, rotation, status
 from wirecrypt.errors import ObjectError
 from wirecrypt.model.conditions import Condition
 from wirecrypt.model.objects import NodeState, Phase
@@ -15,13 +15,13 @@ from wirecrypt.model.objects import NodeState, Phase
 @pytest.fixture
 def cluster(wirecrypt: Line) -> Line:
     """Return the command line with a ready, a failing, an unlabelled, a badly labelled and an untaken node."""
-    people = wirecrypt.people
-    people.nodes = {n: wish(n, "enabled") for n in "abe"} | {"c": wish("c"), "d": wish("d", "yes")}
-    people.objects = {
+    client = wirecrypt.client
+    client.nodes = {n: node_label(n, "enabled") for n in "abe"} | {"c": node_label("c"), "d": node_label("d", "yes")}
+    client.objects = {
         "a": encrypted("a", 16, status()),
         "b": encrypted("b", 17, status(ready=False, message="c: no answer"), state=NodeState.JOINING),
     }
-    people.peers = {"a": peer("a", 16, 4, 5), "b": peer("b", 17, 7)}
+    client.peers = {"a": peer("a", 16, 4, 5), "b": peer("b", 17, 7)}
     return wirecrypt
 
 
@@ -60,7 +60,7 @@ def test_programs_get_the_number_of_failing_peers_where_the_list_ends_early(clus
     """The status names at most 16 peers: the count is that of the table, for programs as well, and the rest is told."""
     named = tuple(f"p{i}: no answer" for i in range(16))
     made = status(ready=False, peers_desired=40, peers_protected=19, peers_failing=21, failing=named)
-    cluster.people.objects["b"] = encrypted("b", 17, made)
+    cluster.client.objects["b"] = encrypted("b", 17, made)
     shown = [" ".join(line.split()) for line in cluster("status b").stdout.splitlines()]
     assert "peers 19 of 40 protected, 21 failing" in shown
     assert "and 5 more failing peers" in shown
@@ -75,7 +75,7 @@ def test_rotations_in_progress_are_shown(cluster: Line) -> None:
     """Unfinished ones with phase, counts, message and laggards; finished ones not."""
     waiting = (Condition("Complete", status=False, reason="Retiring", message="waits for b", changed=NOW),)
     more = {"nodes_total": 2, "nodes_done": 1, "from_epoch": 1, "to_epoch": 2, "laggards": ("b",), "conditions": waiting}
-    cluster.people.turns = {"x": rotation("x", Phase.RETIRING, **more), "y": rotation("y", Phase.COMPLETE)}
+    cluster.client.turns = {"x": rotation("x", Phase.RETIRING, **more), "y": rotation("y", Phase.COMPLETE)}
     lines = [" ".join(line.split()) for line in cluster("status").stdout.splitlines()]
     assert "x Retiring 1 → 2 1/2 1 waits for b 5m" in lines
     assert "x did not wait for b: PeersFailing: c: no answer" in lines
@@ -108,8 +108,8 @@ def test_an_unknown_node_is_refused(cluster: Line) -> None:
 
 def test_refused_claims_and_malformed_objects_are_shown(cluster: Line) -> None:
     """What the controller refused stands in the reason; what cannot be read is listed as ignored."""
-    cluster.people.objects["a"] = encrypted("a", 16, status(), problems=("10.2.0.0/24 is b's",))
-    cluster.people.malformed["nodepeers/z"] = ObjectError("read NodePeer z", answer="nodeID is missing")
+    cluster.client.objects["a"] = encrypted("a", 16, status(), problems=("10.2.0.0/24 is b's",))
+    cluster.client.malformed["nodepeers/z"] = ObjectError("read NodePeer z", answer="nodeID is missing")
     shown = cluster("status").stdout
     assert "Refused" in shown
     assert "nodepeers/z: nodeID is missing" in shown

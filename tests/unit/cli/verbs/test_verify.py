@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from tests.unit.verify.pairs import A_TO_B, changed, healthy, rekeyed, without
 from wirecrypt.cli.main import cli
-from wirecrypt.model.verify_facts import FORMAT, Change, NodeFacts, NodePlan, encode
+from wirecrypt.model.verify_facts import FORMAT, Change, NodeEvidence, NodePlan, encode
 
 SYSTEM = "/api/v1/namespaces/wirecrypt-system"
 LISTED = "/apis/wirecrypt.io/v1alpha1/nodepeers"
@@ -45,9 +45,9 @@ class Server:
         self.answers[LISTED] = {"items": [_peer(n, 16 + i) for i, n in enumerate(names)]}
         self.answers[f"{SYSTEM}/pods"] = {"items": [_pod(n) for n in names]}
 
-    def agent(self, facts: NodeFacts | NodePlan, port: int = DEFAULT_PORT) -> None:
+    def agent(self, facts: NodeEvidence | NodePlan, port: int = DEFAULT_PORT) -> None:
         """Have the agent of a node answer with *facts*."""
-        page = "verify" if isinstance(facts, NodeFacts) else "plan"
+        page = "verify" if isinstance(facts, NodeEvidence) else "plan"
         self.answers[f"{SYSTEM}/pods/http:agent-{facts.node}:{port}/proxy/{page}"] = encode(facts)
 
 

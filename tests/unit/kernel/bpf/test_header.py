@@ -11,7 +11,7 @@ from wirecrypt.kernel.bpf.header import header, parse
 from wirecrypt.kernel.bpf.reasons import REASONS
 from wirecrypt.kernel.bpf.records import reason_names
 from wirecrypt.model.guard import GuardAction
-from wirecrypt.model.mark import SLOTS, Kind
+from wirecrypt.model.mark import SLOTS, MarkKind
 from wirecrypt.model.spi import MAX_NODE_ID, MIN_NODE_ID, Spi
 
 BODY = """
@@ -28,7 +28,7 @@ def guarded(body: str) -> str:
 def test_marks_are_those_of_the_model() -> None:
     """Kinds and slots are the same in C and in the model."""
     numbers = header().numbers
-    assert {kind.name: numbers[f"WC_KIND_{kind.name}"] for kind in Kind} == {kind.name: kind.value for kind in Kind}
+    assert {kind.name: numbers[f"WC_KIND_{kind.name}"] for kind in MarkKind} == {kind.name: kind.value for kind in MarkKind}
     assert numbers["WC_SLOTS"] == SLOTS
 
 

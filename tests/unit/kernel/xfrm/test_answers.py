@@ -14,16 +14,16 @@ from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.xfrm import (
     Algorithm,
     Direction,
-    Limits,
     Policy,
+    PolicyAction,
     PolicyKey,
     Sa,
     SaEntry,
     SaKey,
+    SaLimits,
     SaUsage,
     Selector,
     Template,
-    Verdict,
 )
 
 KEY = SecretBytes(bytes(range(36)))
@@ -49,7 +49,7 @@ CHACHA_SA = Sa(
     reqid=0x04100010,
     algorithm=Algorithm.CHACHA20_POLY1305,
     key=KEY,
-    limits=Limits(1000, 2000, 30, 40),
+    limits=SaLimits(1000, 2000, 30, 40),
 )
 OURS = {
     "sa-v4-gcm-mark": SaEntry(GCM_SA, SaUsage(0, 0, 0)),
@@ -57,7 +57,7 @@ OURS = {
     "policy-out-mark": Policy(Direction.OUT, FROM, 22300, templates=(TMPL,), mark=Mark(0x01000000, 0x0FF00000)),
     "policy-in-use": Policy(Direction.IN, FROM6, 22300, templates=(Template(A4, B4, optional=True),)),
     "policy-fwd-6in6": Policy(Direction.FWD, FROM6, 22300, templates=(TMPL6,)),
-    "policy-block": Policy(Direction.OUT, FROM, 22300, Verdict.BLOCK, (TMPL,)),
+    "policy-block": Policy(Direction.OUT, FROM, 22300, PolicyAction.BLOCK, (TMPL,)),
 }
 WHY = {
     "sa-foreign-ah": "the protocol is ah, not esp",
@@ -139,7 +139,7 @@ def test_foreign_policy_has_the_name_of_the_one_that_would_replace_it(name: str,
 @pytest.mark.parametrize(("kind", "value"), [(16, b"\x01\0\0\0\0\0"), (8, b"\x0c\0\0\0\x01\x01\x04\0wide")])
 def test_a_sub_policy_and_one_with_a_security_context_stand_beside_ours(kind: int, value: bytes) -> None:
     """The kernel tells them from ours, so they are in nobody's way."""
-    ours = Policy(Direction.OUT, FROM, 22300, Verdict.BLOCK)
+    ours = Policy(Direction.OUT, FROM, 22300, PolicyAction.BLOCK)
     found = xfrm_policy.decode(xfrm_policy.update(ours).payload + attribute(kind, value))
     assert isinstance(found, Foreign)
     assert found.name is None

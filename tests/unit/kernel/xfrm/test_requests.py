@@ -20,14 +20,14 @@ from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.xfrm import (
     Algorithm,
     Direction,
-    Limits,
     Policy,
+    PolicyAction,
     PolicyKey,
     Sa,
     SaKey,
+    SaLimits,
     Selector,
     Template,
-    Verdict,
 )
 
 VECTORS = json.loads((Path(__file__).parents[3] / "vectors" / "xfrm" / "requests.json").read_text())["vectors"]
@@ -61,7 +61,7 @@ CALLS: dict[str, tuple[Callable[..., Request], *tuple[object, ...]]] = {
     "sa-add-v4-gcm": (sa.add, gcm()),
     "sa-add-v6-chacha": (sa.add, chacha()),
     "sa-add-mark": (sa.add, gcm(set_mark=DECRYPTED)),
-    "sa-add-limits": (sa.add, chacha(limits=Limits(1000, 2000, 30, 40))),
+    "sa-add-limits": (sa.add, chacha(limits=SaLimits(1000, 2000, 30, 40))),
     "sa-update": (sa.update, UPDATED),
     "sa-delete-v4": (sa.delete, SaKey(B4, SPI4)),
     "sa-delete-v6": (sa.delete, SaKey(B6, SPI6)),
@@ -72,8 +72,8 @@ CALLS: dict[str, tuple[Callable[..., Request], *tuple[object, ...]]] = {
     "policy-update-out-mark": (policy.update, out(FROM, TMPL, mark=POD)),
     "policy-update-out-mixed": (policy.update, out(FROM6, TMPL)),
     "policy-update-out-4in6": (policy.update, out(FROM, TMPL6)),
-    "policy-update-block": (policy.update, out(FROM, TMPL, verdict=Verdict.BLOCK)),
-    "policy-update-bare-block": (policy.update, out(FROM6, verdict=Verdict.BLOCK)),
+    "policy-update-block": (policy.update, out(FROM, TMPL, verdict=PolicyAction.BLOCK)),
+    "policy-update-bare-block": (policy.update, out(FROM6, verdict=PolicyAction.BLOCK)),
     "policy-update-in-use": (
         policy.update,
         Policy(Direction.IN, FROM6, 22300, templates=(Template(A4, B4, optional=True),)),

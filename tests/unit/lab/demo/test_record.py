@@ -20,11 +20,11 @@ from wirecrypt.lab.addresses import NodeAddresses
 from wirecrypt.lab.demo import steps
 from wirecrypt.lab.demo.ending import TRACEBACK, conclude, keep_logs
 from wirecrypt.lab.demo.record import EVENTS, RESULT, TIMELINE, Record
-from wirecrypt.lab.demo.traffic import Totals
+from wirecrypt.lab.demo.traffic import LoadTotals
 from wirecrypt.lab.lab import Lab
 from wirecrypt.lab.machine import outside
 from wirecrypt.lab.waiting import until
-from wirecrypt.lab.wire.network import Node, Pod
+from wirecrypt.lab.wire.network import LabNode, LabPod
 from wirecrypt.lab.wire.streams import Result, Tcp, Udp
 
 
@@ -64,7 +64,7 @@ def test_an_event_that_readers_do_not_know_is_refused(tmp_path: Path) -> None:
 
 def test_the_timeline_begins_with_who_takes_part(tmp_path: Path) -> None:
     """Nodes and pods with the name of the node and a list of addresses."""
-    node, pod = Node(NodeAddresses(1), "boot"), Pod("node-1", "a", "10.1.0.2", "fd00:11::2")
+    node, pod = LabNode(NodeAddresses(1), "boot"), LabPod("node-1", "a", "10.1.0.2", "fd00:11::2")
     steps.introduce(lab(nodes={"node-1": node}, pods={pod.where: pod}, time=lambda: 7.0), Record(tmp_path))
     assert lines(tmp_path) == [
         {"time": 7.0, "event": "node", "node": "node-1", "addresses": ["192.0.2.11", "fd00:2::11"]},
@@ -107,11 +107,11 @@ def counted(sent: int, received: int, gap: float = 0.0, retransmissions: int = 0
 
 def test_totals_add_packets_and_bytes_apart() -> None:
     """Losses are of packets; a stream has missing bytes, and repairs apart from what came late; silence is the longest one."""
-    totals = Totals()
+    totals = LoadTotals()
     for number in (10, 20):
         totals.add(flow(Udp), counted(number, number, gap=number / 100))
     totals.add(flow(Tcp), counted(4096, 4096, 0.05, retransmissions=3, unneeded=2))
-    assert totals.whole
+    assert totals.complete
     assert totals.figures == {
         "sent": 30, "received": 30, "lost": 0, "tcp_bytes": 4096, "tcp_missing": 0, "tcp_retransmissions": 3,
         "tcp_retransmissions_needed": 1, "longest_gap_seconds": 0.2,
@@ -133,10 +133,10 @@ def test_a_load_is_whole_only_when_something_of_each_kind_came_and_nothing_is_mi
     flows: list[tuple[type[Udp | Tcp], int, int]],
 ) -> None:
     """No traffic is no evidence."""
-    totals = Totals()
+    totals = LoadTotals()
     for kind, sent, received in flows:
         totals.add(flow(kind), counted(sent, received))
-    assert not totals.whole
+    assert not totals.complete
 
 
 def test_a_story_whose_claims_all_hold_ends_in_0(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_a_story_whose_claims_all_hold_ends_in_0(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "status", "told"),
+    ("error", "status", "said"),
     [
         pytest.param(LabError("command failed", what="node-1"), 1, "command failed (node-1)", id="ours"),
         pytest.param(KeyError("time"), 1, "KeyError: 'time'", id="nobody's"),
@@ -156,7 +156,7 @@ def test_a_story_whose_claims_all_hold_ends_in_0(tmp_path: Path) -> None:
         pytest.param(KeyboardInterrupt(), 130, "interrupted; the lab is ended, and nothing of it is left", id="Ctrl-C"),
     ],
 )
-def test_whatever_ends_the_story_is_in_the_result(tmp_path: Path, error: BaseException, status: int, told: str) -> None:
+def test_whatever_ends_the_story_is_in_the_result(tmp_path: Path, error: BaseException, status: int, said: str) -> None:
     """With what was claimed until then; nothing holds any more."""
     record = Record(tmp_path)
 
@@ -166,11 +166,11 @@ def test_whatever_ends_the_story_is_in_the_result(tmp_path: Path, error: BaseExc
 
     ending = conclude(record, story)
     assert ending.status == status
-    assert told in ending.error
+    assert said in ending.error
     assert result(tmp_path)["error"] == ending.error
     assert result(tmp_path)["held"] is False
     assert len(result(tmp_path)["claims"]) == 1
-    assert (tmp_path / TRACEBACK).exists() == (told in {"KeyError: 'time'", "TimeoutExpired"})
+    assert (tmp_path / TRACEBACK).exists() == (said in {"KeyError: 'time'", "TimeoutExpired"})
 
 
 def test_even_an_exit_leaves_a_result(tmp_path: Path) -> None:

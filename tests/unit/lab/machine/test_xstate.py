@@ -40,7 +40,7 @@ def attempt(folder: Path, length: int, *, completed: bool) -> subprocess.Complet
     return subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
 
 
-def whole(folder: Path) -> int:
+def complete(folder: Path) -> int:
     """Return the length of this machine's state: the least that its kernel takes."""
     lengths = range(LEGACY, 65536, UNIT)
     return next(length for length in lengths if attempt(folder, length, completed=False).returncode == xstate.TAKEN)
@@ -48,7 +48,7 @@ def whole(folder: Path) -> int:
 
 def test_a_state_of_every_length_is_completed(built: Path) -> None:
     """From the legacy area to the whole: what was set is there, and what is behind it is as before."""
-    full = whole(built)
+    full = complete(built)
     assert full > LEGACY
     for length in range(LEGACY, full + UNIT, UNIT):
         done = attempt(built, length, completed=True)

@@ -100,8 +100,8 @@ def test_times_are_read_in_both_byte_orders_and_resolutions(magic: int, start: f
 
 @pytest.mark.parametrize("length", range(0, 80, 7))
 def test_cut_packets_are_read_as_far_as_they_go(length: int) -> None:
-    whole = ethernet(ipv4("192.0.2.11", "192.0.2.12", 17, GENEVE))
-    pcap(whole[:length])
+    complete = ethernet(ipv4("192.0.2.11", "192.0.2.12", 17, GENEVE))
+    pcap(complete[:length])
 
 
 def test_something_else_is_refused(tmp_path: Path) -> None:
@@ -112,8 +112,8 @@ def test_something_else_is_refused(tmp_path: Path) -> None:
 
 def test_a_damaged_capture_is_refused() -> None:
     """Bytes lost or written twice in the middle: what comes after cannot be read, so nothing is judged."""
-    whole = content(*[ethernet(INNER)] * 5)
-    for damaged in (whole[:100] + whole[105:], whole[:100] + whole[90:]):
+    complete = content(*[ethernet(INNER)] * 5)
+    for damaged in (complete[:100] + complete[105:], complete[:100] + complete[90:]):
         with pytest.raises(LabError, match="damaged"):
             list(observer.frames(damaged))
 
