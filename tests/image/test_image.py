@@ -24,7 +24,7 @@ HEADERS = "usr/share/wirecrypt/headers"
 LOAD_ALL = """
 import importlib, pkgutil, sys, wirecrypt
 for module in pkgutil.walk_packages(wirecrypt.__path__, "wirecrypt."):
-    if not module.name.startswith("wirecrypt.lab") and not module.name.endswith("__main__"):
+    if not module.name.startswith(("wirecrypt.lab", "wirecrypt.cli.verbs.lab")) and not module.name.endswith("__main__"):
         importlib.import_module(module.name)
 print(*filter(None, (getattr(module, "__cached__", None) for module in sys.modules.values())), sep="\\n")
 """

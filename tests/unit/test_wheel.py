@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -25,6 +26,15 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the wheel, built without network."""
     folder = tmp_path_factory.mktemp("wheel")
     call(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder, cwd=ROOT)
+    [found] = folder.glob("*.whl")
+    return found
+
+
+@pytest.fixture(scope="module")
+def lab_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the lab's wheel, built without network."""
+    folder = tmp_path_factory.mktemp("lab-wheel")
+    call(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder, cwd=ROOT / "lab-package")
     [found] = folder.glob("*.whl")
     return found
 
@@ -69,6 +79,41 @@ def test_carries_nothing_else(wheel: Path) -> None:
         names = archive.namelist()
     assert {name.split("/")[0] for name in names} == {"wirecrypt", f"wirecrypt-{__version__}.dist-info"}
     assert [name for name in names if name.endswith(".pyc") or "/tests/" in name] == []
+
+
+def test_the_lab_is_a_wheel_of_its_own(wheel: Path, lab_wheel: Path) -> None:
+    """Production carries nothing of the lab; the lab's wheel carries that folder, whole, and nothing else."""
+    with zipfile.ZipFile(wheel) as archive:
+        assert [name for name in archive.namelist() if name.startswith("wirecrypt/lab/")] == []
+    with zipfile.ZipFile(lab_wheel) as archive:
+        packed = {n for n in archive.namelist() if not n.startswith("wirecrypt_lab-")}
+    listed = call("git", "ls-files", "wirecrypt/lab", cwd=ROOT).split() if (ROOT / ".git").exists() else packed
+    assert packed == set(listed)
+
+
+def test_without_the_lab_its_verb_tells_the_next_step(environment: Path, tmp_path: Path) -> None:
+    """It is not offered, and asked for all the same it is one line and not a traceback."""
+    program = environment / "bin/wirecrypt"
+    assert "\n  lab " not in call(program, "--help", cwd=tmp_path)
+    done = subprocess.run([program, "lab", "up"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.splitlines()) == (
+        1,
+        ["error: the lab is not installed. Next: install wirecrypt[lab], or run wirecrypt from a checkout"],
+    )
+
+
+def test_with_the_lab_its_verb_works(environment: Path, lab_wheel: Path, tmp_path: Path) -> None:
+    """Both wheels in one environment are one package."""
+    target = tmp_path / "lab"
+    with zipfile.ZipFile(lab_wheel) as archive:
+        archive.extractall(target)
+    [packages] = environment.glob("lib/python3*/site-packages")
+    shutil.copytree(packages / "wirecrypt", target / "wirecrypt", dirs_exist_ok=True)
+    script = "import sys; from wirecrypt.cli.main import main; sys.argv = ['wirecrypt', 'lab', '--help']; main()"
+    said = subprocess.run(
+        [environment / "bin/python3", "-c", script], cwd=target, capture_output=True, text=True, check=True
+    ).stdout
+    assert "Run a small cluster on this machine" in said
 
 
 def test_is_the_same_in_every_build(wheel: Path, tmp_path: Path) -> None:

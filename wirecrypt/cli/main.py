@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 from pathlib import Path
 from typing import IO, Any, Final
@@ -11,7 +12,7 @@ import click
 
 from wirecrypt import __version__
 from wirecrypt.cli.tools import EXIT_TITLE, INTERRUPTED, clean, connecting, exits, formatted
-from wirecrypt.errors import InputError, WirecryptError
+from wirecrypt.errors import InputError, LabError, WirecryptError
 
 VERBS: Final = {
     "agent": ("wirecrypt.cli.verbs.agent:agent", "What runs on every node (the DaemonSet starts it)."),
@@ -26,6 +27,7 @@ VERBS: Final = {
     "status": ("wirecrypt.cli.verbs.status:status", "Show how far each node is, and the rotations in progress."),
     "verify": ("wirecrypt.cli.verbs.verify:verify", "Check on the wire that traffic is encrypted."),
 }
+LAB: Final = "lab"  # the verb whose package the wheel does not carry
 EXITS: Final = {
     0: "done, or the answer is yes",
     1: "the API server or the kernel refused, or the answer is no",
@@ -56,21 +58,23 @@ class Verbs(click.Group):
     """A group whose commands are imported on first use, and whose errors are one line each."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's
-        """Return all verbs."""
-        return sorted(VERBS)
+        """Return all verbs that are installed."""
+        return sorted(verb for verb in VERBS if verb != LAB or _has_lab())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's
         """Return the verb's command, None when there is no such verb."""
         if cmd_name not in VERBS:
             return None
+        if cmd_name == LAB and not _has_lab():
+            raise LabError("the lab is not installed", hint="install wirecrypt[lab], or run wirecrypt from a checkout")
         module, _, attribute = VERBS[cmd_name][0].partition(":")
         command = getattr(importlib.import_module(module), attribute)
         return command if isinstance(command, click.Command) else None
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the verbs with their short help, without importing them."""
         with formatter.section("Verbs"):
-            formatter.write_dl([(verb, text) for verb, (_, text) in sorted(VERBS.items())])
+            formatter.write_dl([(verb, VERBS[verb][1]) for verb in self.list_commands(ctx)])
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's
         """Run the verb; a `WirecryptError` becomes a `Refusal`, Ctrl-C exit code 130."""
@@ -81,6 +85,10 @@ class Verbs(click.Group):
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             return ctx.exit(INTERRUPTED)
+
+
+def _has_lab() -> bool:
+    return importlib.util.find_spec("wirecrypt.lab") is not None
 
 
 @click.group(
