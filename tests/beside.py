@@ -46,7 +46,7 @@ class BesideRun(Elsewhere):
             )
 
     def running(self) -> bool:
-        """Tell whether that pytest runs."""
+        """Return whether that pytest runs."""
         return self.process.poll() is None
 
     def said(self) -> str:
@@ -86,7 +86,7 @@ class BesideRuns:
             self._names.update(dict.fromkeys(own, self._runs[version]))
 
     def has(self, item: pytest.Item) -> bool:
-        """Tell whether a test runs beside."""
+        """Return whether a test runs beside."""
         return item.nodeid in self._names
 
     def reports(self, item: pytest.Item) -> list[pytest.TestReport] | None:

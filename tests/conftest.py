@@ -134,7 +134,7 @@ def area(path: Path) -> str:
 
 
 def in_guest(config: pytest.Config) -> bool:
-    """Tell whether this pytest runs inside a guest."""
+    """Return whether this pytest runs inside a guest."""
     return config.getoption("--guest-reports") is not None
 
 

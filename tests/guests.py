@@ -48,7 +48,7 @@ class GuestRun(Elsewhere):
         self.machine.down()
 
     def running(self) -> bool:
-        """Tell whether the guest's pytest runs."""
+        """Return whether the guest's pytest runs."""
         try:
             return self._process.running
         except WirecryptError:

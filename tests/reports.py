@@ -54,7 +54,7 @@ class Elsewhere(ABC):
 
     @abstractmethod
     def running(self) -> bool:
-        """Tell whether it still runs."""
+        """Return whether it still runs."""
 
     @abstractmethod
     def said(self) -> str:

@@ -21,7 +21,7 @@ def add_option(parser: pytest.Parser) -> None:
 
 
 def is_slow(item: pytest.Item) -> bool:
-    """Tell whether a test is marked slow."""
+    """Return whether a test is marked slow."""
     return item.get_closest_marker("slow") is not None
 
 

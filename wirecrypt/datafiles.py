@@ -1,6 +1,6 @@
 """Where the files lie that come with the package and are no Python: the eBPF sources and the manifests.
 
-In an installed wheel they are below wirecrypt/data, in a checkout beside the package; pyproject.toml maps one to the other.
+In an installed wheel they are below wirecrypt/data, in a checkout next to the package; pyproject.toml maps one to the other.
 """
 
 from __future__ import annotations

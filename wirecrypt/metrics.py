@@ -99,7 +99,7 @@ class _Common:
 
 
 class AgentMetrics(_Common):
-    """Figures of one agent."""
+    """Metrics of one agent."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -122,7 +122,7 @@ class AgentMetrics(_Common):
 
 
 class ControllerMetrics(_Common):
-    """Figures of one controller; only the leader's say something about the cluster."""
+    """Metrics of one controller; only the leader's say something about the cluster."""
 
     def __init__(self) -> None:
         super().__init__()

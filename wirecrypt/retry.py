@@ -52,7 +52,7 @@ class Backoff:
     not_before: float = 0.0
 
     def due(self, now: float) -> bool:
-        """Say whether the object may be tried."""
+        """Return whether the object may be tried."""
         return now >= self.not_before
 
     def failed(self, now: float, chance: Callable[[], float] = random.random) -> Backoff:

@@ -192,7 +192,7 @@ def _served(admin: Api) -> bool:
 
 
 def _guarded(server: Server) -> bool:
-    """Say whether all three policies refuse: they are compiled a moment after they are created."""
+    """Return whether all three policies refuse: they are compiled a moment after they are created."""
     tries: tuple[Callable[[], object], ...] = (
         lambda: server.admin.patch(f"{paths.NODE_PEERS}/{CANARY}/status", {"status": {"lastSession": 1}}, dry_run=True),
         lambda: server.admin.create(f"{TOKENS}?dryRun=All", {"spec": {}}),

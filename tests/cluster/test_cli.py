@@ -1,4 +1,4 @@
-"""The verbs of people against a real API server: what they write, and what they say when they may not."""
+"""The verbs of users against a real API server: what they write, and what they say when they may not."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def rotations(server: Server) -> list[dict[str, Any]]:
 
 
 def one_line(done: Result, *texts: str) -> bool:
-    """Say whether the answer is one line on standard error, with a next step and these texts."""
+    """Return whether the answer is one line on standard error, with a next step and these texts."""
     (line,) = done.stderr.splitlines()
     return line.startswith("error: ") and "Next: " in line and all(t in line for t in texts)
 

@@ -351,7 +351,7 @@ def test_only_an_administrator_makes_a_node_one_of_the_control_plane(clean: Serv
 
 @pytest.mark.parametrize("kind", ["Opaque", "wirecrypt.io/node-key"])
 def test_an_unusable_secret_stops_only_its_own_node(cluster: Cluster, kind: str) -> None:
-    """A Secret that somebody made before, of another type or malformed: the others join and rotate, and people are told."""
+    """A Secret that somebody made before, of another type or malformed: the others join and rotate, and users are told."""
     secret = {"apiVersion": "v1", "kind": "Secret", "type": kind, "metadata": {"name": "wirecrypt-node-a"}}
     cluster.admin.create(paths.NODE_KEYS, {**secret, "data": {"1": "AAAA"}})
     cluster.server.node("a", label="enabled")

@@ -13,9 +13,9 @@ from wirecrypt.lab import operations
 from wirecrypt.lab.demo.record import Record
 from wirecrypt.lab.demo.traffic import Load
 from wirecrypt.lab.lab import Lab
+from wirecrypt.lab.streams import Tcp, Udp, start_all, stop_all
 from wirecrypt.lab.waiting import until
 from wirecrypt.lab.wire.observer import Cleartext, Observation
-from wirecrypt.lab.wire.streams import Tcp, Udp, start_all, stop_all
 
 PAIR = ("node-1", "node-2")
 ALL = ("node-1", "node-2", "node-3")
@@ -88,7 +88,7 @@ def _at_rest(lab: Lab, nodes: tuple[str, ...]) -> bool:
 
 
 def _sends(lab: Lab, node: str, state: State) -> bool:
-    """Say whether *node* has a policy for traffic that points at *state*, and none that blocks traffic to its peer's pods."""
+    """Return whether *node* has a policy for traffic pointing at *state*, and none that blocks traffic to its peer's pods."""
     peer = next(n for n in lab.nodes if str(lab.nodes[n].addresses.wire4.ip) == state.dst)
     target = f"dst {lab.nodes[peer].addresses.pods4}"
     blocks = [policy for policy in policies(lab, node) if target in policy and "dir out" in policy]
@@ -96,7 +96,7 @@ def _sends(lab: Lab, node: str, state: State) -> bool:
 
 
 def has_tcx(lab: Lab) -> bool:
-    """Say whether the lab's kernel attaches programs without a qdisc (6.6 and newer)."""
+    """Return whether the lab's kernel attaches programs without a qdisc (6.6 and newer)."""
     major, minor = lab.exec("guest", ["uname", "-r"]).stdout.split(".")[:2]
     return (int(major), int(minor)) >= (6, 6)
 

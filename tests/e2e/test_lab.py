@@ -19,10 +19,10 @@ from wirecrypt.lab.guest.sandbox import Container
 from wirecrypt.lab.lab import Lab
 from wirecrypt.lab.machine import folders
 from wirecrypt.lab.machine.channel import Command
+from wirecrypt.lab.streams import Tcp, Udp
 from wirecrypt.lab.waiting import until
 from wirecrypt.lab.wire import observer
 from wirecrypt.lab.wire.capture import Capture
-from wirecrypt.lab.wire.streams import Tcp, Udp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

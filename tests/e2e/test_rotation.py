@@ -53,7 +53,7 @@ def _all_states(lab: Lab) -> Moment:
 
 
 class Samples:
-    """The SAs of all nodes, read again and again beside what happens in the `with` block."""
+    """The SAs of all nodes, read again and again next to what happens in the `with` block."""
 
     def __init__(self, lab: Lab) -> None:
         self.taken: list[Moment] = []

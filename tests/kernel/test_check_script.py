@@ -105,7 +105,7 @@ def test_encrypted_traffic_is_no_cleartext_on_either_end(encrypted: tuple[Host, 
 
 
 def test_one_family_in_clear_is_cleartext(encrypted: tuple[Host, Host]) -> None:
-    """ESP beside cleartext ends in 1: IPv6 was forgotten."""
+    """ESP next to cleartext ends in 1: IPv6 was forgotten."""
     with traffic(*encrypted, 4, 6):
         status, said = check(encrypted[0])
     assert status == 1, said

@@ -147,7 +147,7 @@ def test_hard_limit_ends_the_state(hosts: tuple[Host, Host], pair: Pair) -> None
 
 
 def test_missing_state_leaves_room_for_the_real_one(hosts: tuple[Host, Host], pair: Pair) -> None:
-    """Beside the expire source a packet without state makes no larval state, so installing the state still works."""
+    """Next to the expire source a packet without state makes no larval state, so installing the state still works."""
     with hosts[0].netns.entered(), ExpireEvents():
         pair[0].set_policies([to_peer(*hosts, 0x101)])
         assert ping(hosts, count=1) == 0

@@ -133,7 +133,7 @@ def test_the_level_is_kept(stream: io.StringIO) -> None:
 
 
 def test_auto_is_json_unless_a_person_watches(stream: io.StringIO) -> None:
-    """A file gets JSON, a terminal lines for people."""
+    """A file gets JSON, a terminal lines for users."""
 
     class Terminal(io.StringIO):
         def isatty(self) -> bool:

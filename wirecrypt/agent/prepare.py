@@ -69,7 +69,7 @@ def _block_lost(
 
 
 def _lost(pair: Pair, kernel: KernelSnapshot) -> bool:
-    """Say whether the kernel has nothing of *pair*; one whose ends cannot be joined by a tunnel is left to the guard."""
+    """Return whether the kernel has nothing of *pair*; one whose ends cannot be joined by a tunnel is left to the guard."""
     try:
         return not policies_of(pair, kernel) and not sas_of(pair, kernel)
     except ObjectError as error:
@@ -82,7 +82,7 @@ def _guard(
 ) -> None:
     """Have the guard on the uplinks, with an entry for each lost pair and each that has none.
 
-    One that is there already was not lost, and has the settings that the SAs beside it were made with: it keeps them.
+    One that is there already was not lost, and has the settings that the SAs next to it were made with: it keeps them.
     """
     kernel = datapath.snapshot()
     bare = [p for p in blocklist.pairs() if p in lost or not kernel.guard.keys() & set(p.peer.pod_cidrs)]

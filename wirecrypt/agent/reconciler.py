@@ -39,10 +39,10 @@ log = logs.get(__name__)
 
 RESYNC: Final = 5.0  # seconds until the kernel is compared again when nothing was heard of
 DUPLICATE: Final = (
-    "another node holds this node's nodeID since longer: nothing is decided, the kernel keeps what it has. Next: take the"
+    "another node has held this node's nodeID longer: nothing is decided, the kernel keeps what it has. Next: take the"
     " label off, annotate the EncryptedNode wirecrypt.io/confirm-removal=true, and set the label again when it is gone"
 )
-REFUSED: Final = "refused, another node holds its nodeID since longer (DuplicateNodeID)"
+REFUSED: Final = "refused, another node has held its nodeID longer (DuplicateNodeID)"
 _MOST_REPEATS: Final = 8
 
 

@@ -31,7 +31,7 @@ class KernelEvents(Protocol):
         """Return the SAs that reached a limit since the last call."""
 
     def links_changed(self) -> bool:
-        """Say whether links, addresses or routes changed since the last call."""
+        """Return whether links, addresses or routes changed since the last call."""
 
 
 class Runner:

@@ -1,1 +1,1 @@
-"""Verbs for people and CI; the only place that wires adapters and loops together."""
+"""Verbs for users and CI; the only place that wires adapters and loops together."""

@@ -1,4 +1,4 @@
-"""How answers look: tables for people, JSON and YAML of the same values for programs.
+"""How answers look: tables for users, JSON and YAML of the same values for programs.
 
 What comes from the API server is text of others: control characters are shown, never sent to the terminal.
 """
@@ -79,7 +79,7 @@ def _cell(cell: str | tuple[str, str]) -> Text:
 
 
 def say(text: str) -> None:
-    """Print a line for people: on standard error when the answer is for a program."""
+    """Print a line for users: on standard error when the answer is for a program."""
     click.echo(clean(text), err=output_format() != "table")
 
 

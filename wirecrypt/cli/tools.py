@@ -120,7 +120,7 @@ def connecting(verb: F) -> F:
 
 def formatted(verb: F) -> F:
     """Give a verb the option that says how its answer looks."""
-    words = "Table for people (default), or json, yaml for programs."
+    words = "Table for users (default), or json, yaml for programs."
     return _option("-o", "--output", type=click.Choice(FORMATS), help=words)(verb)
 
 

@@ -37,7 +37,7 @@ class Row:
 
     @property
     def enabled(self) -> bool:
-        """Say whether the node is, or is to be, encrypted."""
+        """Return whether the node is, or is to be, encrypted."""
         return self.state != PLAIN
 
 

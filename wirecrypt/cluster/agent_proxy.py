@@ -1,4 +1,4 @@
-"""Asking agents through the API server: its proxy to pods reaches the port that the agents serve their figures on.
+"""Asking agents through the API server: its proxy to pods reaches the port that the agents serve their metrics on.
 
 Whoever asks needs the rights to list Nodes, to list pods and to get pods/proxy in the agents' namespace, and nothing on the
 nodes.

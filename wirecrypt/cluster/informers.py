@@ -42,7 +42,7 @@ class Informers:
             reflector.stop()
 
     def synced(self) -> bool:
-        """Say whether every kind was listed at least once."""
+        """Return whether every kind was listed at least once."""
         return all(reflector.synced() for reflector in self._all)
 
     def malformed(self) -> Mapping[tuple[str, str], ObjectError]:
@@ -77,7 +77,7 @@ class ControllerInformers(Informers):
         self._all += [self._encrypted, self._keys, self._seeds]
 
     def show(self, written: Mapping[str, int], deleted: Mapping[tuple[str, str], str]) -> bool:
-        """Say whether the copies show the own writes: *written* versions by path, and what was *deleted* by path and name.
+        """Return whether the copies show the own writes: *written* versions by path, and what was *deleted* by path and name.
 
         What others hold with a finalizer stays for as long as they like, so that it is being deleted is enough.
         """
@@ -88,7 +88,7 @@ class ControllerInformers(Informers):
         )
 
     def deleting(self, path: str, name: str, identity: str) -> bool:
-        """Say whether the copies show this object as deleted and still there."""
+        """Return whether the copies show this object as deleted and still there."""
         return next(reflector for reflector in self._all if reflector.path == path).deleting(name, identity)
 
     def encrypted_nodes(self) -> Sequence[EncryptedNode]:

@@ -97,7 +97,7 @@ class Reflector(Generic[T]):
             self._thread.join(_JOIN_SECONDS)
 
     def synced(self) -> bool:
-        """Say whether the kind was listed at least once."""
+        """Return whether the kind was listed at least once."""
         return self._synced.is_set()
 
     def objects(self) -> Sequence[T]:
@@ -116,18 +116,18 @@ class Reflector(Generic[T]):
         return self._path.partition("?")[0]
 
     def reached(self, version: int) -> bool:
-        """Say whether the copy is at least as new as *version*; versions of one kind are ordered (KEP-5504)."""
+        """Return whether the copy is at least as new as *version*; versions of one kind are ordered (KEP-5504)."""
         seen = self._version
         return seen.isdigit() and int(seen) >= version
 
     def without(self, name: str, identity: str) -> bool:
-        """Say whether the object of this *name* with *identity*, its UID or its version, is gone from the copy."""
+        """Return whether the object of this *name* with *identity*, its UID or its version, is gone from the copy."""
         with self._lock:
             one = self._objects.get(name)
         return one is None or identity not in one.identities
 
     def deleting(self, name: str, identity: str) -> bool:
-        """Say whether this object is there and deleted: it goes once those whose finalizers it has let it go."""
+        """Return whether this object is there and deleted: it goes once those whose finalizers it has let it go."""
         with self._lock:
             one = self._objects.get(name)
         return one is not None and identity in one.identities and one.deleting

@@ -111,7 +111,7 @@ def _new(secret: str) -> Iterator[None]:
 
 
 def _given(action: WriteNodeKeys, view: ControllerView, keys: Shares) -> KeySecret:
-    """Return the Secret with the given keys beside those of the same Node that it has."""
+    """Return the Secret with the given keys next to those of the same Node that it has."""
     old = view.keys.get(action.node)
     kept = {k.epoch.number: k for k in old.keys} if old and old.node_uid == action.node_uid else {}
     for epoch in action.epochs:

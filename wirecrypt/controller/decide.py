@@ -108,7 +108,7 @@ def _without_seed(actions: tuple[Action, ...]) -> tuple[Action, ...]:
 
 
 def due(rotations: tuple[KeyRotation, ...], schedule: Rotation, now: datetime) -> bool:
-    """Say whether the interval since the last finished rotation has passed; its jitter is the rotation's own."""
+    """Return whether the interval since the last finished rotation has passed; its jitter is the rotation's own."""
     finished = [r for r in rotations if r.phase is Phase.COMPLETE and r.completed]
     if not schedule.interval or not finished:
         return False

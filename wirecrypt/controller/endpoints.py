@@ -19,7 +19,7 @@ _log = logs.get(__name__)
 
 
 class ControllerEndpoints:
-    """The figures of one controller and the port that shows them; the port is the agent's plus one."""
+    """The metrics of one controller and the port that shows them; the port is the agent's plus one."""
 
     def __init__(self, address: str = "0.0.0.0", *, default: Settings | None = None) -> None:  # noqa: S104 - fetched from elsewhere
         self.metrics = ControllerMetrics()
@@ -48,10 +48,10 @@ class ControllerEndpoints:
             try:
                 self._served = serve(port, self._address, self.metrics.registry, self._problem)
             except ConfigError as error:
-                _log.error("no port for figures", error=str(error), port=port)
+                _log.error("no port for metrics", error=str(error), port=port)
 
     def look(self, view: ControllerView, *, leads: bool) -> None:
-        """Set the figures to what *view* shows; only the leader's speak of the cluster."""
+        """Set the metrics to what *view* shows; only the leader's speak of the cluster."""
         self.metrics.removals_held.set(len(held_back(view)) if leads else 0)
         self.metrics.leader.set(leads)
         self.metrics.nodes(p.state for p in view.peers.values() if leads)

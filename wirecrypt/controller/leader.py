@@ -57,7 +57,7 @@ class Elector:
         return self._term
 
     def leads(self) -> bool:
-        """Say whether this candidate may act now."""
+        """Return whether this candidate may act now."""
         return self._clock() < self._until
 
     def tick(self) -> bool:

@@ -48,7 +48,7 @@ class Candidate(Protocol):
         """Return a number above 0 that grows whenever this process begins to lead."""
 
     def leads(self) -> bool:
-        """Say whether this process may act now."""
+        """Return whether this process may act now."""
 
     def run(self, stop: threading.Event, changed: Callable[[], None]) -> None:
         """Stand for election until *stop*."""

@@ -27,24 +27,24 @@ class NodeObjects:
 
     @property
     def vanished(self) -> bool:
-        """Say whether the Node that the objects were made for is gone, or another has its name."""
+        """Return whether the Node that the objects were made for is gone, or another has its name."""
         return bool(self.uid) and (self.node is None or self.node.uid != self.uid)
 
     @property
     def leaving(self) -> bool:
-        """Say whether the node is on its way out: that is never recanted ◆."""
+        """Return whether the node is on its way out: that is never recanted ◆."""
         states = {x.state for x in (self.peer, self.encrypted) if x}
         return NodeState.LEAVING in states or bool(self.peer and self.peer.deleting)
 
     @property
     def wanted(self) -> bool:
-        """Say whether the label asks for encryption; a bad value changes nothing."""
+        """Return whether the label asks for encryption; a bad value changes nothing."""
         label = self.node.label if self.node else None
         return label == LABEL_ENABLED or (label is not None and bool(self.uid))
 
     @property
     def lost(self) -> bool:
-        """Say whether the NodePeer is to go and no person said so: its Node vanished, or it is deleted under its label.
+        """Return whether the NodePeer is to go and no person said so: its Node vanished, or it is deleted under its label.
 
         Its state and whether it is deleted already do not matter: a garbage collector deletes what a vanished Node owned.
         """
@@ -54,12 +54,12 @@ class NodeObjects:
 
     @property
     def confirmed(self) -> bool:
-        """Say whether a person confirmed that the node is gone, on either object: the EncryptedNode may be gone itself."""
+        """Return whether a person confirmed that the node is gone, on either object: the EncryptedNode may be gone itself."""
         return bool((self.encrypted and self.encrypted.confirmed) or (self.peer and self.peer.confirmed))
 
     @property
     def cleaned(self) -> bool:
-        """Say whether the node's agent has said that it is cleaned up."""
+        """Return whether the node's agent has said that it is cleaned up."""
         found = find(self.encrypted.conditions, CLEANED) if self.encrypted else None
         return found is not None and found.status is True
 

@@ -32,7 +32,7 @@ _LOOKS: Final[tuple[tuple[tuple[str, ...], Callable[[str], Iterable[MarkUse]]], 
     (("iptables-save",), iptables_rules),
     (("ip6tables-save",), lambda text: iptables_rules(text, "ip6tables")),
 )
-_LEGACY: Final = (("iptables-legacy-save",), ("ip6tables-legacy-save",))  # beside the first two, where they differ
+_LEGACY: Final = (("iptables-legacy-save",), ("ip6tables-legacy-save",))  # next to the first two, where they differ
 
 
 def gather_node(mask: int, bpffs: Path = BPFFS) -> NodeInspection:
@@ -87,7 +87,7 @@ def _foreign() -> Sequence[str]:
 
 
 def ours(sa: Sa) -> bool:
-    """Say whether an SA can be ours: its reqid is its SPI, which names a node."""
+    """Return whether an SA can be ours: its reqid is its SPI, which names a node."""
     return sa.reqid == sa.spi and Spi.decode(sa.spi) is not None
 
 

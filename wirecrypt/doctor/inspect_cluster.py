@@ -229,7 +229,7 @@ def _rotations(facts: ClusterFacts) -> Iterator[Finding]:
             yield ROTATIONS.warning(f"{rotation.name} ({phase}) waits for {', '.join(rotation.laggards[:_SHOWN])}", step)
         elif facts.now - rotation.created > LONG:
             yield ROTATIONS.warning(
-                f"{rotation.name} is {phase} since {rotation.created:%Y-%m-%d %H:%M} UTC", "`wirecrypt status`"
+                f"{rotation.name} has been {phase} since {rotation.created:%Y-%m-%d %H:%M} UTC", "`wirecrypt status`"
             )
     if not unfinished:
         yield ROTATIONS.ok("no rotation is in progress")

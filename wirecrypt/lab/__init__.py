@@ -6,7 +6,7 @@ network, mount and process namespaces of its own and vanishes with its superviso
 
     from wirecrypt.lab import judge, kernels
     from wirecrypt.lab.wire.capture import Capture
-    from wirecrypt.lab.wire.streams import Tcp, Udp
+    from wirecrypt.lab.streams import Tcp, Udp
     from wirecrypt.lab.lab import Lab
 
     with Lab.up(nodes=3, kernel=kernels.find(version="6.1")) as lab:      # node-1.. with pods a and b each; also find("host")

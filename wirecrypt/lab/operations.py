@@ -67,7 +67,7 @@ def condition(document: dict[str, Any], kind: str) -> dict[str, Any]:
 
 
 def is_protected(lab: Lab, node: str, peers: int) -> bool:
-    """Say whether *node* reports Ready, with traffic to *peers* peers protected."""
+    """Return whether *node* reports Ready, with traffic to *peers* peers protected."""
     found = encrypted_node(lab, node)
     protected = found.get("status", {}).get("peers", {}).get("protected", -1)
     return condition(found, "Ready").get("status") == "True" and protected == peers

@@ -37,5 +37,5 @@ def until(
                 raise
             last = str(error)
         if time.monotonic() > end:
-            raise TimedOut(f"waited {seconds:.0f} s in vain", what=what if isinstance(what, str) else what(), answer=last)
+            raise TimedOut(f"gave up after {seconds:.0f} s", what=what if isinstance(what, str) else what(), answer=last)
         time.sleep(every)

@@ -105,7 +105,7 @@ class NodeStatus:
 
 @dataclass(frozen=True, slots=True)
 class EncryptedNode:
-    """What people look at for one node (CRD EncryptedNode, named as the Node).
+    """What users look at for one node (CRD EncryptedNode, named as the Node).
 
     *problems*: what the controller refused of the node's claims or label, in words. *confirmed*: as in a NodePeer, which
     may outlive it.

@@ -28,7 +28,7 @@ class Pair:
 
     @property
     def own_is_lo(self) -> bool:
-        """Say whether this node is the lower end."""
+        """Return whether this node is the lower end."""
         return self.own.node_id < self.peer.node_id
 
     def outer(self) -> tuple[Address, Address]:

@@ -186,5 +186,5 @@ class Policy:
 
     @property
     def ours(self) -> bool:
-        """Say whether the policy stands in our priority band."""
+        """Return whether the policy stands in our priority band."""
         return self.priority in PRIORITY_BAND

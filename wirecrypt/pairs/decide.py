@@ -55,7 +55,7 @@ class Installed:
 
     @property
     def complete(self) -> bool:
-        """Say whether every lane has both its SAs."""
+        """Return whether every lane has both its SAs."""
         return self.rx == self.tx == frozenset(range(self.lanes))
 
 
@@ -72,7 +72,7 @@ class Observed:
 
     @property
     def nothing(self) -> bool:
-        """Say whether the kernel has no object of this pair."""
+        """Return whether the kernel has no object of this pair."""
         return not self.installed and self.out is Out.PLAIN and self.receive is Receive.NONE
 
 
@@ -90,7 +90,7 @@ class OfferedSession:
 
     @property
     def perhaps_known(self) -> bool:
-        """Say whether a peer may know the session."""
+        """Return whether a peer may know the session."""
         return self.published or self.offered
 
 
@@ -126,17 +126,17 @@ class PairInputs:
 
     @property
     def leaving(self) -> bool:
-        """Say whether either end is on its way out."""
+        """Return whether either end is on its way out."""
         return NodeState.LEAVING in (self.own_state, self.peer_state)
 
     @property
     def both_active(self) -> bool:
-        """Say whether both ends are Active."""
+        """Return whether both ends are Active."""
         return self.own_state is NodeState.ACTIVE and self.peer_state is NodeState.ACTIVE
 
     @property
     def ended(self) -> bool:
-        """Say whether plaintext between the ends is over for good, or was never wished: both Active, or on disk ◆."""
+        """Return whether plaintext between the ends is over for good, or was never wished: both Active, or on disk ◆."""
         return self.both_active or self.marked or self.block_joining
 
 
@@ -213,7 +213,7 @@ def decide(inputs: PairInputs, memory: PairMemory, now: float, timing: Timing) -
 
 
 def sends_esp(inputs: PairInputs, heard: Announcement) -> bool:
-    """Say whether the peer, in its present boot, sends ESP: what an older boot said does not count ◆."""
+    """Return whether the peer, in its present boot, sends ESP: what an older boot said does not count ◆."""
     return heard.in_use is not None and inputs.peer_number(heard.in_use) >= inputs.peer_boot_session
 
 
@@ -278,7 +278,7 @@ def unneeded(inputs: PairInputs) -> frozenset[Generation]:
 
 
 def _overtaken(generation: Generation, inputs: PairInputs, heard: Announcement) -> bool:
-    """Say whether the peer had a newer session of the generation's epoch when it spoke: then it installs it no more."""
+    """Return whether the peer had a newer session of the generation's epoch when it spoke: then it installs it no more."""
     number = inputs.peer_number(generation)
     return any(s.epoch.number == generation.epoch and number < s.number <= heard.newest for s in inputs.peer_sessions)
 
@@ -288,7 +288,7 @@ def _newest(sessions: list[Session]) -> dict[int, Session]:
 
 
 def _dead(generation: Generation, inputs: PairInputs) -> bool:
-    """Say whether the generation belongs to an earlier boot of the peer, or to an own session nobody can know ◆.
+    """Return whether the generation belongs to an earlier boot of the peer, or to an own session nobody can know ◆.
 
     That is one below the newest *of its epoch* that was never offered to the API server (one that was may have arrived
     though the answer was lost, and the peer sends on it), or, when the state file was lost, a number of which nothing is
@@ -343,7 +343,7 @@ def _install(inputs: PairInputs, aim: Generation | None, dead: frozenset[Generat
 
 
 def _room(seen: Observed) -> bool:
-    """Say whether a further generation fits: three receiving ones at most ◆, and as many sending ones as a word can list."""
+    """Return whether a further generation fits: three receiving ones at most ◆, and as many sending ones as a word can list."""
     receiving = sum(1 for i in seen.installed.values() if i.rx or i.slot >= 0)
     return receiving < SLOTS and sum(1 for i in seen.installed.values() if i.tx) < SLOTS
 
@@ -397,7 +397,7 @@ def _receiving(
 
 
 def _left(inputs: PairInputs, memory: PairMemory, now: float, timing: Timing) -> bool:
-    """Say whether this end, as the one that removes first, may remove all: the peer sends plaintext and knows that we do ◆.
+    """Return whether this end, as the one that removes first, may remove all: the peer sends plaintext and knows that we do ◆.
 
     Of two that leave, the one with the higher nodeID is first. One that has nothing has left already.
     """

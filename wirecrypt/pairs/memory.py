@@ -81,7 +81,7 @@ class PairMemory:
         return self.proved.get(generation, frozenset())
 
     def passed(self, fact: Fact, generation: Generation | None, now: float, seconds: float) -> bool:
-        """Say whether *fact* has held for *seconds*."""
+        """Return whether *fact* has held for *seconds*."""
         start = self.since.get((fact, generation))
         return start is not None and now - start >= seconds
 

@@ -81,7 +81,7 @@ _LONG_WAIT = 4  # times the patience
 
 
 def protected(inputs: PairInputs) -> bool:
-    """Say whether traffic of every flow is encrypted both ways and nothing else is accepted."""
+    """Return whether traffic of every flow is encrypted both ways and nothing else is accepted."""
     seen = inputs.observed
     used = seen.installed.get(seen.in_use) if seen.in_use is not None else None
     both = seen.out is Out.ESP and seen.receive is Receive.REQUIRED and seen.complete

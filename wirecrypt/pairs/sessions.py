@@ -50,7 +50,7 @@ def wanted_epochs(rotations: Iterable[KeyRotation]) -> tuple[Epoch, ...]:
 
 
 def fits(wanted: Epoch, epoch: Epoch) -> bool:
-    """Say whether *epoch* is the *wanted* one: by number and, if it is known, by id."""
+    """Return whether *epoch* is the *wanted* one: by number and, if it is known, by id."""
     return wanted.number == epoch.number and wanted.id in ("", epoch.id)
 
 
@@ -60,7 +60,7 @@ def missing(wanted: Iterable[Epoch], held: Collection[Epoch]) -> tuple[Epoch, ..
 
 
 def replaced(epoch: Epoch, wanted: Iterable[Epoch]) -> bool:
-    """Say whether another epoch is wanted under the number of *epoch*."""
+    """Return whether another epoch is wanted under the number of *epoch*."""
     return any(w.number == epoch.number and not fits(w, epoch) for w in wanted)
 
 
@@ -93,7 +93,7 @@ def needs(
 
 
 def publishable(own: Sequence[OfferedSession], pairs: Iterable[tuple[PairInputs, Decision]]) -> bool:
-    """Say whether the newest own sessions may be published: installed towards every published peer, or skipped there."""
+    """Return whether the newest own sessions may be published: installed towards every published peer, or skipped there."""
     if all(o.published for o in own if o.alive):
         return False
     for inputs, decision in pairs:

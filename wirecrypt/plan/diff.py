@@ -39,7 +39,7 @@ class Step(IntEnum):
 
     @property
     def removes(self) -> bool:
-        """Say whether the step takes something away."""
+        """Return whether the step takes something away."""
         return self >= Step.DELETE_GUARD
 
 

@@ -71,7 +71,7 @@ def observe(pair: Pair, kernel: KernelSnapshot, known: KnownGenerations, marks: 
 
 
 def _complete(pair: Pair, policies: Iterable[Policy]) -> bool:
-    """Say whether every flow class of the pair has its policies, in every direction that has any, and of one kind."""
+    """Return whether every flow class of the pair has its policies, in every direction that has any, and of one kind."""
     data = [p for p in policies if p.selector.proto != UDP]
     out = {(p.selector.src, p.selector.dst) for p in data if p.direction is Direction.OUT and p.mark is None}
     into = {(p.direction, p.selector.src, p.selector.dst) for p in data if p.direction is not Direction.OUT}

@@ -31,7 +31,7 @@ def asked(policies: Iterable[PolicyKey]) -> Thresholds:
 
 
 def hashed(present: Thresholds, policies: Iterable[PolicyKey]) -> bool:
-    """Say whether *policies* are all found by hash as it is."""
+    """Return whether *policies* are all found by hash as it is."""
     return all(have <= need for have, need in zip(present, asked(policies), strict=True))
 
 

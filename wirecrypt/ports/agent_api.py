@@ -59,7 +59,7 @@ class Watcher(Protocol):
         """Start the watches; *changed* is called from their threads, with nothing."""
 
     def synced(self) -> bool:
-        """Say whether every kind was listed at least once."""
+        """Return whether every kind was listed at least once."""
 
     def stop(self) -> None:
         """Stop and join the threads."""

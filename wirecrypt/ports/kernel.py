@@ -83,7 +83,7 @@ class Guard(Protocol):
         """Remove every filter, pin and map of ours: the last step of leaving."""
 
     def loaded(self) -> bool:
-        """Say whether programs and maps are pinned."""
+        """Return whether programs and maps are pinned."""
 
     def counters(self) -> Mapping[str, int]:
         """Return packets counted per reason, summed over CPUs."""

@@ -37,7 +37,7 @@ class DeleteSeed:
 
 @dataclass(frozen=True, slots=True)
 class WriteNodeKeys:
-    """Write a node's keys of these epochs into its Secret, beside those that are there for the same Node UID."""
+    """Write a node's keys of these epochs into its Secret, next to those that are there for the same Node UID."""
 
     node: str
     node_uid: str

@@ -113,7 +113,7 @@ def _record(rotations: Iterable[KeyRotation]) -> KeyRotation | None:
 
 
 def _is_record(rotation: KeyRotation, snapshot: RotationInputs) -> bool:
-    """Say whether *rotation* is the record that agents read; a deleted one that nobody reads (uninstalling) is none."""
+    """Return whether *rotation* is the record that agents read; a deleted one that nobody reads (uninstalling) is none."""
     return rotation == _record(snapshot.rotations) and not (rotation.deleting and not snapshot.peers and not snapshot.wanted)
 
 
@@ -277,7 +277,7 @@ def _removals(snapshot: RotationInputs, which: int | Epoch, why: str) -> Iterabl
 
 
 def _sends(snapshot: RotationInputs, peer: NodePeer, number: int) -> bool:
-    """Say whether all that *peer* sends goes with epoch *number*; one that sends nothing needs a session of it."""
+    """Return whether all that *peer* sends goes with epoch *number*; one that sends nothing needs a session of it."""
     status = _word(snapshot, peer)
     if status is None or status.sending_epoch not in (0, number):
         return False
@@ -285,7 +285,7 @@ def _sends(snapshot: RotationInputs, peer: NodePeer, number: int) -> bool:
 
 
 def _accepts_older(snapshot: RotationInputs, peer: NodePeer, number: int) -> bool:
-    """Say whether *peer* may accept an epoch before *number*: it says so, or its word is of another boot or missing."""
+    """Return whether *peer* may accept an epoch before *number*: it says so, or its word is of another boot or missing."""
     status = _word(snapshot, peer)
     return status is None or any(epoch < number for epoch in (*status.accepting_epochs, status.sending_epoch) if epoch)
 

@@ -169,13 +169,13 @@ class Logs:
     format: LogFormat = option(
         LogFormat.AUTO,
         choice(LogFormat),
-        "One JSON object a line, or coloured text for people. Auto is text on a terminal and JSON elsewhere.",
+        "One JSON object a line, or coloured text for users. Auto is text on a terminal and JSON elsewhere.",
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metrics:
-    """Where figures can be fetched."""
+    """Where metrics can be fetched."""
 
     port: int = option(
         14580,
@@ -282,4 +282,4 @@ class Settings:
         "Path MTU between nodes, as the status shows it. Auto leaves it to the kernel, which answers senders by itself.",
     )
     logs: Logs = section(Logs, "What is logged and how.")
-    metrics: Metrics = section(Metrics, "Where figures can be fetched.")
+    metrics: Metrics = section(Metrics, "Where metrics can be fetched.")

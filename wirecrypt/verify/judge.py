@@ -89,7 +89,7 @@ def _states(*ends: _End | None) -> set[str]:
 
 
 def _settling(end: _End) -> bool:
-    """Say whether one of the two nodes is on its way in or out, so that plaintext is no fault."""
+    """Return whether one of the two nodes is on its way in or out, so that plaintext is no fault."""
     return bool({"Joining", "Leaving"} & _states(end))
 
 
@@ -201,7 +201,7 @@ def _unanswered(lane: LaneProbe, out: _End, inbound: _End | None) -> Iterator[Ca
 
 
 def _answers_lost(out: _End, inbound: _End) -> bool:
-    """Say whether nothing at all arrives the other way, which that direction's own verdict tells."""
+    """Return whether nothing at all arrives the other way, which that direction's own verdict tells."""
     sent = [sa.grown for sa in inbound.peer.sas if sa.sending and sa.spi in inbound.peer.uses]
     arrived = [sa.grown for sa in out.peer.sas if not sa.sending and sa.spi in inbound.peer.uses]
     return any(sent) and not any(arrived)

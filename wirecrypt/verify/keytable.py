@@ -25,7 +25,7 @@ class KeyRow:
 
     @property
     def equal(self) -> bool | None:
-        """Say whether both ends have the same key; None when only one has it."""
+        """Return whether both ends have the same key; None when only one has it."""
         return self.at_sender == self.at_receiver if self.at_sender and self.at_receiver else None
 
 

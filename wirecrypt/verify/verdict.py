@@ -40,7 +40,7 @@ class CauseKind(Enum):
 
     @property
     def proves_nothing(self) -> bool:
-        """Say whether the cause is a lack of evidence and not evidence of a fault."""
+        """Return whether the cause is a lack of evidence and not evidence of a fault."""
         return self in (CauseKind.AGENT_SILENT, CauseKind.PEER_UNKNOWN, CauseKind.NOT_WATCHED, CauseKind.NOT_PROBED)
 
 

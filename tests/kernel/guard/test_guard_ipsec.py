@@ -1,4 +1,4 @@
-"""The guard beside the kernel's own IPsec: ESP leaves and enters, and what an SA decrypted passes by its mark."""
+"""The guard next to the kernel's own IPsec: ESP leaves and enters, and what an SA decrypted passes by its mark."""
 
 from __future__ import annotations
 

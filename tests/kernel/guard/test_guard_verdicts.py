@@ -116,7 +116,7 @@ EGRESS_PASSED = {
     "ESP, IPv6": (f.ether(f.ip(HERE6, THERE6, f.ESP, b"\0\0\1\0" + DATA)), "passed_esp"),
     "fragment of ESP": (f.ether(f.ipv4(HERE4, THERE4, f.ESP, DATA, offset=185)), "passed_esp"),
     "ESP in UDP": (to_peer(esp_in_udp(300)), "passed_esp"),
-    "IKE beside ESP in UDP": (to_peer(esp_in_udp(0)), "node_to_node"),
+    "IKE next to ESP in UDP": (to_peer(esp_in_udp(0)), "node_to_node"),
     "ESP in VLAN": (f.ether(f.ip(HERE4, THERE4, f.ESP, DATA), tags=((0x8100, 5),)), "passed_esp"),
     "node to node": (to_peer(f.udp(DATA)), "node_to_node"),
     "node to node, ICMP": (to_peer(b"\x08\0\0\0" + DATA, 1), "node_to_node"),

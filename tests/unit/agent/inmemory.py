@@ -194,7 +194,7 @@ class Memory:
 class Api:
     """An API server with what is stored in it, and every agent's local copies of that.
 
-    *epochs*: those that node keys are given of; *moving*: a rotation beside the first. *hidden*: NodePeers that no copy shows;
+    *epochs*: those that node keys are given of; *moving*: a rotation next to the first. *hidden*: NodePeers that no copy shows;
     *malformed*: that nobody can read; *down*: no answer.
     """
 

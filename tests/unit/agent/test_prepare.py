@@ -91,7 +91,7 @@ def test_a_node_that_was_not_rebooted_is_left_as_it_is(tmp_path: Path) -> None:
 
 @pytest.mark.R1
 def test_a_guard_that_is_there_keeps_its_settings(tmp_path: Path) -> None:
-    """An entry that is gone is put back; marks and mode, which the SAs beside it were made with, are not those of a boot."""
+    """An entry that is gone is put back; marks and mode, which the SAs next to it were made with, are not those of a boot."""
     machine = active(tmp_path, "a", "b").machines["a"]
     assert machine.filters.settings is not None
     machine.filters.settings = settings = replace(machine.filters.settings, mark_shift=16, strict=False)

@@ -1,4 +1,4 @@
-"""What is done for each node that is to be encrypted: when it becomes Active, what it keeps, what people are told."""
+"""What is done for each node that is to be encrypted: when it becomes Active, what it keeps, what users are told."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def decided(view: ControllerView, name: str, reserved: Reserved = Reserved()) ->
 
 
 def becomes_active(view: ControllerView, name: str) -> bool:
-    """Say whether the node called *name* is made Active."""
+    """Return whether the node called *name* is made Active."""
     return any(isinstance(a, UpdatePeer) and a.new.state is NodeState.ACTIVE for a in decided(view, name))
 
 

@@ -78,7 +78,7 @@ def test_an_empty_uid_is_refused() -> None:
 
 
 def test_one_share_takes_well_under_a_tenth_of_a_second() -> None:
-    """The best of three runs is below 100 ms of CPU time, and a hundred more nodes cost little beside the matrix."""
+    """The best of three runs is below 100 ms of CPU time, and a hundred more nodes cost little next to the matrix."""
     seed = new_seed()
 
     def cost(count: int) -> float:

@@ -253,7 +253,7 @@ class Agent:
         return tuple(sorted(found, key=lambda o: o.session.number))
 
     def was_out(self, number: int) -> bool:
-        """Say whether this boot's session of that number was ever published."""
+        """Return whether this boot's session of that number was ever published."""
         session = self.tmpfs.made[number]
         return (self.name, number, session.public) in self.cluster.ever_published
 
@@ -342,7 +342,7 @@ class Agent:
         self.cluster.publish(self.name, self.boot_id, self.tmpfs.boot_session, tuple(o.session for o in listed))
 
     def may_publish(self, mine: tuple[OfferedSession, ...]) -> bool:
-        """Say whether the newest sessions may be published."""
+        """Return whether the newest sessions may be published."""
         return sessions.publishable(mine, [(t.inputs, t.decision) for t in self.pair_views.values()])
 
     def _tidy(self) -> None:

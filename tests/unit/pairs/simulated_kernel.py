@@ -95,7 +95,7 @@ class Kernel:
         return SaKey(template.dst, template.spi)
 
     def takes_plain(self, flow: Flow) -> bool:
-        """Say whether a packet of *flow* that arrives in cleartext gets through."""
+        """Return whether a packet of *flow* that arrives in cleartext gets through."""
         if self._guarded(flow.src, flow.dst, "ingress"):
             return False
         for direction in (Direction.FWD, Direction.IN):
@@ -110,7 +110,7 @@ class Kernel:
         return next((p for p in self._sorted[1] if p.direction is direction and _fits(p, flow)), None)
 
     def _guarded(self, remote: Address, local: Address, way: str) -> bool:
-        """Say whether the guard drops cleartext; a peer's own address is only guarded where the other end is a pod."""
+        """Return whether the guard drops cleartext; a peer's own address is only guarded where the other end is a pod."""
         there, here = self._guard_entry(remote), self._guard_entry(local)
         action = getattr(there, way, GuardAction.PASS)
         own_pod = here is not None and here.egress is GuardAction.OWN

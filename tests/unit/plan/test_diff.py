@@ -215,7 +215,7 @@ FOREIGN_POLICIES = (
 @pytest.mark.C3
 @pytest.mark.parametrize("which", DECISIONS)
 def test_foreign_objects_are_in_no_action(which: Decision) -> None:
-    """Another reqid, an unknown nodeID, other addresses, a priority beside our band, a block about somebody else: not ours."""
+    """Another reqid, an unknown nodeID, other addresses, a priority next to our band, a block about somebody else: not ours."""
     for wanted in (which, decision(Out.PLAIN, receive=Receive.NONE, remove_all=True)):
         for policy in FOREIGN_POLICIES:
             there = kernel(FOREIGN_SAS, [policy])
@@ -235,7 +235,7 @@ def test_foreign_policy_in_the_way_is_not_replaced() -> None:
 
 @pytest.mark.C3
 def test_foreign_policy_that_no_policy_expresses_is_in_the_way_too() -> None:
-    """What is known by name alone is not replaced, and is named in words; a foreign policy beside ours does not matter."""
+    """What is known by name alone is not replaced, and is named in words; a foreign policy next to ours does not matter."""
     wanted = desired(decision(in_use=OLD))
     name = PolicyKey(Direction.OUT, SELECTOR)
     there = replace(kernel(sas(OLD)), foreign={name: "policy out in transport mode", replace(name, mark=Mark(1, 1)): "other"})

@@ -40,7 +40,7 @@ class LiveProbes:
             self._asked += 1
 
     def taken(self) -> bool:
-        """Say whether probes are to be sent now, and take that wish."""
+        """Return whether probes are to be sent now, and take that wish."""
         with self._lock:
             due = self._asked > self._served
             self._served = self._asked
@@ -70,12 +70,12 @@ class LiveProbes:
             self._lanes[peer_uid][via[1]] = replace(lane, answered=lane.answered + 1, seconds=fastest)
 
     def served(self) -> bool:
-        """Say whether the loop has taken every wish."""
+        """Return whether the loop has taken every wish."""
         with self._lock:
             return self._served == self._asked
 
     def complete(self) -> bool:
-        """Say whether every lane was answered at least once."""
+        """Return whether every lane was answered at least once."""
         with self._lock:
             return all(lane.answered for lanes in self._lanes.values() for lane in lanes.values())
 

@@ -66,7 +66,7 @@ class GuardAttachment:
         return out
 
     def attached(self) -> bool:
-        """Say whether the programs are there and on any link."""
+        """Return whether the programs are there and on any link."""
         return self._guard.loaded() and bool(self._guard.attachments())
 
     def log_drops(self) -> None:

@@ -59,7 +59,7 @@ def pod_links(links: Sequence[Link], pod_cidrs: Sequence[Network], *, besides: S
 
 
 def _holds(link: Link, pod_cidrs: Sequence[Network]) -> bool:
-    """Say whether a bridge or veth has an address among the node's own pods': their gateway."""
+    """Return whether a bridge or veth has an address among the node's own pods': their gateway."""
     if link.kind not in ("bridge", "veth"):
         return False
     return any(a in cidr for a in link.addresses for cidr in pod_cidrs if a.version == cidr.version)

@@ -36,7 +36,7 @@ class Datapath:
         return KernelSnapshot.of(sas, policies, entries, silent, used_up=used_up, foreign=foreign)
 
     def has_guard(self) -> bool:
-        """Say whether the guard's maps are there."""
+        """Return whether the guard's maps are there."""
         return self._guard.loaded()
 
     def apply(self, actions: Sequence[Action]) -> dict[str, KernelError]:
@@ -78,7 +78,7 @@ class Datapath:
 
 
 def _used_up(entry: SaEntry) -> bool:
-    """Say whether an SA reached a soft limit, as net/xfrm/xfrm_state.c, xfrm_state_check_expire, does."""
+    """Return whether an SA reached a soft limit, as net/xfrm/xfrm_state.c, xfrm_state_check_expire, does."""
     limits, use = entry.sa.limits, entry.usage
     return use.bytes >= limits.soft_bytes or use.packets >= limits.soft_packets
 

@@ -1,4 +1,4 @@
-"""The agent's port: /metrics and /healthz for machines, /verify and /plan for people; all of it only reads.
+"""The agent's port: /metrics and /healthz for machines, /verify and /plan for users; all of it only reads.
 
 The port comes from the configuration, so it is opened after the first pass that knows it. What is answered holds no secret:
 SPIs, counters, names, fingerprints of keys, addresses of packets that were readable on the wire anyway.
@@ -120,7 +120,7 @@ class AgentEndpoints:
         try:
             self._read_kernel()
         except WirecryptError as error:
-            log.warning("figures not read", error=str(error))
+            log.warning("metrics not read", error=str(error))
         self._read_pass()
         return 200, CONTENT_TYPE_LATEST, generate_latest(self._metrics.registry)
 

@@ -1,4 +1,4 @@
-"""From what was seen to facts: the kernel at one moment beside the decisions of the last pass, probes, and the capture. Pure.
+"""From what was seen to facts: the kernel at one moment next to the decisions of the last pass, probes, and the capture. Pure.
 
 What the last round itself found still to do is no deviation: it was under way. What differs beyond that, somebody else did.
 """

@@ -1,4 +1,4 @@
-"""One verification, and a plan for reading: what a person asks of a node, answered beside the loop and without a write.
+"""One verification, and a plan for reading: what a person asks of a node, answered next to the loop and without a write.
 
 The kernel is read at once, in the asking thread's own netlink socket, before the loop is woken: what is missing has not been
 repaired yet. Then the loop is asked for probes, which are the traffic that the capture must see as ESP.

@@ -29,7 +29,7 @@ class PeerReport:
 
 @dataclass(frozen=True, slots=True)
 class NodeReport:
-    """Facts about the node beside its peers. *trouble* is (reason, message) of what is wrong, most important first."""
+    """Facts about the node next to its peers. *trouble* is (reason, message) of what is wrong, most important first."""
 
     state: NodeState
     boot_id: str
@@ -81,7 +81,7 @@ class WriteLimiter:
         self._at = float("-inf")
 
     def due(self, status: NodeStatus, now: float) -> bool:
-        """Say whether to write *status* now: a transition at once, mere figures once a minute, the same never."""
+        """Return whether to write *status* now: a transition at once, mere numbers once a minute, the same never."""
         if self._written is None or _settled(status) != _settled(self._written):
             return True
         return status != self._written and now - self._at >= EVERY

@@ -37,7 +37,7 @@ class InstallFailures:
         self._by_peer: dict[str, _Refusal] = {}
 
     def note(self, pass_state: PassState) -> None:
-        """Take note of what this round tried to install in vain; forget what is installed, or about what is over."""
+        """Take note of what this pass could not install; forget what is installed, or about what is over."""
         for pair_view, decision in pass_state.pairs():
             uid, public = pair_view.peer.node_uid, _public(pair_view, decision)
             known = self._by_peer.pop(uid, None)
@@ -56,7 +56,7 @@ class InstallFailures:
             pass_state.failed.setdefault(uid, known.why)
 
     def stands(self, pair_view: PairView) -> bool:
-        """Say whether the newest generation with this peer could not be installed."""
+        """Return whether the newest generation with this peer could not be installed."""
         return pair_view.peer.node_uid in self._by_peer
 
     def without_renewals(self, pass_state: PassState, now: float) -> list[tuple[PairView, Decision]]:

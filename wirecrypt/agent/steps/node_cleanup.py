@@ -73,7 +73,7 @@ class NodeCleanup:
         return now + IDLE
 
     def _absent(self, cluster_view: ClusterView) -> bool:
-        """Say whether the API server itself says that this node takes no part: absence from a view is not enough ◆."""
+        """Return whether the API server itself says that this node takes no part: absence from a view is not enough ◆."""
         node = self._node(cluster_view)
         if node is not None and node.label == LABEL_ENABLED:
             return False
@@ -95,7 +95,7 @@ class NodeCleanup:
         )
 
     def _is_another(self, own: End, cluster_view: ClusterView) -> bool:
-        """Say whether the API server itself shows a Node of this name that is not the one whose pairs are on disk."""
+        """Return whether the API server itself shows a Node of this name that is not the one whose pairs are on disk."""
         node = self._node(cluster_view)
         if node is None or node.uid == own.node_uid:
             return False

@@ -54,7 +54,7 @@ class SessionRenewal:
         return found
 
     def allowed(self, now: float) -> bool:
-        """Say whether a replacement may be made now."""
+        """Return whether a replacement may be made now."""
         return now - self.last >= self.gap
 
     def made(self, now: float) -> None:

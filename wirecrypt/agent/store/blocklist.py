@@ -1,6 +1,6 @@
 """The pairs that a boot must block, on disk: JSON with a version, mode 0600, replaced whole; no secret is in it.
 
-Beside the pairs stands whether the own NodePeer was last seen `Leaving`: the only farewell that lets a node that the API
+Next to the pairs it says whether the own NodePeer was last seen `Leaving`: the only farewell that lets a node that the API
 server does not show any more be stripped. A file that cannot be read is kept aside, for a person to look at, and the list
 begins anew: the API server still says which pairs are over with plaintext.
 """
@@ -72,7 +72,7 @@ class PairsOnDisk:
         return f"{self._path} could not be read, a boot may have blocked too few pairs; look at {kept}, then remove it"
 
     def has(self, node_uid: str) -> bool:
-        """Say whether the pair with this peer is on disk."""
+        """Return whether the pair with this peer is on disk."""
         return self.list is not None and any(p.node_uid == node_uid for p in self.list.peers)
 
     def add(self, own: End, peer: End) -> None:

@@ -60,7 +60,7 @@ class KeyRing:
             self._kept[pair.peer.node_uid, entry.generation] = _fingerprints(derived, entry.lanes)
 
     def right_key(self, peer_uid: str, generation: Generation, lane: int, sa: Sa) -> bool:
-        """Say whether *sa* has the key that it should have; one that cannot be compared any more is taken as it is."""
+        """Return whether *sa* has the key that it should have; one that cannot be compared any more is taken as it is."""
         kept = self._kept.get((peer_uid, generation))
         wanted = kept.get((sa.set_mark is None, lane)) if kept else None
         return wanted is None or wanted == sa.key.fingerprint

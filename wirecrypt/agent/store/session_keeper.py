@@ -98,7 +98,7 @@ class SessionKeeper:
         return session
 
     def outdated(self, own: NodePeer) -> bool:
-        """Say whether *own* shows less than was published: an old view, or an API server that went back."""
+        """Return whether *own* shows less than was published: an old view, or an API server that went back."""
         newest = max((o.session.number for o in self._state.sessions if o.published and o.key is not None), default=0)
         if own.last_session >= newest:
             self._older = frozenset()

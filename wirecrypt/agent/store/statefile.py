@@ -1,7 +1,7 @@
 """The agent's secret state on tmpfs: JSON with a version, mode 0600, replaced whole.
 
 A version is read by its reader in a table; a new version keeps the reader of the one before it. The file is the only place
-but memory where private session keys are written; it belongs to one agent at a time (a lock file beside it).
+but memory where private session keys are written; it belongs to one agent at a time (a lock file next to it).
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ class ObjectCache(Protocol):
     """Local copies of the objects that an agent watches."""
 
     def synced(self) -> bool:
-        """Say whether every kind was listed at least once."""
+        """Return whether every kind was listed at least once."""
 
     def nodes(self) -> Sequence[Node]:
         """Return the Nodes."""
@@ -33,7 +33,7 @@ class ObjectCache(Protocol):
 class ClusterView:
     """The cluster as this node sees it. *own* is None while the node is not enabled.
 
-    *duplicates*: those refused for a nodeID that another holds since longer; the own one may be among them.
+    *duplicates*: those refused for a nodeID that another has held longer; the own one may be among them.
     """
 
     own: NodePeer | None
@@ -55,7 +55,7 @@ class ClusterView:
 
     @property
     def refused(self) -> bool:
-        """Say whether the own node is the one that is refused."""
+        """Return whether the own node is the one that is refused."""
         return self.own is not None and self.own in self.duplicates
 
 

@@ -29,7 +29,7 @@ class PairView:
 
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """What is known of one peer beside its object: deletion confirmed, on disk as one to block, joining blocks."""
+    """What is known of one peer next to its object: deletion confirmed, on disk as one to block, joining blocks."""
 
     gone: bool
     marked: bool

@@ -85,7 +85,7 @@ def block(why: str) -> Decision:
 
 
 def cleaned(pass_state: PassState) -> bool:
-    """Say whether a leaving node has nothing of any pair left in the kernel, also not of one that it cannot decide about."""
+    """Return whether a leaving node has nothing of any pair left in the kernel, also not of one that it cannot decide about."""
     if pass_state.own.state is not NodeState.LEAVING:
         return False
     own = end_of(pass_state.own)
@@ -95,7 +95,7 @@ def cleaned(pass_state: PassState) -> bool:
 
 
 def _has(pair: Pair, kernel: KernelSnapshot) -> bool:
-    """Say whether the kernel has anything of *pair*: never so without a tunnel's addresses."""
+    """Return whether the kernel has anything of *pair*: never so without a tunnel's addresses."""
     try:
         return _present(pair, kernel)
     except ObjectError:

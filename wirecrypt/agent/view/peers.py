@@ -49,7 +49,7 @@ class Deletions:
         self._answers.pop(node_uid, None)
 
     def confirmed(self, peer: NodePeer, nodes: tuple[Node, ...], *, plain: bool, now: float) -> bool:
-        """Say whether a vanished *peer* is really gone; the API server is asked at most once in ASK seconds."""
+        """Return whether a vanished *peer* is really gone; the API server is asked at most once in ASK seconds."""
         asked, gone = self._answers.get(peer.node_uid, (float("-inf"), False))
         if now - asked >= ASK:
             gone = deletion_confirmed(peer, nodes, self._api, plain=plain)
@@ -58,7 +58,7 @@ class Deletions:
 
 
 def deletion_confirmed(peer: NodePeer, nodes: tuple[Node, ...], api: AgentApi, *, plain: bool) -> bool:
-    """Say whether a vanished *peer* is really gone: its NodePeer by a quorum read, and its Node too.
+    """Return whether a vanished *peer* is really gone: its NodePeer by a quorum read, and its Node too.
 
     A peer that left (traffic to it is *plain* already) is gone without its Node being deleted. No answer is no proof, and
     nor is an object that cannot be read.
@@ -73,7 +73,7 @@ def deletion_confirmed(peer: NodePeer, nodes: tuple[Node, ...], api: AgentApi, *
 
 
 def rolled_back(own: NodePeer, last_published: int) -> bool:
-    """Say whether the API is older than what this agent has seen (restored from a backup): then nothing is removed."""
+    """Return whether the API is older than what this agent has seen (restored from a backup): then nothing is removed."""
     return own.last_session < last_published
 
 

@@ -132,5 +132,5 @@ class _KernelEvents:
         return [e.key for e in self._expire.read()]
 
     def links_changed(self) -> bool:
-        """Say whether links, addresses or routes changed."""
+        """Return whether links, addresses or routes changed."""
         return self._links.read()

@@ -35,7 +35,7 @@ class ObjectFields:
         return cls(raw, f"{kind} {name}", secret=secret)
 
     def has(self, key: str) -> bool:
-        """Say whether the field is there and not null."""
+        """Return whether the field is there and not null."""
         return self.raw.get(key) is not None
 
     def group(self, key: str) -> ObjectFields:

@@ -6,7 +6,7 @@ Filters that an older version left on a kernel with tcx go once their programs a
 Nothing here keeps state: each call opens the pins, does its work and closes them, so a restarted agent finds what the
 last one left and writes nothing. The packets' rules are in bpf/wirecrypt.c.
 
-Order of an upgrade: `load` pins the new programs beside maps that stay; `attach_*` replaces each program atomically. Only
+Order of an upgrade: `load` pins the new programs next to maps that stay; `attach_*` replaces each program atomically. Only
 if the layout of the prefixes changed do the new maps start empty, and then `attach_guard` leaves an older guard in
 place until entries are written: in between the old one goes on with its own.
 """
@@ -87,7 +87,7 @@ class KernelGuard:
         self.writes += self._tcx.remove_gone()
 
     def loaded(self) -> bool:
-        """Say whether programs and maps of this version are pinned."""
+        """Return whether programs and maps of this version are pinned."""
         return self._pins.wanted() <= self._pins.present()
 
     def configure(self, settings: GuardSettings) -> bool:

@@ -132,7 +132,7 @@ def _decode(document: Any) -> tuple[Program, ...] | None:  # noqa: ANN401 - JSON
 
 
 def _sound(program: Program) -> bool:
-    """Say whether the instructions are whole and each that names a map has one: descriptors go nowhere else."""
+    """Return whether the instructions are whole and each that names a map has one: descriptors go nowhere else."""
     complete = len(program.instructions) > 0 and len(program.instructions) % _SIZE == 0
     named = {name for _, name in program.maps} <= {spec.name for spec in maps()}
     return complete and named and dict(_map_numbers(program.instructions)).keys() == {at for at, _ in program.maps}

@@ -1,7 +1,7 @@
 """Which maps there are, and under which names maps and programs are pinned below one folder of a bpf file system.
 
 A map's name carries a hash of its layout and a program's name one of the sources: a map whose layout did not
-change is kept by an upgrade, with all its entries, while the programs beside it are replaced.
+change is kept by an upgrade, with all its entries, while the programs next to it are replaced.
 """
 
 from __future__ import annotations

@@ -155,7 +155,7 @@ def program_id(fd: int) -> int:
 
 
 def tcx_supported(index: int) -> bool:
-    """Say whether this kernel can attach programs to the link *index* without a qdisc; raises `BpfError`."""
+    """Return whether this kernel can attach programs to the link *index* without a qdisc; raises `BpfError`."""
     attr = struct.pack("=2I56x", index, TcxHook.INGRESS)  # whole: the kernel writes its answer up to the last field
     try:
         _call(_Command.PROG_QUERY, attr, tried="ask for the programs of a link", what=f"link {index}")

@@ -123,7 +123,7 @@ def _listed(ip: Any, link_index: int, direction: TcDirection, parent: int) -> It
 
 
 def _is_filter(message: Any) -> bool:  # noqa: ANN401 - a message of pyroute2, untyped
-    """Say whether a dumped message is a filter; the kernel also lists one bare entry per priority."""
+    """Return whether a dumped message is a filter; the kernel also lists one bare entry per priority."""
     return message.get("TCA_OPTIONS") is not None
 
 

@@ -104,7 +104,7 @@ class ExpireEvents(_Source):
 class AcquireEvents(_Source):
     """Packets that found no state: for diagnosis in a network namespace that no agent uses.
 
-    Never open this beside an agent. With a listener the kernel makes a larval state, with the SPI that the template names,
+    Never open this next to an agent. With a listener the kernel makes a larval state, with the SPI that the template names,
     for each such packet; until that expires it stands in the way of the real one (net/xfrm/xfrm_state.c, xfrm_state_find).
     """
 
@@ -124,7 +124,7 @@ class LinkEvents(_Source):
         super().__init__(NETLINK_ROUTE, _RTMGRP, LinkError)
 
     def read(self) -> bool:
-        """Say whether anything changed since the last read."""
+        """Return whether anything changed since the last read."""
         before = self.lost
         seen = sum(1 for _ in self._messages())
         return bool(seen) or self.lost != before

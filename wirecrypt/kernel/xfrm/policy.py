@@ -173,7 +173,7 @@ def _unpack(payload: bytes) -> Policy:
 
 
 def _replaced_by(payload: bytes) -> PolicyKey | None:
-    """Return the name by which a policy of ours would replace this one, None where ours would stand beside it.
+    """Return the name by which a policy of ours would replace this one, None where ours would stand next to it.
 
     Two policies are the same to the kernel when direction, type, interface ID, selector, mark and security context are
     (net/xfrm/xfrm_policy.c, xfrm_policy_insert_list); ours have no interface ID, no context, and are of the main type.

@@ -59,7 +59,7 @@ class Record:
 
     @property
     def held(self) -> bool:
-        """Say whether everything held (and anything was claimed at all)."""
+        """Return whether everything held (and anything was claimed at all)."""
         return bool(self.claims) and all(claim.held for claim in self.claims)
 
     def write(self, error: str = "") -> None:

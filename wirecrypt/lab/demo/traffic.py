@@ -1,6 +1,6 @@
 """The load under which everything happens: numbered UDP at 1,000 packets/s and TCP streams, both ways, IPv4 and IPv6.
 
-Beside it every other flow class of the pair, slowly: from pods to the other node itself and back.
+Next to it every other flow class of the pair, slowly: from pods to the other node itself and back.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from wirecrypt.lab.demo.record import Record
 from wirecrypt.lab.lab import Lab
-from wirecrypt.lab.wire.streams import Result, Tcp, Udp, start_all, stop_all
+from wirecrypt.lab.streams import Result, Tcp, Udp, start_all, stop_all
 
 RATE = 1000  # packets a second, each way
 RATE6 = 100
@@ -117,7 +117,7 @@ class LoadTotals:
 
     @property
     def complete(self) -> bool:
-        """Say whether nothing is missing."""
+        """Return whether nothing is missing."""
         return self.lost == 0 and self.stream_missing == 0 and self.received > 0 and self.stream_bytes > 0
 
     @property

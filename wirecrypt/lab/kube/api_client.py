@@ -56,7 +56,7 @@ class LabApi:
             return
 
     def ready(self) -> bool:
-        """Tell whether the API server is up and has made its default roles."""
+        """Return whether the API server is up and has made its default roles."""
         try:
             return self._send("GET", "/readyz", None, "")[0] == http.HTTPStatus.OK
         except Unreachable:

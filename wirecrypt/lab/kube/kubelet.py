@@ -1,4 +1,4 @@
-"""The roles that a cluster has beside its control plane, played just so far as wirecrypt needs them.
+"""The roles that a cluster has next to its control plane, played just so far as wirecrypt needs them.
 
 Controllers of DaemonSets and Deployments: pods are made from the templates and bound to nodes, one per node or as many as
 asked. Kubelets: each registers its Node, asks **as its node** for tokens bound to its pods, starts their containers and reports

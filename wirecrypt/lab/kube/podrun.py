@@ -60,7 +60,7 @@ class PodRun:
 
     @property
     def running(self) -> bool:
-        """Tell whether all its containers run."""
+        """Return whether all its containers run."""
         return bool(self.processes) and all(process.running for process in self.processes.values())
 
     def start(self) -> None:

@@ -121,5 +121,5 @@ def capabilities(container: Mapping[str, Any]) -> list[int] | None:
 
 
 def may_gain_privileges(container: Mapping[str, Any]) -> bool:
-    """Tell whether set-user-id programs work in the container."""
+    """Return whether set-user-id programs work in the container."""
     return bool(container.get("securityContext", {}).get("allowPrivilegeEscalation", True))

@@ -44,7 +44,7 @@ class Completed:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What to run and how: environment beside the guest's own, folder, standard input, a container's view."""
+    """What to run and how: environment next to the guest's own, folder, standard input, a container's view."""
 
     argv: Sequence[str]
     env: Mapping[str, str] = field(default_factory=dict)
@@ -83,7 +83,7 @@ class Process:
 
     @property
     def running(self) -> bool:
-        """Tell whether it still runs."""
+        """Return whether it still runs."""
         with contextlib.suppress(LabError):
             self.wait(timeout=0)
         return self._status is None

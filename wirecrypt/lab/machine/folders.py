@@ -68,7 +68,7 @@ def _remove_unheld() -> list[str]:
 
 
 def held(folder: Path) -> bool:
-    """Tell whether a living lab holds *folder*."""
+    """Return whether a living lab holds *folder*."""
     with contextlib.suppress(FileNotFoundError):
         descriptor = os.open(folder / "lock", os.O_RDWR)
         try:

@@ -1,4 +1,4 @@
-"""A guest kernel with its command server, in namespaces that vanish with it; with or without a control plane beside it."""
+"""A guest kernel with its command server, in namespaces that vanish with it; with or without a control plane next to it."""
 
 from __future__ import annotations
 

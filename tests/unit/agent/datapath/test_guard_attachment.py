@@ -28,7 +28,7 @@ class Memory:
     present: bool = False
 
     def loaded(self) -> bool:
-        """Say whether this version is pinned."""
+        """Return whether this version is pinned."""
         return self.present
 
     def load(self, _settings: GuardSettings) -> None:

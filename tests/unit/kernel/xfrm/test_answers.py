@@ -129,7 +129,7 @@ REPLACED = {
 @pytest.mark.C3
 @pytest.mark.parametrize(("name", "listed"), [p for p in VECTORS if p.values[0].startswith("policy-foreign")])
 def test_foreign_policy_has_the_name_of_the_one_that_would_replace_it(name: str, listed: bytes) -> None:
-    """Direction, selector and mark are read also where the rest is foreign; with an interface ID ours would stand beside it."""
+    """Direction, selector and mark are read of foreign ones too; with an interface ID ours would stand next to it."""
     found = xfrm_policy.decode(listed)
     assert isinstance(found, Foreign)
     assert found.name == REPLACED[name]

@@ -23,9 +23,9 @@ from wirecrypt.lab.demo.record import EVENTS, RESULT, TIMELINE, Record
 from wirecrypt.lab.demo.traffic import LoadTotals
 from wirecrypt.lab.lab import Lab
 from wirecrypt.lab.machine import outside
+from wirecrypt.lab.streams import Result, Tcp, Udp
 from wirecrypt.lab.waiting import until
 from wirecrypt.lab.wire.network import LabNode, LabPod
-from wirecrypt.lab.wire.streams import Result, Tcp, Udp
 
 
 def lab(**parts: Any) -> Lab:  # noqa: ANN401
@@ -210,7 +210,7 @@ def test_a_program_gets_environment_and_input_and_its_status_is_told() -> None:
 
 
 def test_nothing_comes_between_the_label_and_the_first_look() -> None:
-    """A wait for protection asks the nodes at once; the summary for its message is for when it was in vain."""
+    """A wait for protection asks the nodes at once; the summary for its message is for when it gives up."""
     ready = {"type": "Ready", "status": "True"}
     found = {"status": {"conditions": [ready], "peers": {"protected": 0}}}
     asked: list[str] = []
