@@ -31,7 +31,7 @@ FOREIGN = "example.com/hold"
 
 
 @pytest.fixture
-def copies(clean: Server) -> Iterator[Informers]:
+def cache(clean: Server) -> Iterator[Informers]:
     """Yield the copies of an agent on node a, synced."""
     clean.node("a")
     informers = Informers(clean.agent("a").api)
@@ -41,28 +41,28 @@ def copies(clean: Server) -> Iterator[Informers]:
     informers.stop()
 
 
-def test_copies_follow_changes(clean: Server, copies: Informers) -> None:
+def test_copies_follow_changes(clean: Server, cache: Informers) -> None:
     """What is created, changed and deleted shows; the canary never does."""
     clean.node("b")
-    clean.wait(lambda: [n.name for n in copies.nodes()] == ["a", "b"], "a new Node")
+    clean.wait(lambda: [n.name for n in cache.nodes()] == ["a", "b"], "a new Node")
     clean.label("b", "enabled")
-    clean.wait(lambda: copies.nodes()[1].label == "enabled", "a label")
+    clean.wait(lambda: cache.nodes()[1].label == "enabled", "a label")
     clean.admin.delete(f"{paths.NODES}/b")
-    clean.wait(lambda: [n.name for n in copies.nodes()] == ["a"], "a deletion")
-    assert copies.peers() == []
-    assert copies.config() is not None
+    clean.wait(lambda: [n.name for n in cache.nodes()] == ["a"], "a deletion")
+    assert cache.peers() == []
+    assert cache.config() is not None
 
 
-def test_a_malformed_object_is_left_out_and_harms_no_other(clean: Server, copies: Informers) -> None:
+def test_a_malformed_object_is_left_out_and_harms_no_other(clean: Server, cache: Informers) -> None:
     """A Node with host bits in its prefix is listed as malformed, not as missing, until it is corrected."""
     clean.admin.create(paths.NODES, {"metadata": {"name": "bad"}})
     clean.admin.patch(f"{paths.NODES}/bad/status", {"status": {"addresses": [{"type": "InternalIP", "address": "x"}]}})
     clean.node("c")
-    clean.wait(lambda: [n.name for n in copies.nodes()] == ["a", "c"], "the others")
-    assert "status.addresses" in str(copies.malformed()["Node", "bad"])
+    clean.wait(lambda: [n.name for n in cache.nodes()] == ["a", "c"], "the others")
+    assert "status.addresses" in str(cache.malformed()["Node", "bad"])
     clean.admin.patch(f"{paths.NODES}/bad/status", {"status": {"addresses": None}})
-    clean.wait(lambda: not copies.malformed(), "the corrected Node")
-    assert [n.name for n in copies.nodes()] == ["a", "bad", "c"]
+    clean.wait(lambda: not cache.malformed(), "the corrected Node")
+    assert [n.name for n in cache.nodes()] == ["a", "bad", "c"]
 
 
 def test_a_version_that_is_forgotten_means_a_new_list(clean: Server) -> None:
@@ -83,15 +83,15 @@ def test_a_version_that_is_forgotten_means_a_new_list(clean: Server) -> None:
         reflector.stop()
 
 
-def test_a_broken_stream_is_taken_up_again(clean: Server, copies: Informers) -> None:
+def test_a_broken_stream_is_taken_up_again(clean: Server, cache: Informers) -> None:
     """A connection that breaks off loses nothing."""
-    for reflector in copies._all:  # noqa: SLF001 - cut every connection, as a network does
+    for reflector in cache._all:  # noqa: SLF001 - cut every connection, as a network does
         with reflector._lock:  # noqa: SLF001
             stream = reflector._stream  # noqa: SLF001
         if stream is not None:
             stream.interrupt()
     clean.node("b")
-    clean.wait(lambda: [n.name for n in copies.nodes()] == ["a", "b"], "a change after the break")
+    clean.wait(lambda: [n.name for n in cache.nodes()] == ["a", "b"], "a change after the break")
 
 
 def test_watches_end_at_once_when_they_are_stopped(clean: Server) -> None:

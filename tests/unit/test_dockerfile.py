@@ -43,7 +43,7 @@ def test_the_image_gets_what_was_tested(part: str) -> None:
 def test_all_that_is_needed_is_locked() -> None:
     """Each dependency of the project is in the lock file for the image, the build's own in that for the build."""
     runtime = {pin.split("==")[0] for pin in locked("requirements-runtime.lock")}
-    assert {re.split(r"[<>=]", wish)[0] for wish in PROJECT["project"]["dependencies"]} <= runtime
+    assert {re.split(r"[<>=]", requirement)[0] for requirement in PROJECT["project"]["dependencies"]} <= runtime
     assert {*PROJECT["build-system"]["requires"]} <= locked("requirements-build.lock").keys()
 
 

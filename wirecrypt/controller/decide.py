@@ -35,13 +35,13 @@ class Switched:
 class ControllerMemory:
     """What one process has seen over time, in seconds of its monotonic clock. A new leader begins anew, as with a Lease.
 
-    *gone*: since when the Node of a node UID has been missing. *words*: the version of each EncryptedNode and since when
+    *gone*: since when the Node of a node UID has been missing. *versions*: the version of each EncryptedNode and since when
     it has been that. *switched*: agents write only when something changes for them, so their silence says something
     only from there on. *refused*: by node, why its keys could not be written the last time.
     """
 
     gone: Mapping[str, float] = field(default_factory=dict)
-    words: Mapping[str, tuple[str, float]] = field(default_factory=dict)
+    versions: Mapping[str, tuple[str, float]] = field(default_factory=dict)
     switched: Switched | None = None
     refused: Mapping[str, str] = field(default_factory=dict)
 
@@ -50,8 +50,8 @@ class ControllerMemory:
         live = {node.uid for node in view.nodes.values()}
         owners = {p.node_uid for p in view.peers.values()} | {e.node_uid for e in view.encrypted.values()}
         gone = {uid: self.gone.get(uid, now) for uid in owners - live}
-        words = {name: self._word(name, e.resource_version, now) for name, e in view.encrypted.items()}
-        return ControllerMemory(gone, words, self._switched_by(view, now), self.refused)
+        versions = {name: self._version(name, e.resource_version, now) for name, e in view.encrypted.items()}
+        return ControllerMemory(gone, versions, self._switched_by(view, now), self.refused)
 
     def silent(self, now: float) -> frozenset[str]:
         """Return the nodes whose agents wrote nothing for long though nodes switch, which makes every agent write.
@@ -62,8 +62,10 @@ class ControllerMemory:
         switched = self.switched
         if switched is None:
             return frozenset()
-        words = {name: since for name, (_, since) in self.words.items() if not switched.retiring or since <= switched.began}
-        return frozenset(name for name, since in words.items() if now - max(since, switched.began) >= SILENT_SECONDS)
+        versions = {
+            name: since for name, (_, since) in self.versions.items() if not switched.retiring or since <= switched.began
+        }
+        return frozenset(name for name, since in versions.items() if now - max(since, switched.began) >= SILENT_SECONDS)
 
     def _switched_by(self, view: ControllerView, now: float) -> Switched | None:
         """Return what is known of the running rotation; one that this process first saw in Retiring tells nothing."""
@@ -73,8 +75,8 @@ class ControllerMemory:
             return known or Switched(rotation.uid, now, retiring=False)
         return replace(known, retiring=True) if known and rotation and rotation.phase is Phase.RETIRING else None
 
-    def _word(self, name: str, version: str, now: float) -> tuple[str, float]:
-        before = self.words.get(name)
+    def _version(self, name: str, version: str, now: float) -> tuple[str, float]:
+        before = self.versions.get(name)
         return before if before and before[0] == version else (version, now)
 
 

@@ -59,9 +59,9 @@ class _Flow:
         self._sender: Process | None = None
 
     @classmethod
-    def start(cls, lab: Lab, source: str, target: str, *, wait: bool = True, **wish: Any) -> Self:  # noqa: ANN401 - as `prepare`
+    def start(cls, lab: Lab, source: str, target: str, *, wait: bool = True, **options: Any) -> Self:  # noqa: ANN401 - as `prepare`
         """Start traffic as `prepare` says, with *wait* until the first packet has arrived."""
-        flow = cls.prepare(lab, source, target, **wish)
+        flow = cls.prepare(lab, source, target, **options)
         flow.send()
         if wait:
             flow.wait_flowing()
@@ -139,14 +139,14 @@ class Tcp(_Flow):
     kind = "tcp"
 
     @classmethod
-    def prepare(cls, lab: Lab, source: str, target: str, **wish: Any) -> Self:  # noqa: ANN401 - as that of all flows
+    def prepare(cls, lab: Lab, source: str, target: str, **options: Any) -> Self:  # noqa: ANN401 - as that of all flows
         """Do as for all flows, and let the source's network send nothing again that may only be late.
 
         Tail loss probes (RFC 8985, section 7) resend the last segment after twice the round trip: on a busy guest that counts
         the scheduler's delays, not losses.
         """
         lab.exec(source, ["sysctl", "-qw", "net.ipv4.tcp_early_retrans=0"])
-        return super().prepare(lab, source, target, **wish)
+        return super().prepare(lab, source, target, **options)
 
     def stop(self) -> Result:
         """End the stream and return what arrived; LabError when a byte was wrong."""

@@ -278,7 +278,7 @@ def _removals(snapshot: RotationInputs, which: int | Epoch, why: str) -> Iterabl
 
 def _sends(snapshot: RotationInputs, peer: NodePeer, number: int) -> bool:
     """Return whether all that *peer* sends goes with epoch *number*; one that sends nothing needs a session of it."""
-    status = _word(snapshot, peer)
+    status = _status(snapshot, peer)
     if status is None or status.sending_epoch not in (0, number):
         return False
     return status.sending_epoch == number or number in {s.epoch.number for s in peer.sessions}
@@ -286,11 +286,11 @@ def _sends(snapshot: RotationInputs, peer: NodePeer, number: int) -> bool:
 
 def _accepts_older(snapshot: RotationInputs, peer: NodePeer, number: int) -> bool:
     """Return whether *peer* may accept an epoch before *number*: it says so, or its word is of another boot or missing."""
-    status = _word(snapshot, peer)
+    status = _status(snapshot, peer)
     return status is None or any(epoch < number for epoch in (*status.accepting_epochs, status.sending_epoch) if epoch)
 
 
-def _word(snapshot: RotationInputs, peer: NodePeer) -> NodeStatus | None:
+def _status(snapshot: RotationInputs, peer: NodePeer) -> NodeStatus | None:
     """Return what *peer* reports, None if that is of another boot than its sessions."""
     status = snapshot.statuses.get(peer.name)
     return status if status and status.boot_id == peer.boot_id else None

@@ -1,6 +1,6 @@
 """The rotation of a cluster: each rule of protocol.md, and whole rotations in any order with crashes anywhere."""
 
-# ruff: noqa: D102 - methods of a test's world need no more than a name
+# ruff: noqa: D102 - methods of a test's cluster need no more than a name
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
@@ -222,8 +222,8 @@ def test_switching_ends_when_every_live_node_sends_with_the_new_epoch() -> None:
     """One live node that does not say so, or says nothing, holds it up."""
     active = rotation(phase=Phase.SWITCHING)
     assert phase_after(two_nodes(active)) is Phase.RETIRING
-    for word in (says(1, 1, 2), None):
-        statuses = {"a": says(2, 1, 2)} | ({"b": word} if word else {})
+    for status in (says(1, 1, 2), None):
+        statuses = {"a": says(2, 1, 2)} | ({"b": status} if status else {})
         assert phase_after(two_nodes(active, statuses=statuses)) is None
 
 
@@ -313,7 +313,7 @@ def test_an_asked_rotation_never_takes_a_name_that_is_there() -> None:
 
 
 @dataclass
-class World:
+class SimulatedCluster:
     """An API server and three agents, as coarse as model/epoch.pml: what is written is seen by all at once."""
 
     rotations: dict[str, KeyRotation] = field(default_factory=dict)
@@ -356,21 +356,21 @@ class World:
             case DeleteSeed():
                 del self.seeds[action.seed.epoch.number]
             case WriteNodeKeys():
-                self.give(action.node, action.epochs)
+                self.write_keys(action.node, action.epochs)
             case RemoveNodeKey():
                 left = [k.epoch for k in self.keys[action.secret.node].keys if k.epoch.number != action.number]
                 self.keys[action.secret.node] = keys(action.secret.node, *left)
             case UpdateRotationStatus():
                 self.rotations[action.new.name] = action.new
 
-    def give(self, node: str, epochs: tuple[Epoch, ...]) -> None:
+    def write_keys(self, node: str, epochs: tuple[Epoch, ...]) -> None:
         have = [k.epoch for k in self.keys[node].keys] if node in self.keys else []
         self.keys[node] = keys(node, *{*have, *epochs})
 
     def join(self, node: str) -> None:
         epochs = joining_epochs(self.snapshot())
         if node not in self.keys and epochs:
-            self.give(node, epochs)
+            self.write_keys(node, epochs)
 
     def agent(self, node: str) -> None:
         """Let an agent do what protocol.md says: sessions by the phase, the old one away when all of its peers have moved."""
@@ -430,38 +430,38 @@ EVENTS = st.one_of(
 @given(st.lists(EVENTS, max_size=60))
 def test_any_order_of_events_and_crashes_converges(events: list[tuple[str, int | str]]) -> None:
     """Whatever happens in whatever order, the nodes keep a common epoch, and at rest there is exactly one, everywhere."""
-    world = World()
+    cluster = SimulatedCluster()
     for event, argument in events:
-        happen(world, event, argument)
-        world.check()
-    world.up = set("abc")
+        happen(cluster, event, argument)
+        cluster.check()
+    cluster.up = set("abc")
     for _ in range(80):
         for name in "abc":
-            world.join(name)
-            world.agent(name)
-        world.controller(99)
-        world.check()
-    assert world.controller(0) == 0
-    assert step(world.snapshot(), NOW, fresh=FRESH) == ()
-    assert {r.phase for r in world.rotations.values()} <= {Phase.COMPLETE, Phase.ABORTED}
-    assert [r.to_epoch for r in world.rotations.values() if r.held] == [s.epoch.number for s in world.seeds.values()]
-    assert len(world.seeds) == 1
-    assert {tuple(k.epoch for k in s.keys) for s in world.keys.values()} == {tuple(s.epoch for s in world.seeds.values())}
+            cluster.join(name)
+            cluster.agent(name)
+        cluster.controller(99)
+        cluster.check()
+    assert cluster.controller(0) == 0
+    assert step(cluster.snapshot(), NOW, fresh=FRESH) == ()
+    assert {r.phase for r in cluster.rotations.values()} <= {Phase.COMPLETE, Phase.ABORTED}
+    assert [r.to_epoch for r in cluster.rotations.values() if r.held] == [s.epoch.number for s in cluster.seeds.values()]
+    assert len(cluster.seeds) == 1
+    assert {tuple(k.epoch for k in s.keys) for s in cluster.keys.values()} == {tuple(s.epoch for s in cluster.seeds.values())}
 
 
-def happen(world: World, event: str, argument: int | str) -> None:
-    """Let one thing happen in the world."""
+def happen(cluster: SimulatedCluster, event: str, argument: int | str) -> None:
+    """Let one thing happen in the cluster."""
     if event == "controller":
-        world.controller(int(argument))
-    elif event == "rotate" and argument not in world.rotations:
-        world.rotations[str(argument)] = rotation(str(argument), created=NOW + timedelta(seconds=world.clock))
-    elif event == "abort" and argument in world.rotations:
-        old = world.rotations[str(argument)]
+        cluster.controller(int(argument))
+    elif event == "rotate" and argument not in cluster.rotations:
+        cluster.rotations[str(argument)] = rotation(str(argument), created=NOW + timedelta(seconds=cluster.clock))
+    elif event == "abort" and argument in cluster.rotations:
+        old = cluster.rotations[str(argument)]
         if old.phase in (None, Phase.PENDING, Phase.DISTRIBUTING):  # what the CRD lets through
-            world.rotations[str(argument)] = replace(old, abort=True)
+            cluster.rotations[str(argument)] = replace(old, abort=True)
     elif event == "down":
-        world.up.discard(str(argument))
+        cluster.up.discard(str(argument))
     elif event == "up":
-        world.up.add(str(argument))
+        cluster.up.add(str(argument))
     elif event in ("agent", "join", "reboot", "lose"):
-        getattr(world, event)(str(argument))
+        getattr(cluster, event)(str(argument))

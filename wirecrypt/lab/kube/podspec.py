@@ -110,8 +110,8 @@ def capabilities(container: Mapping[str, Any]) -> list[int] | None:
     context = container.get("securityContext", {})
     if context.get("privileged"):
         return None
-    wish = context.get("capabilities", {})
-    dropped, added = ({name.removeprefix("CAP_") for name in wish.get(key, [])} for key in ("drop", "add"))
+    asked = context.get("capabilities", {})
+    dropped, added = ({name.removeprefix("CAP_") for name in asked.get(key, [])} for key in ("drop", "add"))
     kept = (set() if "ALL" in dropped else RUNTIME_DEFAULT - dropped) | added
     if "ALL" in kept:
         return None
