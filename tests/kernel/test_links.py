@@ -36,72 +36,60 @@ def test_links_say_what_they_are(make_netns: Callable[[], Netns]) -> None:
     assert [link.index for link in found.values()] == sorted(link.index for link in found.values())
 
 
-def test_routes_name_their_links(netns: Netns) -> None:
-    """A route's links are found for both families; own addresses, dead ends and unknown ones have none."""
-    netns.ip("link add up0 type dummy")
-    netns.ip("addr add 192.0.2.1/24 dev up0")
-    netns.ip("addr add fd00:2::1/64 dev up0 nodad")
-    netns.ip("link set up0 up")
-    netns.ip("route add 10.2.0.0/24 via 192.0.2.9")
-    netns.ip("route add blackhole 10.3.0.0/24")
+def leading(netns: Netns) -> list[str]:
+    """Return the names of the links by which a route goes on."""
     with netns.entered():
-        links = KernelLinks()
-        asked = ["10.2.0.5", "192.0.2.7", "fd00:2::7", "192.0.2.1", "10.3.0.1", "198.51.100.1", "fd00:9::1"]
-        found = [list(links.route_links([ip_address(one)])) for one in asked]
-        assert links.route_links(ip_address(one) for one in asked) == ["up0"]
-    assert found == [["up0"], ["up0"], ["up0"], [], [], [], []]
+        return [link.name for link in KernelLinks().links() if link.leads]
 
 
-def test_all_next_hops_of_a_route_are_told(netns: Netns) -> None:
-    """A route with several next hops leads over all their links, however the kernel would choose for one packet."""
-    for number in (1, 2, 3):
+@pytest.mark.parametrize(
+    "line",
+    [
+        "route add default via 192.0.2.9",
+        "-6 route add default via fd00:2::9",
+        "route add default dev up0",
+        "route add 10.2.0.128/25 via 192.0.2.9",
+        "route add 10.2.0.5/32 via 192.0.2.9",
+        "route add 10.2.0.0/24 via 192.0.2.9 table 100",
+        "-6 route add fd00:12::/80 via fd00:2::9 table 100",
+        "route add 10.2.0.0/24 via inet6 fe80::9 dev up0",
+        "route add 10.2.0.0/24 dev up0 scope link table 100",
+    ],
+)
+def test_a_link_leads_on_by_a_route_of_any_table(netns: Netns, line: str) -> None:
+    """Whatever part of whatever prefix; the addresses here are single ones, so only the route tells."""
+    netns.ip("link add up0 type dummy")
+    netns.ip("addr add 192.0.2.1 peer 192.0.2.9 dev up0")
+    netns.ip("link set up0 up")
+    netns.ip("-6 route add fd00:2::9/128 dev up0")
+    assert leading(netns) == []
+    netns.ip(line)
+    assert leading(netns) == ["up0"]
+
+
+def test_a_route_to_one_neighbour_leads_nowhere(netns: Netns) -> None:
+    """As plugins make them to a pod; nor do link-local and multicast prefixes, which every link has, and dead ends."""
+    netns.ip("link add p0 type dummy")
+    netns.ip("link set p0 up")
+    for line in ("route add 10.1.0.5/32 dev p0", "-6 route add fd00:11::5/128 dev p0", "route add blackhole 10.3.0.0/24",
+                 "-6 route add multicast ff15::/64 dev p0 table 100"):  # fmt: skip
+        netns.ip(line)
+    assert leading(netns) == []
+
+
+def test_all_next_hops_of_a_route_lead_on(netns: Netns) -> None:
+    """A route with several next hops leads over all their links, next hop objects included."""
+    for number in (1, 2, 3, 4):
         netns.ip(f"link add up{number} type dummy")
-        netns.ip(f"addr add 192.0.{number}.1/24 dev up{number}")
-        netns.ip(f"addr add fd00:{number}::1/64 dev up{number} nodad")
+        netns.ip(f"addr add 192.0.{number}.1 peer 192.0.{number}.9 dev up{number}")
         netns.ip(f"link set up{number} up")
     netns.ip("route add 10.2.0.0/24 nexthop via 192.0.1.9 nexthop via 192.0.2.9")
-    netns.ip("-6 route add fd00:12::/64 nexthop via fd00:2::9 nexthop via fd00:3::9")
+    assert leading(netns) == ["up1", "up2"]
     netns.ip("nexthop add id 1 via 192.0.1.9 dev up1")
     netns.ip("nexthop add id 2 via 192.0.3.9 dev up3")
     netns.ip("nexthop add id 3 group 1/2")
     netns.ip("route add 10.3.0.0/24 nhid 3")
-    with netns.entered():
-        links = KernelLinks()
-        found = [links.route_links([ip_address(one)]) for one in ("10.2.0.1", "fd00:12::1", "10.3.0.1")]
-    assert found == [["up1", "up2"], ["up2", "up3"], ["up1", "up3"]]
-
-
-def test_links_name_the_link_below(make_netns: Callable[[], Netns]) -> None:
-    """A VLAN, a macvlan and a VXLAN name the link that carries them; one whose carrier is in another namespace does not."""
-    node, other = make_netns(), make_netns()
-    node.ip("link add eth0 type dummy")
-    node.ip("link add v10 link eth0 type vlan id 10")
-    node.ip("link add m0 link eth0 type macvlan mode bridge")
-    node.ip("link add fl1 type vxlan id 1 dev eth0 dstport 8472")
-    node.ip("link add gnv0 type geneve id 1 remote 192.0.2.9")
-    other.ip("link add eth9 type dummy")
-    other.ip(f"link add far0 link eth9 netns {node.name} type macvlan mode bridge")
-    with node.entered():
-        found = {link.name: link.lower for link in KernelLinks().links()}
-    assert {name: found[name] for name in ("eth0", "v10", "m0", "fl1", "gnv0", "far0")} == {
-        "eth0": None, "v10": "eth0", "m0": "eth0", "fl1": "eth0", "gnv0": None, "far0": None,
-    }  # fmt: skip
-
-
-def test_default_links(netns: Netns) -> None:
-    """Links with a default route of either family are named once each; without one there are none."""
-    for name, number in (("up0", 1), ("up1", 2)):
-        netns.ip(f"link add {name} type dummy")
-        netns.ip(f"addr add 192.0.{number}.1/24 dev {name}")
-        netns.ip(f"addr add fd00:{number}::1/64 dev {name} nodad")
-        netns.ip(f"link set {name} up")
-    with netns.entered():
-        links = KernelLinks()
-        assert links.default_links() == []
-        netns.ip("-6 route add default via fd00:2::9")
-        assert links.default_links() == ["up1"]
-        netns.ip("route add default nexthop via 192.0.1.9 nexthop via 192.0.2.9")
-        assert links.default_links() == ["up0", "up1"]
+    assert leading(netns) == ["up1", "up2", "up3"]
 
 
 def test_threshold_is_the_kernels(xfrm: KernelXfrm) -> None:

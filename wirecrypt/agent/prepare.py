@@ -89,8 +89,7 @@ def _guard(
     if not bare:
         return
     if not guard_attachment.attached():
-        peers = tuple(address for peer in blocklist.peers for address in peer.endpoints)
-        guard_attachment.attach(blocklist.own.endpoints, peers, settings, lanes=settings.lanes or 1)
+        guard_attachment.attach(blocklist.own, settings, lanes=settings.lanes or 1)
     kernel = datapath.snapshot()
     entries = dict(kernel.guard) | guard_entries(blocklist.own, [(p, BLOCK) for p in bare], (), ())
     for error in datapath.apply(plan((), entries, kernel)).values():

@@ -114,7 +114,7 @@ class Reconciler:
         self._cleanup.active(own)
         self._suspended.end()
         components.session_keeper.open(own)
-        self._ensure_guard(cluster_view, own, settings, now)
+        self._ensure_guard(own, settings, now)
         components.guard_attachment.log_drops()
         components.channel.listen(own.endpoints, settings.control_port)
         self._protocol(own, settings).take_in(self._peer_sessions, now)
@@ -145,23 +145,22 @@ class Reconciler:
         ]
         return min([now + RESYNC, *(moment for moments in due for moment in moments)])
 
-    def _ensure_guard(self, cluster_view: ClusterView, own: NodePeer, settings: Settings, now: float) -> None:
-        """Look at links and filters when a link, a peer's claims or the configuration changed, and every resync.
+    def _ensure_guard(self, own: NodePeer, settings: Settings, now: float) -> None:
+        """Look at links and filters when a link, the own claims or the configuration changed, and every resync.
 
         A guard that the kernel refuses keeps no pair from its policies, and no node becomes Active behind it.
         """
-        peers = tuple(claim for p in cluster_view.peers for claim in (*p.endpoints, *p.pod_cidrs))
-        if now < self._links_due and (own, peers, settings) == self._guarded:
+        if now < self._links_due and (own, settings) == self._guarded:
             return
         try:
-            self._components.guard_attachment.ensure(own, peers, settings, session_params(settings).lanes)
+            self._components.guard_attachment.ensure(own, settings, session_params(settings).lanes)
         except (BpfError, LinkError) as error:
             if str(error) != self._unguarded:
                 log.error("guard not in place", error=str(error))  # noqa: TRY400 - the message says all
             self._unguarded = str(error)
             return
         self._unguarded = ""
-        self._links_due, self._guarded = now + RESYNC, (own, peers, settings)
+        self._links_due, self._guarded = now + RESYNC, (own, settings)
 
     def _with_effective_mark(self, settings: Settings) -> Settings:
         """Return *settings* with the mark field where this node's SAs carry it: it does not move under them."""

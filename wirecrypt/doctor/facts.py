@@ -73,6 +73,7 @@ class NodeInspection:
     features: Sequence[Feature] = ()
     mark_uses: Sequence[MarkUse] = ()
     links: frozenset[str] = frozenset()
+    unguarded: Sequence[str] | None = None
     foreign: Sequence[str] | None = None
     sysctls: Mapping[str, int] = field(default_factory=dict)
     stats: Mapping[str, int] | None = None

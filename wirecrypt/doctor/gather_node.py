@@ -16,10 +16,12 @@ from wirecrypt.doctor.inspect_node import FORWARD, UNPRIVILEGED_BPF
 from wirecrypt.doctor.mark_users import MarkUse, ip_rules, iptables_rules, nft_rules
 from wirecrypt.errors import WirecryptError
 from wirecrypt.kernel.bpf.guard import KernelGuard
+from wirecrypt.kernel.net.links import KernelLinks
 from wirecrypt.kernel.probe import probe
 from wirecrypt.kernel.xfrm.adapter import KernelXfrm
 from wirecrypt.model.spi import Spi
 from wirecrypt.model.xfrm import Policy, Sa
+from wirecrypt.plan.uplinks import unguarded
 
 T = TypeVar("T")
 BPFFS: Final = Path("/sys/fs/bpf")
@@ -59,6 +61,7 @@ def gather_node(mask: int, bpffs: Path = BPFFS) -> NodeInspection:
         sysctls=_sysctls((UNPRIVILEGED_BPF, *FORWARD), unseen),
         stats=read("stats", _stats),
         counters=read("counters", lambda: _counters(bpffs)),
+        unguarded=read("unguarded", lambda: _unguarded(bpffs)),
         unseen=unseen,
     )
 
@@ -107,6 +110,12 @@ def _stats() -> Mapping[str, int]:
 def _counters(bpffs: Path) -> Mapping[str, int] | None:
     guard = KernelGuard(bpffs)
     return guard.counters() if guard.loaded() else None
+
+
+def _unguarded(bpffs: Path) -> Sequence[str]:
+    """Return the links that lead off the node without the guard; none while it is not loaded."""
+    guard = KernelGuard(bpffs)
+    return unguarded(KernelLinks().links(), (a.link for a in guard.attachments())) if guard.loaded() else ()
 
 
 def _sysctls(names: Iterable[str], unseen: dict[str, str]) -> Mapping[str, int]:

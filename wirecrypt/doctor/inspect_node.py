@@ -20,7 +20,8 @@ UNPRIVILEGED: Final = Check("node", "unprivileged-bpf")
 FORWARDING: Final = Check("node", "forwarding")
 STATS: Final = Check("node", "xfrm-counters")
 GUARD: Final = Check("node", "guard-counters")
-CHECKS: Final = (ROOT, KERNEL, MARKS, FOREIGN, UNPRIVILEGED, FORWARDING, STATS, GUARD)
+LINKS: Final = Check("node", "guard-links")
+CHECKS: Final = (ROOT, KERNEL, MARKS, FOREIGN, UNPRIVILEGED, FORWARDING, STATS, GUARD, LINKS)
 UNPRIVILEGED_BPF: Final = "kernel.unprivileged_bpf_disabled"
 FORWARD: Final = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
 _EITHER: Final = frozenset({"aes-256-gcm", "chacha20-poly1305"})
@@ -32,7 +33,7 @@ def inspect_node(facts: NodeInspection) -> list[Finding]:
     """Return the findings, in the order of the checks."""
     if not facts.root:
         return [ROOT.unseen("not root", "run `wirecrypt doctor` as root on a node, or inside the agent's pod")]
-    parts = (_kernel, _marks, _foreign, _unprivileged, _forwarding, _stats, _guard)
+    parts = (_kernel, _marks, _foreign, _unprivileged, _forwarding, _stats, _guard, _links)
     return [finding for part in parts for finding in part(facts)]
 
 
@@ -130,3 +131,13 @@ def _guard(facts: NodeInspection) -> Iterator[Finding]:
         yield GUARD.warning(f"node_to_node {in_clear}: {REASONS['node_to_node'].sentence}", REASONS["node_to_node"].next_step)
     if not dropped:
         yield GUARD.ok("the guard is loaded and has dropped nothing")
+
+
+def _links(facts: NodeInspection) -> Iterator[Finding]:
+    if facts.unguarded is None:
+        yield LINKS.unseen(facts.unseen.get("unguarded", "unknown"))
+    elif facts.unguarded:
+        sentence = f"links that lead off the node have no guard: {', '.join(facts.unguarded)}"
+        yield LINKS.error(sentence, "take them into `uplinks` of the configuration, or leave it out: then all are guarded")
+    else:
+        yield LINKS.ok("no link that leads off the node is without the guard")

@@ -65,6 +65,10 @@ ABOUT: Final = {
         "The counters of /proc/net/xfrm_stat: packets that the kernel's IPsec dropped since the boot. They count all IPsec of "
         "the node. What matters is whether one grows: run doctor twice."
     ),
+    "guard-links": (
+        "Links that are up, can carry a packet off the node, are no pod's, and have no program of ours: there are none unless "
+        "`uplinks` of the configuration leaves them out."
+    ),
     "guard-counters": "What the guard on the uplinks dropped, or in permissive mode would have, and what passed in clear.",
 }
 

@@ -25,6 +25,9 @@ ROTATED = 150  # seconds: the deadline of a rotation
 SPARE = 30.0  # seconds that a program gets beyond the deadline that it was told, to say so itself
 XFRM_STAT = "/proc/net/xfrm_stat"
 ROOT = Path(__file__).resolve().parents[2]
+RANGES: dict[str, Any] = {
+    "clusterCIDRs": ["10.0.0.0/13", "fd00:10::/28"], "serviceCIDRs": ["10.96.0.0/16"], "apiServers": ["192.0.2.1"],
+}  # fmt: skip  # of the lab, as the configuration names them
 
 
 def configure(lab: Lab, **fields: Any) -> None:  # noqa: ANN401 - any YAML
@@ -36,9 +39,7 @@ def configure(lab: Lab, **fields: Any) -> None:  # noqa: ANN401 - any YAML
 def deploy(lab: Lab, **fields: Any) -> None:  # noqa: ANN401 - any YAML
     """Apply the shipped manifests and start what they ask for, configured for the lab's address ranges."""
     lab.kubectl("apply", "-k", str(ROOT / "manifests"))
-    configure(
-        lab, clusterCIDRs=["10.0.0.0/13", "fd00:10::/28"], serviceCIDRs=["10.96.0.0/16"], apiServers=["192.0.2.1"], **fields
-    )
+    configure(lab, **RANGES, **fields)
     lab.kubelet.sync()
 
 

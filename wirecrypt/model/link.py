@@ -11,7 +11,7 @@ from wirecrypt.model.xfrm import Address
 class Link:
     """A network link: index, name, kind, MTU, master's name, whether its peer is in another network namespace, addresses.
 
-    *lower*: the link of this namespace that carries its packets, where the kernel tells one.
+    *leads*: a route of some table goes on by it, through a gateway or to more than one address; link-local ones do not count.
     """
 
     index: int
@@ -22,4 +22,4 @@ class Link:
     master: str | None
     foreign_peer: bool
     addresses: tuple[Address, ...]
-    lower: str | None = None
+    leads: bool = False

@@ -10,7 +10,7 @@ from typing import Protocol
 from wirecrypt.errors import KernelError
 from wirecrypt.model.guard import Attachment, Drop, GuardEntry, GuardSettings
 from wirecrypt.model.link import Link
-from wirecrypt.model.xfrm import Address, Policy, PolicyKey, Sa, SaEntry, SaKey
+from wirecrypt.model.xfrm import Policy, PolicyKey, Sa, SaEntry, SaKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +97,6 @@ class Links(Protocol):
 
     def links(self) -> Sequence[Link]:
         """Return all links."""
-
-    def route_links(self, destinations: Iterable[Address]) -> Sequence[str]:
-        """Return names of all links by which packets to any of these may leave, every next hop of a route included."""
-
-    def default_links(self) -> Sequence[str]:
-        """Return names of links with a default route."""
 
     def threshold(self) -> tuple[int, int, int, int]:
         """Return XFRM hash thresholds (IPv4 local, remote, IPv6 local, remote)."""

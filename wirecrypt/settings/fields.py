@@ -243,9 +243,9 @@ class Settings:
     uplinks: tuple[str, ...] = option(
         (),
         optional("auto", (), listing(LINK, 32)),
-        "Links that lead to other nodes; the guard sits there. Auto takes those with an address of the node, with a "
-        "default route, or with a route to a peer or its pods (all next hops), and the links below them; never links to "
-        "pods of this node. A list is taken as it stands.",
+        "Links that lead off the node; the guard sits there. Auto takes all that are up and can carry a packet off the "
+        "node, whatever the routes say: not the loopback, not links to pods of this node, not dummies and their like. A "
+        "list is taken as it stands; where this node has no link of it, it is refused, and the node is not Ready.",
     )
     mark: MarkField = section(MarkField, "Where wirecrypt's eight bits stand in packet marks.")
     control_port: int = option(

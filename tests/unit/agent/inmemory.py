@@ -164,12 +164,6 @@ class Uplink:
     def links(self) -> Sequence[Link]:
         return [Link(2, "upl", "", 1500, up=True, master=None, foreign_peer=False, addresses=self.addresses)]
 
-    def route_links(self, destinations: Iterable[Address]) -> Sequence[str]:
-        return ["upl"] if list(destinations) else []
-
-    def default_links(self) -> Sequence[str]:
-        return ["upl"]
-
     def threshold(self) -> tuple[int, int, int, int]:
         return (0, 0, 0, 0)
 

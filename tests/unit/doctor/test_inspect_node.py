@@ -23,6 +23,7 @@ GOOD = NodeInspection(
     sysctls={UNPRIVILEGED_BPF: 2, **dict.fromkeys(FORWARD, 1)},
     stats=dict.fromkeys(COUNTERS, 0),
     counters={"passed": 7, "egress_unknown": 0},
+    unguarded=(),
 )
 
 
@@ -66,6 +67,7 @@ CASES = {
     "marks": {"mark_uses": [MarkUse("nftables", "r", written=0x100000)]},
     "foreign-ipsec": {"foreign": ["state 192.0.2.1 > 192.0.2.2 spi 0x00000777"]},
     "unprivileged-bpf": {"sysctls": {**GOOD.sysctls, UNPRIVILEGED_BPF: 0}},
+    "guard-links": {"unguarded": ("eth1",)},
     "forwarding": {"sysctls": {**GOOD.sysctls, FORWARD[0]: 0}},
     "xfrm-counters": {"stats": {"XfrmInTmplMismatch": 3}},
     "guard-counters": {"counters": {"egress_peer_cleartext": 2}},
@@ -78,7 +80,7 @@ def test_each_fault_is_one_finding_with_a_next_step(check: str) -> None:
     (finding,) = bad(replace(GOOD, **CASES[check]))  # type: ignore[arg-type]
     assert finding.check == check
     assert finding.next_step
-    assert finding.severity is (Severity.ERROR if check == "marks" else Severity.WARNING)
+    assert finding.severity is (Severity.ERROR if check in {"marks", "guard-links"} else Severity.WARNING)
 
 
 @pytest.mark.parametrize(

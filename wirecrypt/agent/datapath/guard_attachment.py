@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from ipaddress import IPv4Address, IPv6Address
+from collections.abc import Sequence
+from typing import Final
 
 from wirecrypt import logs
-from wirecrypt.agent.datapath.uplinks import pod_links, uplinks
 from wirecrypt.errors import KernelError
-from wirecrypt.model.guard import GuardAction, GuardSettings
+from wirecrypt.model.guard import GuardSettings
+from wirecrypt.model.link import Link
 from wirecrypt.model.objects import NodePeer
+from wirecrypt.model.pair import End
 from wirecrypt.model.xfrm import Address, Network
+from wirecrypt.plan.uplinks import pod_links, uplinks
 from wirecrypt.ports import Guard, Links
 from wirecrypt.settings import Mode, Settings
 
 log = logs.get(__name__)
+
+MARK: Final = "wirecrypt_mark"
+EGRESS: Final = "wirecrypt_guard_egress"
+INGRESS: Final = "wirecrypt_guard_ingress"
 
 
 class GuardAttachment:
@@ -25,45 +31,37 @@ class GuardAttachment:
         self._links = links
         self.uplinks: tuple[str, ...] = ()  # as of the last pass
 
-    def ensure(self, own: NodePeer, peers: Iterable[Address | Network], settings: Settings, lanes: int) -> None:
-        """Load, configure and attach; *peers*: their addresses, and prefixes that are not in the guard's maps yet.
-
-        Raises `BpfError` or `LinkError` when the kernel refuses.
-        """
-        uplinks_now = self.attach(own.endpoints, peers, settings, lanes, pod_cidrs=own.pod_cidrs)
+    def ensure(self, own: NodePeer, settings: Settings, lanes: int) -> None:
+        """Load, configure and attach; raises `BpfError` or `LinkError` when the kernel refuses or a link is not there."""
+        links = self._links.links()
+        self._attach(links, own.endpoints, own.pod_cidrs, settings, lanes)
+        pods = set(pod_links(links, own.endpoints, own.pod_cidrs)) - set(self.uplinks)
         current = self._current()
-        for name in pod_links(self._links.links(), own.pod_cidrs, besides=uplinks_now):
-            if (name, "wirecrypt_mark") not in current:
+        for name in sorted(pods):
+            if (name, MARK) not in current:
                 self._attach_mark(name)
 
-    def attach(
-        self,
-        own: Iterable[Address],
-        peers: Iterable[Address | Network],
-        settings: Settings,
-        lanes: int,
-        *,
-        pod_cidrs: Sequence[Network] = (),
-    ) -> list[str]:
+    def attach(self, own: End, settings: Settings, lanes: int) -> list[str]:
         """Load and configure the programs and put the guard on the uplinks; return the uplinks' names."""
+        self._attach(self._links.links(), own.endpoints, own.pod_cidrs, settings, lanes)
+        return list(self.uplinks)
+
+    def _attach(
+        self, links: Sequence[Link], own: Sequence[Address], pod_cidrs: Sequence[Network], settings: Settings, lanes: int
+    ) -> None:
         wanted = guard_settings(settings, lanes)
         if not self._guard.loaded():
             self._guard.load(wanted)
         self._guard.configure(wanted)
-        out = uplinks(
-            self._links.links(),
-            own=own,
-            pod_cidrs=pod_cidrs,
-            routed=() if settings.uplinks else self._routed(peers),
-            chosen=settings.uplinks,
-        )
+        out = uplinks(links, own=own, pod_cidrs=pod_cidrs, chosen=settings.uplinks)
         self.uplinks = tuple(out)
         current = self._current()
         for name in out:
-            if not {(name, "wirecrypt_guard_egress"), (name, "wirecrypt_guard_ingress")} <= current:
+            if not {(name, EGRESS), (name, INGRESS)} <= current:
+                if (name, MARK) in current:
+                    self._guard.detach(name)  # a veth counts as a pod's as long as it has no address and no route
                 self._guard.attach_guard(name)
                 log.info("guard attached", link=name)
-        return out
 
     def attached(self) -> bool:
         """Return whether the programs are there and on any link."""
@@ -81,12 +79,6 @@ class GuardAttachment:
         """Take everything off, of whichever version: the node has left and no pair has an object any more."""
         self._guard.unload()
 
-    def _routed(self, peers: Iterable[Address | Network]) -> set[str]:
-        """Return names of links by which packets leave for peers, for pods of theirs, and for whom nobody knows."""
-        pods = {e.prefix for e in self._guard.entries() if GuardAction.DROP in (e.egress, e.ingress)}
-        destinations = sorted({_some_address(one) for one in {*peers, *pods}}, key=lambda a: (a.version, a))
-        return {*self._links.route_links(destinations), *self._links.default_links()}
-
     def _current(self) -> set[tuple[str, str]]:
         return {(a.link, a.program) for a in self._guard.attachments() if a.current}
 
@@ -96,13 +88,6 @@ class GuardAttachment:
         except KernelError as error:
             # Marks choose a lane, never whether; pods' links come and go, and one may be gone between list and attach.
             log.warning("mark not attached", link=link, error=str(error))
-
-
-def _some_address(destination: Address | Network) -> Address:
-    """Return the address itself, or the first of a prefix that a node or pod can have."""
-    if isinstance(destination, IPv4Address | IPv6Address):
-        return destination
-    return destination[min(1, destination.num_addresses - 1)]
 
 
 def guard_settings(settings: Settings, lanes: int) -> GuardSettings:

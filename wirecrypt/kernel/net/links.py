@@ -6,15 +6,14 @@ Each call opens its own socket, so any thread may call (not from inside a runnin
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import socket
 import struct
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import Any, Final
 
 from pyroute2 import IPRoute
@@ -30,12 +29,9 @@ _REQUEST: Final = struct.Struct("16sH14x8x")  # struct ifreq: name, then a socka
 _ETHERNET_HEADER: Final = 14
 _ETHERNET_TYPES: Final = frozenset({1, 772})  # ARPHRD_ETHER, ARPHRD_LOOPBACK (include/uapi/linux/if_arp.h)
 _IFF_UP: Final = 1
-_MAIN_TABLE: Final = 254
 _UNICAST: Final = 1  # RTN_UNICAST
-_FIB_MATCH: Final = 0x2000  # RTM_F_FIB_MATCH
 _FAMILIES: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
-# what the kernel answers where there is no route, or one that leads nowhere (blackhole, prohibit, unreachable)
-_NO_ROUTE: Final = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EINVAL, errno.EACCES, errno.EAFNOSUPPORT})
+_GATEWAYS: Final = ("RTA_GATEWAY", "RTA_VIA")
 
 
 class KernelLinks:
@@ -46,26 +42,9 @@ class KernelLinks:
         with _route("list links") as ip:
             messages = list(ip.get_links())
             addresses = _addresses(ip)
+            leading = _leading(ip)
         names = {m["index"]: m.get("IFLA_IFNAME") for m in messages}
-        return sorted((_link(m, names, addresses) for m in messages), key=lambda link: link.index)
-
-    def route_links(self, destinations: Iterable[Address]) -> Sequence[str]:
-        """Return names of the links that packets to any of *destinations* may leave by, sorted; own addresses have none.
-
-        It is the kernel's own lookup, rules included, for a packet without mark or source, but asks for the route that fits
-        instead of the next hop that was chosen (RTM_F_FIB_MATCH, net/ipv4/route.c, inet_rtm_getroute).
-        """
-        found: set[str] = set()
-        with _route("look up routes") as ip:
-            for dst in destinations:
-                found.update(_out_links(m for m in _matches(ip, dst) if m["type"] == _UNICAST))
-        return sorted(found)
-
-    def default_links(self) -> Sequence[str]:
-        """Return names of links with a default route of the main table, sorted."""
-        with _route("list default routes") as ip:
-            routes = [m for family in _FAMILIES.values() for m in ip.get_routes(family=family, table=_MAIN_TABLE)]
-        return sorted(set(_out_links(m for m in routes if m["dst_len"] == 0 and m["type"] == _UNICAST)))
+        return sorted((_link(m, names, addresses, leading) for m in messages), key=lambda link: link.index)
 
     def threshold(self) -> tuple[int, int, int, int]:
         """Return XFRM hash thresholds (IPv4 local, remote, IPv6 local, remote); raises `XfrmError`."""
@@ -88,17 +67,28 @@ def header_length(link: str) -> int:
     return _ETHERNET_HEADER if kind in _ETHERNET_TYPES else 0
 
 
-def _matches(ip: Any, dst: Address) -> Sequence[Any]:  # noqa: ANN401 - IPRoute is untyped
-    """Return the route that fits *dst*, nothing where there is none."""
-    try:
-        return list(ip.route("get", dst=str(dst), family=_FAMILIES[dst.version], flags=_FIB_MATCH))
-    except NetlinkError as e:
-        if e.code in _NO_ROUTE:
-            return ()
-        raise
+def _leading(ip: Any) -> frozenset[int]:  # noqa: ANN401 - IPRoute is untyped
+    """Return the indexes of links by which a route of any table goes on, every next hop included."""
+    routes = [m for family in _FAMILIES.values() for m in ip.get_routes(family=family) if _goes_on(m)]
+    return frozenset(index for message in routes for index in _out_links(message))
 
 
-def _link(message: Any, names: Mapping[int, str], addresses: Mapping[int, list[Address]]) -> Link:  # noqa: ANN401
+def _goes_on(message: Any) -> bool:  # noqa: ANN401 - a message of pyroute2, untyped
+    """Return whether a route leads further than to one neighbour."""
+    if message["type"] != _UNICAST:
+        return False
+    if message["dst_len"] == 0 or any(message.get(name) for name in _GATEWAYS) or message.get("RTA_MULTIPATH"):
+        return True
+    target = ip_network(f"{message.get('RTA_DST')}/{message['dst_len']}")
+    return target.num_addresses > 1 and not target.is_link_local and not target.is_multicast
+
+
+def _link(
+    message: Any,  # noqa: ANN401 - a message of pyroute2, untyped
+    names: Mapping[int, str],
+    addresses: Mapping[int, list[Address]],
+    leading: frozenset[int],
+) -> Link:
     index, kind = message["index"], _kind(message)
     return Link(
         index=index,
@@ -109,17 +99,8 @@ def _link(message: Any, names: Mapping[int, str], addresses: Mapping[int, list[A
         master=names.get(message.get("IFLA_MASTER") or 0),
         foreign_peer=kind == "veth" and message.get("IFLA_LINK_NETNSID") is not None,
         addresses=tuple(sorted(addresses.get(index, ()), key=lambda a: (a.version, int(a)))),
-        lower=names.get(_lower(message)),
+        leads=index in leading,
     )
-
-
-def _lower(message: Any) -> int:  # noqa: ANN401 - a message of pyroute2, untyped
-    """Return the index of the link below in the same namespace, 0 without one; VXLAN tells it among its own options."""
-    if message.get("IFLA_LINK_NETNSID") is not None:
-        return 0
-    info = message.get("IFLA_LINKINFO")
-    data = info.get("IFLA_INFO_DATA") if info and info.get("IFLA_INFO_KIND") == "vxlan" else None
-    return int((data.get("IFLA_VXLAN_LINK") if data else message.get("IFLA_LINK")) or 0)
 
 
 def _kind(message: Any) -> str:  # noqa: ANN401 - a message of pyroute2, untyped
@@ -136,21 +117,10 @@ def _addresses(ip: Any) -> Mapping[int, list[Address]]:  # noqa: ANN401 - IPRout
     return found
 
 
-def _out_links(routes: Iterator[Any]) -> Iterator[str]:
-    """Yield the names of the links of each route's next hops; a link that vanished meanwhile is left out."""
-    for message in routes:
-        hops = [hop["oif"] for hop in message.get("RTA_MULTIPATH") or ()]
-        for index in hops or [message.get("RTA_OIF")]:
-            name = _name(index)
-            if name is not None:
-                yield name
-
-
-def _name(index: int | None) -> str | None:
-    try:
-        return socket.if_indextoname(index) if index else None
-    except OSError:
-        return None
+def _out_links(message: Any) -> Iterator[int]:  # noqa: ANN401 - a message of pyroute2, untyped
+    """Yield the index of the link of each next hop of a route."""
+    hops = [hop["oif"] for hop in message.get("RTA_MULTIPATH") or ()]
+    yield from (index for index in hops or [message.get("RTA_OIF")] if index)
 
 
 @contextmanager

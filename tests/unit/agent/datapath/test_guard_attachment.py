@@ -1,29 +1,37 @@
-"""What the keeper of the guard asks for, and where it attaches."""
+"""What is asked of the guard, and where it attaches."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 
-from wirecrypt.agent.datapath.guard_attachment import GuardAttachment
-from wirecrypt.model.guard import Attachment, GuardAction, GuardEntry, GuardSettings
+import pytest
+
+from wirecrypt.agent.datapath.guard_attachment import EGRESS, INGRESS, MARK, GuardAttachment
+from wirecrypt.errors import LinkError
+from wirecrypt.model.guard import Attachment, GuardSettings
 from wirecrypt.model.link import Link
-from wirecrypt.model.xfrm import Address
+from wirecrypt.model.pair import End
 from wirecrypt.ports import Guard, Links
 from wirecrypt.settings import Settings
 
-OWN = ip_address("192.0.2.1")
+ADDRESS = ip_address("192.0.2.1")
+OWN = End("a", 16, "uid-a", (ADDRESS,), (ip_network("10.1.0.0/24"),))
+
+
+def link(name: str, **what: object) -> Link:
+    values: dict[str, object] = {"kind": "", "master": None, "foreign_peer": False, "addresses": (), **what}
+    return Link(len(name), name, mtu=1500, up=True, **values)  # type: ignore[arg-type]  # as given
 
 
 @dataclass
 class Memory:
-    """A guard and links in memory; routes are by destination, as asked for."""
+    """A guard and links in memory."""
 
-    entered: list[GuardEntry] = field(default_factory=list)
-    routes: dict[str, list[str]] = field(default_factory=dict)
-    defaults: list[str] = field(default_factory=list)
-    attached: list[str] = field(default_factory=list)
+    found: list[Link] = field(default_factory=lambda: [link("eth0", addresses=(ADDRESS,)), link("eth1"), link("eth2")])
+    programs: list[tuple[str, str]] = field(default_factory=list)
+    done: list[str] = field(default_factory=list)
     unloaded: int = 0
     present: bool = False
 
@@ -39,78 +47,73 @@ class Memory:
         """Take any settings."""
         return False
 
-    def entries(self) -> Sequence[GuardEntry]:
-        """Return what is entered."""
-        return self.entered
-
     def attachments(self) -> Sequence[Attachment]:
-        """Return none."""
-        return ()
+        """Return what is attached."""
+        return [Attachment(name, program, current=True) for name, program in self.programs]
 
-    def attach_guard(self, link: str) -> None:
+    def attach_guard(self, name: str) -> None:
         """Note the link."""
-        self.attached.append(link)
+        self.done.append(f"guard {name}")
+        self.programs += [(name, EGRESS), (name, INGRESS)]
+
+    def detach(self, name: str) -> None:
+        """Note the link."""
+        self.done.append(f"detach {name}")
+        self.programs = [entry for entry in self.programs if entry[0] != name]
 
     def unload(self) -> None:
         """Count it."""
         self.unloaded += 1
 
     def links(self) -> Sequence[Link]:
-        """Return four links, the node's address on the first."""
-        addresses = {"eth0": (OWN,)}
-        names = ("eth0", "eth1", "eth2", "eth3")
-        return [
-            Link(n, name, "", 1500, up=True, master=None, foreign_peer=False, addresses=addresses.get(name, ()))
-            for n, name in enumerate(names)
-        ]
-
-    def route_links(self, destinations: Iterable[Address]) -> Sequence[str]:
-        """Return the links of all routes that were asked for."""
-        return [name for one in destinations for name in self.routes.get(str(one), ())]
-
-    def default_links(self) -> Sequence[str]:
-        """Return those with a default route."""
-        return self.defaults
+        """Return what there is."""
+        return self.found
 
 
-def session_keeper(memory: Memory) -> GuardAttachment:
-    guard: Guard = memory  # type: ignore[assignment]  # only what the keeper asks for
+def attachment(memory: Memory) -> GuardAttachment:
+    guard: Guard = memory  # type: ignore[assignment]  # only what is asked for
     links: Links = memory  # type: ignore[assignment]  # as above
     return GuardAttachment(guard, links)
 
 
-def attached(memory: Memory, *peers: object, settings: Settings | None = None) -> list[str]:
-    session_keeper(memory).attach([OWN], peers, settings or Settings(), lanes=1)  # type: ignore[arg-type]  # addresses and prefixes
-    return memory.attached
+def attached(memory: Memory, settings: Settings | None = None) -> list[str]:
+    attachment(memory).attach(OWN, settings or Settings(), lanes=1)
+    return memory.done
 
 
-def test_the_guard_sits_where_anything_may_leave_for_another_node() -> None:
-    """The node's own address, the default route, and all next hops towards peers and towards their pods."""
-    pods = GuardEntry(ip_network("10.2.0.0/24"), GuardAction.DROP, GuardAction.PASS, 17)
-    memory = Memory([pods], {"192.0.2.2": ["eth0"], "10.2.0.1": ["eth2", "eth3"]}, ["eth1"])
-    assert attached(memory, ip_address("192.0.2.2")) == ["eth0", "eth1", "eth2", "eth3"]
+def test_the_guard_sits_wherever_a_packet_can_leave_the_node() -> None:
+    """No route is asked for: one that is made later leads by a link that has the guard already."""
+    assert attached(Memory()) == ["guard eth0", "guard eth1", "guard eth2"]
 
 
-def test_prefixes_that_are_not_entered_yet_are_asked_for_too() -> None:
-    """A prefix among the peers stands for its first address, one of a single address for that."""
-    memory = Memory(routes={"10.2.0.1": ["eth2"], "10.3.0.7": ["eth3"]})
-    assert attached(memory, ip_network("10.2.0.0/24"), ip_network("10.3.0.7/32")) == ["eth0", "eth2", "eth3"]
-
-
-def test_what_is_entered_of_plain_nodes_makes_no_uplink() -> None:
-    """A prefix in clear by decision needs no guard on its way."""
-    plain = GuardEntry(ip_network("10.2.0.0/24"), GuardAction.PASS, GuardAction.PASS)
-    assert attached(Memory([plain], {"10.2.0.1": ["eth2"]})) == ["eth0"]
+def test_what_is_attached_is_left_as_it_is() -> None:
+    """A second look does nothing."""
+    memory = Memory()
+    assert attached(memory) == attached(memory)
 
 
 def test_a_list_in_the_configuration_is_all_there_is() -> None:
-    """No route is looked up where the links are named."""
-    memory = Memory(routes={"192.0.2.2": ["eth2"]}, defaults=["eth1"])
-    assert attached(memory, ip_address("192.0.2.2"), settings=Settings(uplinks=("eth3",))) == ["eth3"]
+    """Others stay without."""
+    assert attached(Memory(), Settings(uplinks=("eth1",))) == ["guard eth1"]
+
+
+def test_a_list_that_names_no_link_is_an_error_and_attaches_nothing() -> None:
+    """Whoever asked learns that the node has no guard."""
+    memory = Memory()
+    with pytest.raises(LinkError, match="eht0"):
+        attached(memory, Settings(uplinks=("eht0",)))
+    assert memory.done == []
+
+
+def test_a_veth_that_turns_out_to_be_the_wire_loses_the_mark() -> None:
+    """It was taken for a pod's while it had neither address nor route."""
+    memory = Memory([link("upl", kind="veth", foreign_peer=True, addresses=(ADDRESS,))], [("upl", MARK)])
+    assert attached(memory) == ["detach upl", "guard upl"]
+    assert ("upl", MARK) not in memory.programs
 
 
 def test_a_node_that_left_unloads_whatever_version_is_there() -> None:
     """That the present version is not pinned does not mean that nothing is: an older one may be."""
     memory = Memory(present=False)
-    session_keeper(memory).remove()
+    attachment(memory).remove()
     assert memory.unloaded == 1
