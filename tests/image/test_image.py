@@ -64,9 +64,9 @@ def test_describes_itself(image: Image) -> None:
 
 LOAD_PROGRAMS = """
 from pathlib import Path
-from wirecrypt.kernel import bpf_ahead, bpf_load
+from wirecrypt.kernel.bpf import cache, load
 from wirecrypt.kernel.bpf.pins import Pins
-bpf_load.load(Pins(Path("/bpf")), bpf_ahead.programs(Path("/tmp/programs")))
+load.load(Pins(Path("/bpf")), cache.programs(Path("/tmp/programs")))
 """
 
 
