@@ -143,7 +143,7 @@ class Reconciler:
             (protocol.send_due(peer_session, now), peer_session.memory.due(now, times))
             for peer_session in self._peer_sessions.values()
         ]
-        return min([now + RESYNC, *(moment for moments in due for moment in moments)])
+        return min([now + RESYNC, *(moment for moments in due for moment in moments), *self._renewal.waits(now)])
 
     def _ensure_guard(self, own: NodePeer, settings: Settings, now: float) -> None:
         """Look at links and filters when a link, the own claims or the configuration changed, and every resync.

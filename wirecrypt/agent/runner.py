@@ -33,6 +33,9 @@ class KernelEvents(Protocol):
     def links_changed(self) -> bool:
         """Return whether links, addresses or routes changed since the last call."""
 
+    def touched(self) -> bool:
+        """Return whether somebody else changed IPsec objects since the last call."""
+
 
 class Runner:
     """Run passes until told to stop. Stopping touches nothing in the kernel: it goes on without the agent."""
@@ -79,15 +82,23 @@ class Runner:
             return True, now + min(LONGEST_AFTER_ERROR, AFTER_ERROR * 2 ** min(failures, 5))
 
     def _wait(self, due: float) -> None:
-        files = [self._reader, *self._events.files(), *self._channel.files()]
+        """Wait until *due*, or until something happened that a pass has to look at; what the last pass itself did is none."""
+        while not (self._happened(due) or time.monotonic() >= due):
+            pass
+
+    def _happened(self, due: float) -> bool:
+        channel = self._channel.files()
+        files = [self._reader, *self._events.files(), *channel]
         timeout = max(SHORTEST, due - time.monotonic())
         poll = select.poll()
         for fd in files:
             poll.register(fd, select.POLLIN)
-        poll.poll(timeout * 1000)
+        ready = {fd for fd, _ in poll.poll(timeout * 1000)}
         with contextlib.suppress(BlockingIOError):
             while os.read(self._reader, 4096):
                 pass
-        self._agent.expired(self._events.expired())
-        if self._events.links_changed():
+        expired, links, touched = self._events.expired(), self._events.links_changed(), self._events.touched()
+        self._agent.expired(expired)
+        if links:
             self._agent.links_changed()
+        return bool(expired or links or touched or ready & {self._reader, *channel})

@@ -76,6 +76,9 @@ class Guard(Protocol):
     def attach_mark(self, link: str) -> None:
         """Attach the mark program to a pod-facing link."""
 
+    def hold(self) -> None:
+        """Keep what is attached alive as long as this process lives, though somebody removes what it is pinned by."""
+
     def detach(self, link: str) -> None:
         """Detach our filters from a link, and the clsact qdisc only if we made it and nobody uses it."""
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import shutil
 import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.kernel.guard.conftest import SETTINGS, entries
 from tests.kernel.guard.test_guard_life import listing, spare, tc_index
 from tests.kernel.guard.wire import Wire, inside, run
 from wirecrypt.kernel.bpf import records, syscall, tc
 from wirecrypt.kernel.bpf.guard import KernelGuard
 from wirecrypt.kernel.bpf.pins import Pins
 from wirecrypt.kernel.bpf.tcx import TcxHook
+from wirecrypt.lab.waiting import until
 from wirecrypt.model.guard import Attachment
 
 __all__ = ["spare"]  # a fixture
@@ -152,3 +155,39 @@ def leave_filters(bpffs: Path, index: int) -> None:
     for direction, name in (("egress", BOTH[0]), ("ingress", BOTH[1])):
         with syscall.opened(Pins(bpffs).program(name)) as fd:
             tc.attach(index, direction=direction, fd=fd, name=name, prio=1, handle=0x5743)
+
+
+def test_who_removes_the_pins_takes_no_held_program_away(bpffs: Path, wire: Wire, spare: str) -> None:
+    """It runs on and is pinned again, and its successor takes its place once that has entries; never two, never none."""
+    elsewhere = bpffs / "removed"
+    elsewhere.mkdir()
+    held = KernelGuard(elsewhere)
+    held.load(SETTINGS)
+    with inside(wire.node):
+        held.attach_guard(spare)
+        before, first = pins(elsewhere), chain(spare, TcxHook.EGRESS)
+        held.hold()
+        shutil.rmtree(Pins(elsewhere).folder)
+        assert chain(spare, TcxHook.EGRESS) == first
+        held.hold()
+        assert pins(elsewhere) == before
+        held.load(SETTINGS)
+        held.attach_guard(spare)
+        assert chain(spare, TcxHook.EGRESS) == first
+        held.set_entries(entries())
+        held.attach_guard(spare)
+        assert chain(spare, TcxHook.EGRESS) == [program_ids(elsewhere)[BOTH[0]]] != first
+        held.detach(spare)
+        held.hold()
+        assert (chain(spare, TcxHook.EGRESS), pins(elsewhere)) == ([], [])
+        held.unload()
+    elsewhere.rmdir()
+
+
+def test_what_is_not_held_goes_with_its_pin(guard: KernelGuard, bpffs: Path, wire: Wire, spare: str) -> None:
+    """The detector of the test above: the kernel detaches what nobody holds."""
+    with inside(wire.node):
+        guard.attach_guard(spare)
+        for pin in Pins(bpffs).attached.glob(f"*-{tc_index(spare)}-*"):
+            pin.unlink()
+        until(lambda: not chain(spare, TcxHook.EGRESS), what="the kernel keeps a program that nobody holds", seconds=30)

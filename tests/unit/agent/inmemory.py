@@ -132,6 +132,9 @@ class Filters:
     def attach_mark(self, link: str) -> None:
         raise AssertionError(link)
 
+    def hold(self) -> None:
+        pass
+
     def detach(self, link: str) -> None:
         self.attached.discard(link)
 

@@ -40,6 +40,7 @@ class GuardAttachment:
         for name in sorted(pods):
             if (name, MARK) not in current:
                 self._attach_mark(name)
+        self._guard.hold()
 
     def attach(self, own: End, settings: Settings, lanes: int) -> list[str]:
         """Load and configure the programs and put the guard on the uplinks; return the uplinks' names."""
@@ -49,6 +50,7 @@ class GuardAttachment:
     def _attach(
         self, links: Sequence[Link], own: Sequence[Address], pod_cidrs: Sequence[Network], settings: Settings, lanes: int
     ) -> None:
+        self._guard.hold()
         wanted = guard_settings(settings, lanes)
         if not self._guard.loaded():
             self._guard.load(wanted)

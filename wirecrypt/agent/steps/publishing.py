@@ -18,6 +18,7 @@ from wirecrypt.settings import Settings
 log = logs.get(__name__)
 FIRST_WAIT: Final = 0.5
 LONGEST_WAIT: Final = 30.0
+WAITS: Final = "SAs of the pair are gone again and again: the next session waits for its turn, a few seconds each"
 
 
 class Publisher:
@@ -40,6 +41,8 @@ class Publisher:
         pairs = self._install_failures.without_renewals(pass_state, now)
         reasons = self._renewal.reasons(pass_state.state, pairs, pass_state.kernel, now, settings.limits.max_age)
         renew = reasons if self._renewal.allowed(now) else {}
+        if not renew:
+            pass_state.failed.update(dict.fromkeys(self._renewal.dark, WAITS))
         held = [k.epoch for k in session_keeper.open(pass_state.own).node_keys]
         needs = rules.needs(session_keeper.seen(), wanted, held, renew)
         for need in needs:

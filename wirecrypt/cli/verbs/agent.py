@@ -34,7 +34,7 @@ from wirecrypt.kernel.net.frames import Tunnels
 from wirecrypt.kernel.net.links import KernelLinks
 from wirecrypt.kernel.net.packet_capture import PacketCapture
 from wirecrypt.kernel.xfrm.adapter import KernelXfrm
-from wirecrypt.kernel.xfrm.notifications import ExpireEvents, LinkEvents
+from wirecrypt.kernel.xfrm.notifications import ChangeEvents, ExpireEvents, LinkEvents
 from wirecrypt.model.xfrm import Address, SaKey
 from wirecrypt.settings import Settings
 
@@ -110,10 +110,11 @@ def _wire(links: Sequence[str], settings: Settings, relevant: Callable[[Address,
 
 
 class _KernelEvents:
-    """Expired SAs and changed links as one source."""
+    """Expired SAs, changes by others and changed links as one source."""
 
     def __init__(self) -> None:
         self._expire = ExpireEvents()
+        self._changes = ChangeEvents()
         self._links = LinkEvents()
 
     def __enter__(self) -> Self:
@@ -121,11 +122,12 @@ class _KernelEvents:
 
     def __exit__(self, *_: object) -> None:
         self._expire.close()
+        self._changes.close()
         self._links.close()
 
     def files(self) -> list[int]:
-        """Return both descriptors."""
-        return [self._expire.fileno(), self._links.fileno()]
+        """Return the descriptor of each."""
+        return [self._expire.fileno(), self._changes.fileno(), self._links.fileno()]
 
     def expired(self) -> list[SaKey]:
         """Return SAs that reached a limit."""
@@ -134,3 +136,7 @@ class _KernelEvents:
     def links_changed(self) -> bool:
         """Return whether links, addresses or routes changed."""
         return self._links.read()
+
+    def touched(self) -> bool:
+        """Return whether somebody else changed IPsec objects."""
+        return self._changes.read()

@@ -3,8 +3,8 @@
 Programs are attached by tcx where the kernel has it, because that loses no packet, else by filters of a clsact qdisc.
 Filters that an older version left on a kernel with tcx go once their programs are attached by tcx: make before break.
 
-Nothing here keeps state: each call opens the pins, does its work and closes them, so a restarted agent finds what the
-last one left and writes nothing. The packets' rules are in bpf/wirecrypt.c.
+Nothing here keeps state but `hold`: each call opens the pins, does its work and closes them, so a restarted agent finds what
+the last one left and writes nothing. The packets' rules are in bpf/wirecrypt.c.
 
 Order of an upgrade: `load` pins the new programs next to maps that stay; `attach_*` replaces each program atomically. Only
 if the layout of the prefixes changed do the new maps start empty, and then `attach_guard` leaves an older guard in
@@ -153,6 +153,13 @@ class KernelGuard:
     def attach_mark(self, link: str) -> None:
         """Attach the mark program to a pod-facing link; one that is current there is left as it is."""
         self._attach(link, (_MARK,))
+
+    def hold(self) -> None:
+        """Keep what is attached alive as long as this process, and pinned: who removes the pins takes no guard away.
+
+        Filters live without pins anyway.
+        """
+        self.writes += self._tcx.hold()
 
     def detach(self, link: str) -> None:
         """Detach our programs from a link, and remove the clsact qdisc only if we made it and nobody uses it."""

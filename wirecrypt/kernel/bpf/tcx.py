@@ -3,8 +3,9 @@
 Adding a clsact qdisc takes the link's transmit queues out of service for a moment, and packets are lost
 (docs/adr/0006-tcx-where-the-kernel-has-it.md); tcx only exchanges a pointer. An attachment lives as long as its pin, so
 each is pinned below one folder, as NAMESPACE-INDEX-PROGRAM: a link's index alone is unique in its network namespace
-only. What has no pin there is somebody else's and is not touched. Programs run in a chain: ours come first and end with
-TCX_NEXT, the same number as TC_ACT_UNSPEC. All functions act in the thread's own network namespace.
+only. `hold` keeps them open as well, so that who removes the pins takes no guard away. What was never pinned there is
+somebody else's and is not touched. Programs run in a chain: ours come first and end with TCX_NEXT, the same number as
+TC_ACT_UNSPEC. All functions act in the thread's own network namespace.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ class Tcx:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._held: dict[Path, int] = {}
 
     def attached(self) -> list[TcxAttachment]:
         """Return our attachments to the links of this namespace, sorted."""
@@ -72,8 +74,40 @@ class Tcx:
         """Detach all that is ours from a link; say how many attachments that were."""
         present = self.at(index)
         for one in present.values():
-            _end(one.pin)
+            self._end(one.pin)
         return len(present)
+
+    def hold(self) -> int:
+        """Keep our attachments to the links of this namespace open until this process ends: they outlive their pins.
+
+        Where somebody removed the pin of one that was held, it is pinned again, so that all that follows finds it and
+        replaces it in its place. Say how many that were.
+        """
+        pinned = 0
+        for pin, fd in list(self._held.items()):
+            if not syscall.tcx_link_info(fd)[1]:
+                self._let_go(pin)  # detached, or its link has gone
+            elif not pin.exists():
+                make_folder(self._folder.parent)
+                make_folder(self._folder)
+                syscall.pin(fd, pin)
+                pinned += 1
+        for one in self.attached():
+            if one.pin not in self._held:
+                with syscall.opened(one.pin) as fd:
+                    self._held[one.pin] = os.dup(fd)
+        return pinned
+
+    def _let_go(self, pin: Path) -> None:
+        held = self._held.pop(pin, None)
+        if held is not None:
+            os.close(held)
+
+    def _end(self, pin: Path) -> None:
+        with syscall.opened(pin) as fd:
+            syscall.detach_link(fd)
+        remove(pin)
+        self._let_go(pin)
 
     def remove_gone(self) -> int:
         """Remove the pins of links that are gone, with the namespace or out of it; say how many."""
@@ -82,14 +116,14 @@ class Tcx:
         gone = [pin for pin in own if _index(pin) not in links]
         gone += [pin for pin in self._pins() if pin not in own and _read(pin) is None]
         for pin in gone:
-            _end(pin)
+            self._end(pin)
         return len(gone)
 
     def remove_all(self) -> int:
         """Detach everything in the folder, of whichever namespace, and remove the folder; say how many changes that were."""
         pins = self._pins()
         for pin in pins:
-            _end(pin)
+            self._end(pin)
         return len(pins) + remove_folder(self._folder)
 
     def _create(self, index: int, hook: TcxHook, program: str, fd: int, after: TcxAttachment | None) -> None:
@@ -133,12 +167,6 @@ def _read(pin: Path) -> TcxAttachment | None:
             return None
         raise
     return TcxAttachment(index, pin.name.split("-", 2)[2], program_id, pin) if index == _index(pin) else None
-
-
-def _end(pin: Path) -> None:
-    with syscall.opened(pin) as fd:
-        syscall.detach_link(fd)
-    remove(pin)
 
 
 def _namespace() -> int:

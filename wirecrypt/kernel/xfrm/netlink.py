@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import secrets
 import select
 import struct
 import threading
@@ -27,6 +28,9 @@ logging.getLogger("pyroute2").setLevel(logging.WARNING)  # at DEBUG it logs keys
 
 CHUNK: Final = 128  # requests a datagram: their answers (about 1 kB of kernel memory each) fit the smallest buffer
 RECEIVE: Final = 65536  # the kernel fills dumps by the size of the reader's buffer, up to 32 kB
+# The kernel hands this on in what it tells of a change (xfrm_send_state_notify, net/xfrm/xfrm_user.c): our own are known by it.
+# Drawn, for others use 0 or their process id.
+OWN_PORT: Final = 1 << 30 | secrets.randbits(30)
 PATIENCE_MS: Final = 10_000  # answers are queued before send() returns; only a stuck kernel takes longer
 ATTEMPTS: Final = 6
 
@@ -175,13 +179,24 @@ def messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
         offset += length + -length % 4
 
 
+def senders(data: bytes) -> Iterator[int]:
+    """Yield the port of who caused each message in one datagram of events: *OWN_PORT*, or another's."""
+    offset = 0
+    while offset + _HEADER.size <= len(data):
+        length, _, _, _, port = _HEADER.unpack_from(data, offset)
+        if length < _HEADER.size:
+            return
+        yield port
+        offset += length + -length % 4
+
+
 def _acknowledged(request: Request, sequence: int) -> bytes:
     return _message(request, sequence, request.flags | NLM_F_ACK)
 
 
 def _message(request: Request, sequence: int, flags: int) -> bytes:
     length = _HEADER.size + len(request.payload)
-    header = _HEADER.pack(length, request.type, flags, sequence, 0)
+    header = _HEADER.pack(length, request.type, flags, sequence, OWN_PORT)
     return header + request.payload + bytes(-length % 4)
 
 

@@ -1,4 +1,4 @@
-"""What the kernel tells by itself: expired states, changed links, and (only when asked for) missing states.
+"""What the kernel tells by itself: expired states, changes by others, changed links, and (only when asked for) missing states.
 
 Each source is a socket to `select` on and read in the thread that made it; reading never waits. Messages are a reason to
 look again, never the truth: *lost* counts overflows, after which everything is to be looked at again. A soft limit is told of
@@ -18,13 +18,14 @@ from pyroute2.netlink.nlsocket import NetlinkSocket
 from wirecrypt.errors import KernelError, LinkError, XfrmError
 from wirecrypt.kernel.xfrm import policy, sa
 from wirecrypt.kernel.xfrm.adapter import NETLINK_XFRM
-from wirecrypt.kernel.xfrm.netlink import RECEIVE, messages
+from wirecrypt.kernel.xfrm.netlink import OWN_PORT, RECEIVE, messages, senders
 from wirecrypt.kernel.xfrm.wire import Message
 from wirecrypt.model.xfrm import SaKey, Selector, Template
 
 NETLINK_ROUTE: Final = 0
 _XFRMGRP_ACQUIRE: Final = 1
 _XFRMGRP_EXPIRE: Final = 2
+_XFRMGRP_CHANGES: Final = 4 | 8  # states and policies
 _RTMGRP: Final = 0x1 | 0x10 | 0x40 | 0x100 | 0x400  # links, and addresses and routes of IPv4 and IPv6
 
 
@@ -72,17 +73,19 @@ class _Source:
 
     def _messages(self) -> Iterator[tuple[int, bytes]]:
         """Yield (type, payload) of all that is waiting."""
+        for data in self._datagrams():
+            yield from ((kind, payload) for kind, _, _, payload in messages(data))
+
+    def _datagrams(self) -> Iterator[bytes]:
         poll = select.poll()
         poll.register(self.fileno(), select.POLLIN)
         while poll.poll(0):
             try:
-                data = self._socket.recv(RECEIVE)
+                yield self._socket.recv(RECEIVE)
             except OSError as e:
                 if e.errno != errno.ENOBUFS:
                     raise self._failed("read the kernel's events", e) from e
                 self.lost += 1
-                continue
-            yield from ((kind, payload) for kind, _, _, payload in messages(data))
 
     def _failed(self, tried: str, e: OSError) -> KernelError:
         hint = "`wirecrypt doctor` says what this kernel lacks"
@@ -99,6 +102,19 @@ class ExpireEvents(_Source):
         """Return what expired since the last read."""
         found = (sa.decode_expire(payload) for kind, payload in self._messages() if kind == Message.EXPIRE)
         return [Expired(*one) for one in found if one]
+
+
+class ChangeEvents(_Source):
+    """States and policies that somebody else made, changed, deleted or flushed; what this process did is left out."""
+
+    def __init__(self) -> None:
+        super().__init__(NETLINK_XFRM, _XFRMGRP_CHANGES, XfrmError)
+
+    def read(self) -> bool:
+        """Return whether anything was changed since the last read."""
+        before = self.lost
+        others = [port for data in self._datagrams() for port in senders(data) if port != OWN_PORT]
+        return bool(others) or self.lost != before
 
 
 class AcquireEvents(_Source):

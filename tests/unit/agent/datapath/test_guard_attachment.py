@@ -56,6 +56,9 @@ class Memory:
         self.done.append(f"guard {name}")
         self.programs += [(name, EGRESS), (name, INGRESS)]
 
+    def hold(self) -> None:
+        """Be held."""
+
     def detach(self, name: str) -> None:
         """Note the link."""
         self.done.append(f"detach {name}")

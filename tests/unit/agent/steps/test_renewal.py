@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.agent.sessionports import ONE, TWO, Node, peer, rotation, session
-from wirecrypt.agent.steps.renewal import FIRST_GAP, SessionRenewal
+from wirecrypt.agent.steps.renewal import BURST, FIRST_GAP, REFILL, SessionRenewal
 from wirecrypt.model.objects import Phase
 from wirecrypt.model.session import Epoch
 from wirecrypt.model.xfrm import NO_LIMIT, SaKey, SaLimits, SaUsage
@@ -114,3 +114,33 @@ def test_replacements_keep_a_gap_that_grows() -> None:
     renewal.made(FIRST_GAP)
     assert not renewal.allowed(2 * FIRST_GAP)
     assert renewal.allowed(3 * FIRST_GAP)
+
+
+def test_dark_pairs_are_not_kept_waiting_by_the_gap() -> None:
+    """A burst of replacements, however many there were before for used-up ones; then one each refill, and never longer."""
+    renewal = SessionRenewal()
+    for number in range(10):
+        renewal.made(float(number))
+    assert not renewal.allowed(10.0)
+    renewal.dark = frozenset({"uid-b"})
+    for _ in range(BURST):
+        assert (renewal.allowed(10.0), renewal.waits(10.0)) == (True, [])
+        renewal.made(10.0)
+    assert (renewal.allowed(10.0), renewal.waits(10.0)) == (False, [10.0 + REFILL])
+    for number in range(1, 5):
+        now = 10.0 + number * REFILL
+        assert not renewal.allowed(now - 0.1)
+        assert renewal.allowed(now)
+        renewal.made(now)
+
+
+def test_a_quiet_time_gives_the_burst_back() -> None:
+    """And no more than that."""
+    renewal = SessionRenewal(dark=frozenset({"uid-b"}))
+    for _ in range(BURST):
+        renewal.made(0.0)
+    later = 10 * BURST * REFILL
+    for _ in range(BURST):
+        assert renewal.allowed(later)
+        renewal.made(later)
+    assert not renewal.allowed(later)

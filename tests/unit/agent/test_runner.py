@@ -1,0 +1,107 @@
+"""The loop waits for what a pass has to look at, and for nothing that the last pass did itself."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from wirecrypt.agent.runner import Runner
+from wirecrypt.model.xfrm import SaKey
+
+DEADLINE = 10.0  # seconds
+
+
+@dataclass
+class Loop:
+    """An agent, its watcher and the kernel's events in memory; every pass says that it wants none soon."""
+
+    passes: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    told: list[str] = field(default_factory=list)
+    news: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.reader, self.writer = os.pipe2(os.O_NONBLOCK)
+        self.looks = threading.Semaphore(0)
+
+    def happen(self, what: str) -> None:
+        """Have the kernel tell something."""
+        self.news.append(what)
+        os.write(self.writer, b"x")
+
+    def step(self, now: float) -> float:
+        """Be a pass."""
+        self.passes.release()
+        return now + 3600
+
+    def start(self, _wake: object) -> None:
+        """Watch nothing."""
+
+    def stop(self) -> None:
+        """Watch nothing any more."""
+
+    def files(self) -> list[int]:
+        """Return the descriptor of the kernel's events."""
+        return [self.reader]
+
+    def expired(self, keys: list[SaKey] | None = None) -> list[SaKey]:
+        """Tell of no expired state, and take it in."""
+        return keys or []
+
+    def links_changed(self) -> bool:
+        """Tell of links."""
+        return "links" in self.news
+
+    def touched(self) -> bool:
+        """Tell of IPsec objects; it is the last question, so all is told then."""
+        found = "touched" in self.news
+        with contextlib.suppress(BlockingIOError):
+            os.read(self.reader, 4096)
+        self.news.clear()
+        self.looks.release()
+        return found
+
+
+class NoChannel:
+    """A control channel without sockets."""
+
+    def files(self) -> list[int]:
+        """Return none."""
+        return []
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+@pytest.fixture
+def loop() -> Iterator[Loop]:
+    """Run a loop until the test ends, its first pass done."""
+    made = Loop()
+    runner = Runner(made, made, made, NoChannel())  # type: ignore[arg-type]  # only what the loop asks for
+    thread = threading.Thread(target=runner.run)
+    thread.start()
+    assert made.passes.acquire(timeout=DEADLINE)
+    yield made
+    runner.stop()
+    thread.join(DEADLINE)
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("what", ["touched", "links"])
+def test_what_others_did_is_looked_at_at_once(loop: Loop, what: str) -> None:
+    """A flush of the SAs by somebody, or a link that changed: the next pass does not wait for its time."""
+    loop.happen(what)
+    assert loop.passes.acquire(timeout=DEADLINE)
+
+
+def test_what_the_pass_did_itself_is_no_reason_to_look_again(loop: Loop) -> None:
+    """It is read, and the loop waits on; what somebody else does then is looked at."""
+    loop.happen("own")
+    assert loop.looks.acquire(timeout=DEADLINE)
+    assert not loop.passes.acquire(blocking=False)
+    loop.happen("touched")
+    assert loop.passes.acquire(timeout=DEADLINE)
