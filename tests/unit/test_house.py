@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import Counter, defaultdict
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -57,6 +58,14 @@ def test_every_package_says_what_may_live_in_it() -> None:
     """In the first line of its docstring."""
     faces = [path for path in FILES if path.name == "__init__.py"]
     assert [str(path) for path in faces if not ast.get_docstring(ast.parse((PACKAGE / path).read_text()))] == []
+
+
+def test_each_marked_rule_is_on_the_page_of_rules() -> None:
+    """And each place that the page names carries the mark."""
+    page = (PACKAGE.parent / "docs/explanation/rules.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| ") and line.endswith(".py` |")]
+    named = {place for row in rows for place in re.findall(r"`([a-z_/]+\.py)`", row)}
+    assert named == {str(path) for path in FILES if "◆" in (PACKAGE / path).read_text()}
 
 
 def imports() -> dict[str, set[str]]:

@@ -6,9 +6,9 @@ change: install the target (receive, then send) → prove it by probes in both d
 steady again
 
 Nothing is removed because it is not wanted: a sending SA goes when another is in use, a receiving SA on the peer's word,
-everything of a generation when the peer's newer boot, or a confirmed deletion, makes it dead. Each rule marked ◆ in
-protocol.md is a line here, and has a test that fails without it. `decide` changes nothing; it is called again with what
-the kernel has by then, so a step that did not happen is simply asked for again.
+everything of a generation when the peer's newer boot, or a confirmed deletion, makes it dead. What is marked ◆
+is a rule of docs/explanation/rules.md, and has a test that fails without it. `decide` changes nothing; it is called again
+with what the kernel has by then, so a step that did not happen is simply asked for again.
 """
 
 from __future__ import annotations

@@ -68,6 +68,7 @@ def _receiving(pair: Pair, decision: Decision) -> Iterator[Policy]:
 
 
 def _control(pair: Pair, decision: Decision, senders: Senders, layout: Layout) -> Iterator[Policy]:
+    """Yield a way per slot and lane, each by its own mark, and a block for whatever else goes to the control port ◆."""
     own, peer = pair.outer()
     port = layout.control_port
     arriving = control_selector(host(peer), host(own), port)

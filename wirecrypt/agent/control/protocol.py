@@ -1,7 +1,7 @@
 """Control datagrams of all pairs: which SA one came by decides whose key it must be under.
 
 The MAC is checked before anything is parsed, and then what the datagram claims is compared with the mark that the receiving
-SA set: a pod's packets come out of the same SAs. Answers are never larger than requests; each peer has a token bucket.
+SA set ◆: a pod's packets come out of the same SAs. Answers are never larger than requests; each peer has a token bucket.
 """
 
 from __future__ import annotations
