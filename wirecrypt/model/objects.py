@@ -87,7 +87,7 @@ class NodePeer:
 
 @dataclass(frozen=True, slots=True)
 class NodeStatus:
-    """Status of an EncryptedNode, as its agent writes it (lists are sorted; *ready_for*: peers, see protocol.md, Joining)."""
+    """Status of an EncryptedNode, as its agent writes it (lists are sorted; *ready_for*: peers that a boot blocks)."""
 
     boot_id: str
     sending_epoch: int

@@ -52,7 +52,7 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """What one end of a pair says in every control datagram (protocol.md, "the sender's word").
+    """What one end of a pair says in every control datagram (docs/reference/control-datagram.md).
 
     *sending*: the generations it has sending SAs for. *in_use*: the one its traffic takes, None when it is blocked or
     plaintext. *newest*: its newest session number. *accepts_plain* and *sends_plain*: the two flags of leaving; a

@@ -145,7 +145,7 @@ class Decision:
     """What the pair should have next, and why.
 
     *keep* maps each generation that stays or comes to (receive, send). *renew* is the reason for which the own session
-    must be replaced. *remove_all*: nothing of the pair may stay. *ready*: protocol.md, Joining. *announcement*: what to say.
+    must be replaced. *remove_all*: nothing of the pair may stay. *ready*: a boot blocks the pair. *announcement*: what to say.
     """
 
     out: Out

@@ -1,4 +1,4 @@
-"""The policies that a pair should have, from a decision about it (datapath.md, "xfrm").
+"""The policies that a pair should have, from a decision about it (docs/reference/kernel-objects.md).
 
 Marks choose a lane or an exemption, never whether: lane 0 is the policy without a mark, so traffic that no program marked
 is encrypted all the same. Selectors towards pod prefixes take any source. IN and FWD templates pin both outer addresses,

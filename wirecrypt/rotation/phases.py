@@ -1,4 +1,4 @@
-"""How a cluster rotates: the phases of a KeyRotation, one step at a time (protocol.md, "A cluster rotates"; model/epoch.pml).
+"""How a cluster rotates: the phases of a KeyRotation, one step at a time (docs/explanation/rotation.md).
 
 Pure: the snapshot, the time and 128 fresh random bits go in, ordered actions with their reasons come out. Every action can
 fail or be the last one that is done: the next step starts from what is there. The order within a step is the safety

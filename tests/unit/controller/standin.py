@@ -177,7 +177,7 @@ class ApiServer:
         return {reason.partition(": ")[0] for about, reason in self.events if about == name}
 
     def agents(self) -> None:
-        """Let every agent whose Node is there do what protocol.md says: sessions by the phase, words, leaving."""
+        """Let every agent whose Node is there do its part: sessions by the phase, words, leaving."""
         for name in sorted(self.peers.keys() & self.nodes.keys()):
             if self.nodes[name].uid == self.peers[name].node_uid:
                 self._agent(name)

@@ -1,4 +1,4 @@
-"""The rotation of a cluster: each rule of protocol.md, and whole rotations in any order with crashes anywhere."""
+"""The rotation of a cluster: each rule, and whole rotations in any order with crashes anywhere."""
 
 # ruff: noqa: D102 - methods of a test's cluster need no more than a name
 from __future__ import annotations
@@ -314,7 +314,7 @@ def test_an_asked_rotation_never_takes_a_name_that_is_there() -> None:
 
 @dataclass
 class SimulatedCluster:
-    """An API server and three agents, as coarse as model/epoch.pml: what is written is seen by all at once."""
+    """An API server and three agents, as coarse as it may be: what is written is seen by all at once."""
 
     rotations: dict[str, KeyRotation] = field(default_factory=dict)
     seeds: dict[int, SeedSecret] = field(default_factory=dict)
@@ -373,7 +373,7 @@ class SimulatedCluster:
             self.write_keys(node, epochs)
 
     def agent(self, node: str) -> None:
-        """Let an agent do what protocol.md says: sessions by the phase, the old one away when all of its peers have moved."""
+        """Let an agent do its part: sessions by the phase, the old one away when all of its peers have moved."""
         if node not in self.up or node not in self.keys:
             return
         active = current(self.rotations.values())
