@@ -12,11 +12,11 @@ from wirecrypt.lab.waiting import until
 NEWEST_KERNEL = True  # what is judged here does not depend on the kernel; joining and rotating are tried on all
 
 
-def _broken(lab: Lab, *damage: str) -> str:
+def _broken(lab: Lab, damage: str) -> str:
     """Do *damage* in node-1 and verify at once; the agent repairs within a pass, so both are repeated until one is seen."""
 
     def seen() -> str:
-        lab.exec("node-1", ["sh", "-c", damage[0]])
+        lab.exec("node-1", ["sh", "-c", damage])
         done = operations.wirecrypt(lab, "verify", "--seconds", "1", check=False)
         return done.stdout + done.stderr if done.returncode else ""
 
@@ -50,10 +50,13 @@ def test_verify_names_the_pair_and_the_sa_when_an_sa_was_deleted(protected: Lab)
 @pytest.mark.V1
 @pytest.mark.L1
 def test_verify_names_the_pair_and_the_policy_when_a_policy_was_deleted(protected: Lab) -> None:
-    """The sending policy deleted on node-1: exit status not 0, the pair and the policy named; it is put back, nothing leaks."""
+    """The sending policy deleted on node-1: exit status not 0, the pair and the policy named; it is put back, nothing leaks.
+
+    It is put back at once, so for some seconds somebody deletes it again each time.
+    """
     before = product.policies(protected, "node-1")
     with product.trickle(protected, *product.PAIR):
-        text = _broken(protected, "ip xfrm policy delete src 0.0.0.0/0 dst 10.2.0.0/24 dir out")
+        text = _broken(protected, f"timeout 4 sh -c 'while :; do {_DELETE_POLICY}; sleep 0.02; done' >/dev/null 2>&1 &")
         until(
             lambda: product.policies(protected, "node-1") == before,
             what="node-1 has its policies again",
@@ -98,6 +101,7 @@ def test_the_check_script_tells_encrypted_clear_and_silent_apart(protected: Lab)
     assert check("node-3", "10.7.0.0/24") == 2
 
 
+_DELETE_POLICY = "ip xfrm policy delete src 0.0.0.0/0 dst 10.2.0.0/24 dir out"
 _DELETE_SA = (
     "spi=$(ip xfrm state list dst 192.0.2.11 | sed -n 's/.*proto esp spi \\(0x[0-9a-f]*\\).*/\\1/p' | head -1); "
     '[ -z "$spi" ] || ip xfrm state delete src 192.0.2.12 dst 192.0.2.11 proto esp spi $spi'
