@@ -21,6 +21,8 @@ from tests.unit.agent.sessionports import (
 )
 from wirecrypt import keys
 from wirecrypt.agent.steps.install_failures import MOST_RENEWALS
+from wirecrypt.agent.steps.publishing import WAITS
+from wirecrypt.agent.steps.renewal import BURST, REFILL
 from wirecrypt.agent.store.state import OwnSession, State
 from wirecrypt.model.objects import Phase
 from wirecrypt.model.session import Epoch, Generation
@@ -199,3 +201,20 @@ def test_a_passing_refusal_heals_by_one_new_session(tmp_path: Path) -> None:
     assert node.state.last_session == 2
     assert pass_state.pair_views[B].inputs.observed.installed[Generation(1, 2, 1)].complete
     assert pass_state.failed == {}
+
+
+def test_a_pair_whose_sas_are_taken_again_and_again_says_that_it_waits(tmp_path: Path) -> None:
+    """As many new sessions at once as a burst has; then the pair tells that it waits, and after a while it has its session."""
+    node = Node(tmp_path, peer("b", 17, session(1)))
+    node.run()
+    for number in range(BURST):
+        node.kernel.sas.clear()
+        assert node.run().failed == {}
+        assert node.state.last_session == number + 2
+        node.now -= 1.0  # no time goes by
+    node.kernel.sas.clear()
+    assert node.run().failed == {B: WAITS}
+    assert node.state.last_session == BURST + 1
+    node.now += REFILL
+    assert node.run().failed == {}
+    assert node.state.last_session == BURST + 2
