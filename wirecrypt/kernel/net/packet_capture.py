@@ -25,7 +25,9 @@ from wirecrypt.kernel.net.frames import ESP, IPV4, IPV6, VLANS, IpHeader, Tunnel
 from wirecrypt.model.verify_facts import Clear
 from wirecrypt.model.xfrm import Address
 
-SNAP: Final = 192  # bytes of a packet: outer IPv6, UDP, VXLAN, inner Ethernet and IPv6 with ports are 132
+# Bytes of a packet, from its IP header on. Outer IPv6, UDP, VXLAN, Ethernet, IPv6 and ports are 40+8+8+14+40+4 = 114; with an
+# ICMPv6 error around or inside 48 more, 162. The rest is for a tag, or options of Geneve.
+SNAP: Final = 192
 MOST_FLOWS: Final = 256  # distinct readable flows that are told apart
 _BUFFER: Final = 8 << 20
 _BATCH: Final = 64
@@ -123,9 +125,10 @@ class PacketCapture:
         return True
 
     def _note(self, header: IpHeader) -> None:
-        if header.spi:
-            self._esp[header.target, header.spi] += 1
-        elif header.protocol != ESP and self._relevant(header.source, header.target):
+        if header.protocol == ESP:
+            if header.spi and not header.quoted:  # a later fragment was counted with its first
+                self._esp[header.target, header.spi] += 1
+        elif not header.neighbour and self._relevant(header.source, header.target):
             flow = (str(header.source), str(header.target), header.protocol, header.sport, header.dport, header.inside)
             if flow in self._clear or len(self._clear) < MOST_FLOWS:
                 self._clear[flow] += 1

@@ -8,22 +8,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wirecrypt.kernel.net.frames import ESP, IPV4, IPV6, IpHeader, Tunnels, headers
+from wirecrypt.kernel.net.packet_capture import SNAP
 from wirecrypt.model.xfrm import Address
 
 TUNNELS = Tunnels(vxlan={8472}, geneve={6081})
-UDP, TCP, ICMP = 17, 6, 1
+UDP, TCP, ICMP, GRE, AH, ICMPV6, FRAGMENT = 17, 6, 1, 47, 51, 58, 44
 A4, B4 = ip_address("10.1.0.2"), ip_address("10.2.0.2")
 A6, B6 = ip_address("fd00:1::2"), ip_address("fd00:2::2")
+C4, D4 = ip_address("192.0.2.1"), ip_address("192.0.2.2")
+C6, D6 = ip_address("fd00:3::1"), ip_address("fd00:3::2")
 ADDRESSES = st.one_of(
     st.tuples(st.ip_addresses(v=4), st.ip_addresses(v=4)), st.tuples(st.ip_addresses(v=6), st.ip_addresses(v=6))
 )
 
 
-def packet(source: Address, target: Address, protocol: int, payload: bytes, *, fragment: int = 0) -> tuple[int, bytes]:
+def packet(  # noqa: PLR0913 - the fields of the header
+    source: Address, target: Address, protocol: int, payload: bytes, *, fragment: int = 0, hops: int = 64
+) -> tuple[int, bytes]:
     """Return the EtherType and bytes of an IP packet."""
     if isinstance(source, IPv6Address):
-        return IPV6, struct.pack("!IHBB", 6 << 28, len(payload), protocol, 64) + source.packed + target.packed + payload
-    head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(payload), 1, fragment, 64, protocol, 0)
+        return IPV6, struct.pack("!IHBB", 6 << 28, len(payload), protocol, hops) + source.packed + target.packed + payload
+    head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(payload), 1, fragment, hops, protocol, 0)
     return IPV4, head + source.packed + target.packed + payload
 
 
@@ -84,6 +89,119 @@ def test_later_fragments_have_no_ports() -> None:
     assert read(*packet(A4, B4, ESP, bytes(range(1, 20)), fragment=100)) == [IpHeader(A4, B4, ESP, 0, 0, 0, "")]
     later = struct.pack("!BBHI", ESP, 0, 8 << 3, 1) + bytes(range(1, 20))
     assert read(*packet(A6, B6, 44, later)) == [IpHeader(A6, B6, ESP, 0, 0, 0, "")]
+
+
+@pytest.mark.parametrize("kind", [3, 4, 5, 11, 12])
+def test_what_an_icmp_error_quotes(kind: int) -> None:
+    """The packet that an error is about is read as far as it is there, and marked as quoted."""
+    _, about = packet(A4, B4, UDP, udp(7, 8, b"more"))
+    found = read(*packet(C4, D4, ICMP, bytes([kind]) + bytes(7) + about[:28]))
+    assert found == [IpHeader(C4, D4, ICMP, 0, 0, 0, ""), IpHeader(A4, B4, UDP, 7, 8, 0, "icmp error")]
+    assert [h.quoted for h in found] == [False, True]
+
+
+@pytest.mark.parametrize("kind", [1, 2, 3, 4])
+def test_what_an_icmpv6_error_quotes(kind: int) -> None:
+    """The same in ICMPv6."""
+    _, about = packet(A6, B6, UDP, udp(7, 8))
+    found = read(*packet(C6, D6, ICMPV6, bytes([kind]) + bytes(7) + about))
+    assert found == [IpHeader(C6, D6, ICMPV6, 0, 0, 0, ""), IpHeader(A6, B6, UDP, 7, 8, 0, "icmp error")]
+
+
+def test_what_a_redirect_of_ipv6_quotes() -> None:
+    """It stands in an option, here behind a link-layer address."""
+    _, about = packet(A6, B6, UDP, udp(7, 8))
+    options = b"\x02\x01" + bytes(6) + b"\x04\x07" + bytes(6) + about
+    found = read(*packet(C6, D6, ICMPV6, b"\x89" + bytes(39) + options, hops=255))
+    assert found[1:] == [IpHeader(A6, B6, UDP, 7, 8, 0, "icmp error")]
+
+
+def test_what_an_error_quotes_of_a_tunnel() -> None:
+    """Both the tunnel's packet and what it carried, and that of a later fragment."""
+    _, later = packet(A4, B4, UDP, b"rest", fragment=100)
+    _, tunnel = packet(C4, D4, 4, later)
+    found = read(*packet(D4, C4, ICMP, b"\x03" + bytes(7) + tunnel))
+    assert [(h.source, h.inside, h.quoted) for h in found] == [
+        (D4, "", False), (C4, "icmp error", True), (A4, "icmp error, ipip", True),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("protocol", "kind"), [(ICMP, 0), (ICMP, 8), (ICMPV6, 128), (ICMPV6, 129)])
+def test_other_messages_quote_nothing(protocol: int, kind: int) -> None:
+    """What an echo carries is data."""
+    _, about = packet(A4, B4, UDP, udp(7, 8))
+    assert [h.protocol for h in read(*packet(C6, D6, protocol, bytes([kind]) + bytes(7) + about))] == [protocol]
+
+
+@pytest.mark.parametrize("flags", [0, 0x2000, 0xB000])
+@pytest.mark.parametrize("ends", [(A4, B4), (A6, B6)])
+@pytest.mark.parametrize("bridged", [False, True])
+def test_gre(ends: tuple[Address, Address], flags: int, *, bridged: bool) -> None:
+    """GRE with and without its optional words is looked through, also if it carries Ethernet."""
+    kind, data = packet(*ends, UDP, udp(7, 8))
+    kind, data = (0x6558, ethernet(kind, data)) if bridged else (kind, data)
+    words = bytes(4 * flags.bit_count())
+    found = read(*packet(C6, D6, GRE, struct.pack("!HH", flags, kind) + words + data))
+    assert found == [IpHeader(C6, D6, GRE, 0, 0, 0, ""), IpHeader(*ends, UDP, 7, 8, 0, "gre")]
+
+
+def test_geneve_without_ethernet() -> None:
+    """Geneve may carry IP at once."""
+    kind, data = packet(A6, B6, UDP, udp(7, 8))
+    found = read(*packet(C4, D4, UDP, udp(5000, 6081, struct.pack("!HHI", 0, kind, 0) + data)))
+    assert found[1:] == [IpHeader(A6, B6, UDP, 7, 8, 0, "geneve")]
+
+
+@pytest.mark.parametrize("ends", [(A4, B4), (A6, B6)])
+def test_ah_is_skipped(ends: tuple[Address, Address]) -> None:
+    """AH hides nothing; its length counts words of four bytes."""
+    head = struct.pack("!BBHIII", UDP, 4, 0, 1, 1, 0) + bytes(8)
+    assert read(*packet(*ends, AH, head + udp(7, 8))) == [IpHeader(*ends, UDP, 7, 8, 0, "")]
+
+
+@pytest.mark.parametrize("kind", [135, 136])
+@pytest.mark.parametrize(("size", "hops", "expected"), [(32, 255, True), (64, 255, True), (65, 255, False), (32, 64, False)])
+def test_neighbour_discovery_is_told_apart(kind: int, size: int, hops: int, *, expected: bool) -> None:
+    """It comes from this link, and has no room for a packet; anything else may be a disguise."""
+    (found,) = read(*packet(A6, B6, ICMPV6, bytes([kind]) + bytes(size - 1), hops=hops))
+    assert found.neighbour is expected
+
+
+def test_what_only_resembles_neighbour_discovery() -> None:
+    """Another type, a code, another family, behind an extension header, in a tunnel."""
+    message = b"\x88" + bytes(31)
+    _, inner = packet(A6, B6, ICMPV6, message, hops=255)
+    for each in (
+        packet(A6, B6, ICMPV6, b"\x80" + bytes(31), hops=255),
+        packet(A6, B6, ICMPV6, b"\x88\x01" + bytes(30), hops=255),
+        packet(A4, B4, ICMPV6, message, hops=255),
+        packet(A6, B6, 60, bytes([ICMPV6, 0]) + bytes(6) + message, hops=255),
+        packet(A6, B6, FRAGMENT, struct.pack("!BBHI", ICMPV6, 0, 1, 1) + message, hops=255),
+        packet(C4, D4, 41, inner),
+    ):
+        assert not any(h.neighbour for h in read(*each))
+
+
+def test_a_header_without_length_ends_the_reading() -> None:
+    """It does not hold itself."""
+    _, data = packet(A4, B4, 4, b"")
+    assert read(IPV4, b"\x40" + data[1:]) == []
+
+
+def test_what_the_capture_takes_of_a_packet_is_enough() -> None:
+    """An error about a packet in VXLAN, an error in VXLAN, a tag, and GRE: all over IPv6, with the innermost ports."""
+    kind, inner = packet(A6, B6, UDP, udp(7, 8, bytes(1000)))
+    tagged = bytes(12) + b"\x81\x00\x00\x05" + kind.to_bytes(2, "big")
+    _, error = packet(A6, B6, ICMPV6, b"\x01" + bytes(7) + inner)
+    _, overlay = packet(C6, D6, UDP, udp(5000, 8472, bytes(8) + tagged + inner))
+    for each in (
+        packet(C6, D6, ICMPV6, b"\x01" + bytes(7) + inner),
+        packet(C6, D6, ICMPV6, b"\x01" + bytes(7) + overlay),
+        packet(C6, D6, UDP, udp(5000, 8472, bytes(8) + tagged + error)),
+        packet(C6, D6, UDP, udp(5000, 6081, b"\x02" + bytes(15) + tagged + error)),
+        packet(C6, D6, GRE, struct.pack("!HH", 0xB000, 0x6558) + bytes(12) + tagged + error),
+    ):
+        assert read(each[0], each[1][:SNAP])[-1][:5] == (A6, B6, UDP, 7, 8)
 
 
 def test_extension_headers_are_skipped() -> None:
