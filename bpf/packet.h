@@ -31,6 +31,9 @@
 #define PROTO_AH 51
 #define PROTO_ICMPV6 58
 #define HOP_LIMIT_LOCAL 255
+#define SOLICITATION 135
+#define ADVERTISEMENT 136
+#define NEIGHBOUR_MAX 64 /* bytes of a message: 24, an address of InfiniBand's length in 24, a nonce in 8, and some */
 
 /* What is known of a packet while it is read; *off* is where the next unread header stands. */
 struct walk {
@@ -149,17 +152,15 @@ static __always_inline enum step skip_extension(struct __sk_buff *skb, struct wa
 	return STEP_DONE;
 }
 
+/* Where this stops short, *proto* still names an extension, so nothing is taken for what the packet carries. */
 static __always_inline enum step skip_extensions(struct __sk_buff *skb, struct walk *w)
 {
 	__u32 i;
 
-	for (i = 0; i < EXTENSIONS; i++) {
-		if (w->fragment || !is_extension(w->proto))
-			return STEP_DONE;
-		if (skip_extension(skb, w))
+	for (i = 0; !w->fragment && is_extension(w->proto); i++)
+		if (i == EXTENSIONS || skip_extension(skb, w))
 			return STEP_UNREADABLE;
-	}
-	return STEP_UNREADABLE;
+	return STEP_DONE;
 }
 
 /* The network header says itself which version it is: an Ethernet type may be wrong after decapsulation. */
@@ -202,6 +203,13 @@ static __always_inline enum step open_geneve(struct __sk_buff *skb, struct walk 
 	return w->ether || type == ETH_P_IP || type == ETH_P_IPV6 ? STEP_INNER : STEP_UNREADABLE;
 }
 
+/* ESP by its protocol's number alone is somebody else's; between enabled nodes it stays what they were judged as. */
+static __always_inline void pass_esp(struct walk *w)
+{
+	if (w->reason < WC_REASON_NODE_TO_NODE)
+		w->reason = WC_REASON_PASSED_ESP;
+}
+
 /* UDP: VXLAN (RFC 7348, 5), Geneve, ESP (RFC 3948, 2.1: an SPI of zero is IKE), the control protocol in clear. */
 static __always_inline enum step open_udp(struct __sk_buff *skb, struct walk *w, const struct wc_settings *set)
 {
@@ -217,7 +225,7 @@ static __always_inline enum step open_udp(struct __sk_buff *skb, struct walk *w,
 	if (w->reason == WC_REASON_NODE_TO_NODE && set->control_port && w->dport == set->control_port)
 		w->reason = WC_REASON_EGRESS_CONTROL;
 	else if ((w->dport == UDP_ESP_PORT || w->sport == UDP_ESP_PORT) && !read_bytes(skb, w, 8, &spi, sizeof(spi)) && spi)
-		w->reason = WC_REASON_PASSED_ESP;
+		pass_esp(w);
 	return STEP_DONE;
 }
 
@@ -252,7 +260,7 @@ static __always_inline int is_plain(__u8 proto)
 static __always_inline enum step open_payload(struct __sk_buff *skb, struct walk *w, const struct wc_settings *set)
 {
 	if (w->proto == PROTO_ESP) {
-		w->reason = WC_REASON_PASSED_ESP;
+		pass_esp(w);
 		return STEP_DONE;
 	}
 	if (is_plain(w->proto))
@@ -280,14 +288,32 @@ static __always_inline enum step read_ports(struct __sk_buff *skb, struct walk *
 	return STEP_DONE;
 }
 
-/* Neighbour discovery that no router forwarded (RFC 4861, 6.1), and not inside a tunnel. */
+/* Neighbour discovery that no router forwarded (RFC 4861, 7.1), not inside a tunnel, right behind the IPv6 header, and too
+ * short to carry anything. Its other messages are of link-local addresses and groups, which no entry speaks of; a redirect
+ * quotes a packet. */
 static __always_inline int is_neighbour(struct __sk_buff *skb, const struct walk *w)
 {
-	__u8 type;
+	__u8 head[2];
 
-	if (w->level || w->family != 6 || w->proto != PROTO_ICMPV6 || w->fragment || w->hop_limit != HOP_LIMIT_LOCAL)
+	if (w->level || w->family != 6 || w->proto != PROTO_ICMPV6 || w->hop_limit != HOP_LIMIT_LOCAL)
 		return 0;
-	return !read_bytes(skb, w, 0, &type, sizeof(type)) && type >= 133 && type <= 137;
+	if (skb->len > w->off + NEIGHBOUR_MAX || read_bytes(skb, w, 0, head, sizeof(head)))
+		return 0;
+	return (head[0] == SOLICITATION || head[0] == ADVERTISEMENT) && !head[1];
+}
+
+/* ICMP of either family. Errors and redirects quote packets, later fragments do not say what they are. */
+static __always_inline int is_icmp(const struct walk *w)
+{
+	return w->proto == IPPROTO_ICMP || w->proto == PROTO_ICMPV6;
+}
+
+/* A group, or everyone on the link (RFC 1112, 4; RFC 4291, 2.7; RFC 919, 7). */
+static __always_inline int is_to_group(const struct walk *w)
+{
+	if (w->family == 6)
+		return w->dst[0] == 0xff;
+	return w->dst[0] >> 4 == 0xe || (w->dst[0] & w->dst[1] & w->dst[2] & w->dst[3]) == 0xff;
 }
 
 #endif

@@ -6,12 +6,16 @@
  * a process with a packet socket. The one exception is the DECRYPTED mark at ingress, which only a receiving SA of
  * this network namespace can have set: marks do not cross a wire or a namespace. Which SA that was says who sent the
  * packet, and its source must be the sender's: the kernel's own check of that compares by the family of the inner
- * packet, four bytes of an IPv6 tunnel's addresses when it is IPv4 (__xfrm_policy_check, xfrm_state_addr_cmp).
+ * packet, four bytes of an IPv6 tunnel's addresses when it is IPv4 (__xfrm_policy_check, xfrm_state_addr_cmp). The
+ * ENCRYPT mark at egress can be chosen as well, but believing it only ever drops more: it tells a pod's packet whose
+ * source was replaced by the node's.
  *
  * A packet is read header by header, at most DEPTH network headers deep, and each level is judged by both its
  * addresses; the first level that must not be seen in clear decides. ESP passes only where node addresses (or foreign
  * ones) speak: an address of a pod is judged as cleartext whatever protocol the packet claims, or any pod could
- * write 50 into its header. All passes end with TC_ACT_UNSPEC, so that filters of others behind ours still run.
+ * write 50 into its header. Between enabled nodes only what names the owner of its source as its sender, by its SPI, is
+ * ESP; other ESP is judged as cleartext. All passes end with TC_ACT_UNSPEC, so that filters of others behind ours still
+ * run.
  *
  * Compiled by bcc, which knows nothing of the maps: the loader puts the descriptor of the pinned map into the place of each
  * number, so that compiling asks the kernel for nothing. Only UAPI types; loops are bounded.
@@ -83,20 +87,75 @@ static __always_inline struct wc_entry *entry_of(const struct walk *w, const __u
 	}
 }
 
-static __always_inline __u32 action_of(const struct walk *w, const __u8 *address, int egress)
+static __always_inline __u32 action_of(const struct wc_entry *entry, int egress)
 {
-	struct wc_entry *entry = entry_of(w, address);
-
 	if (!entry)
 		return 0;
 	return egress ? entry->egress : entry->ingress;
 }
 
-/* The judged end is the remote one: the destination at egress, the source at ingress. A reason as at egress. */
-static __always_inline __u32 judge_level(const struct walk *w, int egress)
+static __always_inline __u32 kind_of(struct __sk_buff *skb, const struct wc_settings *set)
 {
-	__u32 remote = action_of(w, egress ? w->dst : w->src, egress);
-	__u32 local;
+	return skb->mark >> (set->mark_shift & 31) >> 4 & 0xf;
+}
+
+/* The nodeID of the sender by an SPI of ours. */
+static __always_inline __u32 sender_in(__u32 spi)
+{
+	return spi >> WC_SPI_SENDER_SHIFT & WC_SPI_SENDER;
+}
+
+/* ESP whose SPI names the owner of the source as its sender. A later fragment has no SPI and is taken at its word: it is
+ * worth nothing without the first one. */
+static __always_inline int is_esp_of(struct __sk_buff *skb, const struct walk *w, const struct wc_entry *source)
+{
+	__be32 spi;
+
+	if (w->proto != PROTO_ESP)
+		return 0;
+	if (w->fragment)
+		return 1;
+	if (!source || !source->node || read_bytes(skb, w, 0, &spi, sizeof(spi)))
+		return 0;
+	return sender_in(bpf_ntohl(spi)) == source->node;
+}
+
+/* Between exempt nodes cleartext passes, but none of a pod, whatever its source says, and no ICMP: its errors quote packets that
+ * may have come in ESP, and its fragments do not say what they are. */
+static __always_inline __u32 judge_exempt(struct __sk_buff *skb, const struct walk *w, const struct wc_settings *set,
+					  const struct wc_entry *remote, int egress)
+{
+	struct wc_entry *entry = entry_of(w, egress ? w->src : w->dst);
+	__u32 local = action_of(entry, egress);
+
+	if (local == WC_ACTION_OWN || local == WC_ACTION_DROP)
+		return WC_REASON_EGRESS_POD_NODE;
+	if (local == WC_ACTION_UNKNOWN)
+		return WC_REASON_EGRESS_UNKNOWN;
+	if (is_esp_of(skb, w, egress ? entry : remote))
+		return WC_REASON_PASSED_ESP;
+	if (egress && kind_of(skb, set) == WC_KIND_ENCRYPT)
+		return WC_REASON_EGRESS_POD_NODE;
+	return is_icmp(w) && !is_to_group(w) ? WC_REASON_EGRESS_NODE_CLEARTEXT : WC_REASON_NODE_TO_NODE;
+}
+
+/* At a sealed address only ESP of the pair passes, and what comes from it for a group: that is no node, so no pair has a
+ * key for it. Inside a tunnel of others neither does. */
+static __always_inline __u32 judge_sealed(const struct walk *w, __u32 as_exempt, int egress)
+{
+	if (w->level)
+		return WC_REASON_EGRESS_NODE_CLEARTEXT;
+	if (as_exempt == WC_REASON_PASSED_ESP)
+		return as_exempt;
+	return !egress && is_to_group(w) ? WC_REASON_PASSED : WC_REASON_EGRESS_NODE_CLEARTEXT;
+}
+
+/* The judged end is the remote one: the destination at egress, the source at ingress. A reason as at egress. */
+static __always_inline __u32 judge_level(struct __sk_buff *skb, const struct walk *w, const struct wc_settings *set,
+					 int egress)
+{
+	struct wc_entry *entry = entry_of(w, egress ? w->dst : w->src);
+	__u32 remote = action_of(entry, egress), reason;
 
 	if (remote == WC_ACTION_DROP)
 		return WC_REASON_EGRESS_PEER_CLEARTEXT;
@@ -106,14 +165,10 @@ static __always_inline __u32 judge_level(const struct walk *w, int egress)
 		return WC_REASON_EGRESS_OWN_PREFIX;
 	if (remote == WC_ACTION_PASS)
 		return WC_REASON_PASSED_PLAIN;
-	if (remote != WC_ACTION_NODE)
+	if (remote != WC_ACTION_NODE && remote != WC_ACTION_SEALED)
 		return WC_REASON_PASSED;
-	local = action_of(w, egress ? w->src : w->dst, egress);
-	if (local == WC_ACTION_OWN || local == WC_ACTION_DROP)
-		return WC_REASON_EGRESS_POD_NODE;
-	if (local == WC_ACTION_UNKNOWN)
-		return WC_REASON_EGRESS_UNKNOWN;
-	return WC_REASON_NODE_TO_NODE;
+	reason = judge_exempt(skb, w, set, entry, egress);
+	return remote == WC_ACTION_SEALED ? judge_sealed(w, reason, egress) : reason;
 }
 
 /* One network header and what it carries; STEP_INNER when another one follows. */
@@ -131,14 +186,14 @@ static __always_inline enum step read_level(struct __sk_buff *skb, struct walk *
 	step = read_network(skb, w);
 	if (step)
 		return step;
-	extensions = skip_extensions(skb, w);
-	if (!extensions)
-		extensions = read_ports(skb, w);
-	if (!extensions && is_neighbour(skb, w)) {
+	if (is_neighbour(skb, w)) {
 		w->reason = WC_REASON_PASSED_NEIGHBOUR;
 		return STEP_DONE;
 	}
-	reason = judge_level(w, egress);
+	extensions = skip_extensions(skb, w);
+	if (!extensions)
+		extensions = read_ports(skb, w);
+	reason = judge_level(skb, w, set, egress);
 	if (reason > w->reason)
 		w->reason = reason;
 	if (reason >= WC_REASON_EGRESS_PEER_CLEARTEXT)
@@ -169,21 +224,16 @@ static __always_inline int begins_with_ether(struct __sk_buff *skb)
 	return !link || link->header;
 }
 
-static __always_inline int guard_uplink(struct __sk_buff *skb, const struct wc_settings *set, int egress)
+/* Count the packet and, where it must not pass, tell of it; return what becomes of it. */
+static __always_inline int conclude(struct __sk_buff *skb, const struct walk *w, const struct wc_settings *set,
+				    __u32 reason, int egress)
 {
-	struct walk w = {};
-	__u32 reason;
-
-	w.ether = begins_with_ether(skb);
-	reason = read_packet(skb, &w, set, egress);
 	if (reason < WC_REASON_EGRESS_PEER_CLEARTEXT) {
 		count_reason(reason);
 		return TC_ACT_UNSPEC;
 	}
-	if (!egress)
-		reason += WC_INGRESS;
 	count_reason(reason);
-	report_drop(skb, &w, reason, egress);
+	report_drop(skb, w, reason, egress);
 	return set->permissive ? TC_ACT_UNSPEC : TC_ACT_SHOT;
 }
 
@@ -199,7 +249,7 @@ static __always_inline __u32 sender_of(struct __sk_buff *skb)
 			break;
 		spi = bpf_ntohl(state.spi) == state.reqid ? state.reqid : 0;
 	}
-	return spi >> WC_SPI_SENDER_SHIFT & WC_SPI_SENDER;
+	return sender_in(spi);
 }
 
 /* Say whether the SA's sender may speak for the source; *w* is read as far as an event tells. What cannot be read is
@@ -209,7 +259,6 @@ static __always_inline int sender_owns_source(struct __sk_buff *skb, struct walk
 	enum step step = STEP_INNER;
 	struct wc_entry *entry;
 
-	w->ether = begins_with_ether(skb);
 	if (w->ether)
 		step = read_ethernet(skb, w);
 	if (step == STEP_NOT_IP)
@@ -222,17 +271,21 @@ static __always_inline int sender_owns_source(struct __sk_buff *skb, struct walk
 	return !entry || !entry->node || entry->node == sender_of(skb);
 }
 
-static __always_inline int guard_decrypted(struct __sk_buff *skb, const struct wc_settings *set)
+static __always_inline int is_decrypted(struct __sk_buff *skb, const struct wc_settings *set)
 {
-	struct walk w = {};
+	__u32 kind = kind_of(skb, set);
 
-	if (sender_owns_source(skb, &w)) {
-		count_reason(WC_REASON_PASSED_DECRYPTED);
-		return TC_ACT_UNSPEC;
-	}
-	count_reason(WC_REASON_INGRESS_WRONG_SENDER);
-	report_drop(skb, &w, WC_REASON_INGRESS_WRONG_SENDER, 0);
-	return set->permissive ? TC_ACT_UNSPEC : TC_ACT_SHOT;
+	return kind >= WC_KIND_DECRYPTED && kind < WC_KIND_DECRYPTED + WC_SLOTS;
+}
+
+static __always_inline __u32 judge_ingress(struct __sk_buff *skb, struct walk *w, const struct wc_settings *set)
+{
+	__u32 reason;
+
+	if (is_decrypted(skb, set))
+		return sender_owns_source(skb, w) ? WC_REASON_PASSED_DECRYPTED : WC_REASON_INGRESS_WRONG_SENDER;
+	reason = read_packet(skb, w, set, 0);
+	return reason < WC_REASON_EGRESS_PEER_CLEARTEXT ? reason : reason + WC_INGRESS;
 }
 
 /* Every frame of a pod gets our field overwritten, whatever it came with; the other bits of the mark stay. */
@@ -252,21 +305,18 @@ int wirecrypt_mark(struct __sk_buff *skb)
 
 int wirecrypt_guard_egress(struct __sk_buff *skb)
 {
+	struct walk w = {.ether = begins_with_ether(skb)};
 	__u32 zero = 0;
 	struct wc_settings *set = bpf_map_lookup_elem(MAP(WC_MAP_SETTINGS), &zero);
 
-	return set ? guard_uplink(skb, set, 1) : TC_ACT_SHOT;
+	return set ? conclude(skb, &w, set, read_packet(skb, &w, set, 1), 1) : TC_ACT_SHOT;
 }
 
 int wirecrypt_guard_ingress(struct __sk_buff *skb)
 {
-	__u32 zero = 0, kind;
+	struct walk w = {.ether = begins_with_ether(skb)};
+	__u32 zero = 0;
 	struct wc_settings *set = bpf_map_lookup_elem(MAP(WC_MAP_SETTINGS), &zero);
 
-	if (!set)
-		return TC_ACT_SHOT;
-	kind = skb->mark >> (set->mark_shift & 31) >> 4 & 0xf;
-	if (kind >= WC_KIND_DECRYPTED && kind < WC_KIND_DECRYPTED + WC_SLOTS)
-		return guard_decrypted(skb, set);
-	return guard_uplink(skb, set, 0);
+	return set ? conclude(skb, &w, set, judge_ingress(skb, &w, set), 0) : TC_ACT_SHOT;
 }

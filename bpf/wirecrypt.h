@@ -39,19 +39,22 @@ enum wc_map {
 };
 
 /* What is said of a prefix. DROP: an encrypted peer's pods. PASS: in clear by decision. UNKNOWN: inside the cluster's
- * ranges, nobody's claim. NODE: an encrypted peer's own address. OWN: pods of this node. */
+ * ranges, nobody's claim. NODE: an encrypted peer's own address, where traffic between nodes is exempt: that of pods is
+ * not. OWN: pods of this node. SEALED: an encrypted peer's own address, nothing but ESP of the pair passes, whoever
+ * speaks. */
 enum wc_action {
 	WC_ACTION_DROP = 1,
 	WC_ACTION_PASS = 2,
 	WC_ACTION_UNKNOWN = 3,
 	WC_ACTION_NODE = 4,
 	WC_ACTION_OWN = 5,
+	WC_ACTION_SEALED = 6,
 };
 
 /* Each packet counts exactly one reason. From WC_REASON_EGRESS_PEER_CLEARTEXT on they drop (permissive: would drop);
  * an ingress reason is its egress twin plus WC_INGRESS, where it has one. EVENTS_LOST counts events, not packets. */
-#define WC_INGRESS 6
-#define WC_REASONS 23
+#define WC_INGRESS 7
+#define WC_REASONS 25
 enum wc_reason {
 	WC_REASON_PASSED = 0,
 	WC_REASON_PASSED_PLAIN = 1,
@@ -68,14 +71,16 @@ enum wc_reason {
 	WC_REASON_EGRESS_OWN_PREFIX = 12,
 	WC_REASON_EGRESS_CONTROL = 13,
 	WC_REASON_EGRESS_UNREADABLE = 14,
-	WC_REASON_INGRESS_PEER_CLEARTEXT = 15,
-	WC_REASON_INGRESS_POD_NODE = 16,
-	WC_REASON_INGRESS_UNKNOWN = 17,
-	WC_REASON_INGRESS_OWN_PREFIX = 18,
-	WC_REASON_INGRESS_CONTROL = 19,
-	WC_REASON_INGRESS_UNREADABLE = 20,
-	WC_REASON_INGRESS_WRONG_SENDER = 21,
-	WC_REASON_EVENTS_LOST = 22,
+	WC_REASON_EGRESS_NODE_CLEARTEXT = 15,
+	WC_REASON_INGRESS_PEER_CLEARTEXT = 16,
+	WC_REASON_INGRESS_POD_NODE = 17,
+	WC_REASON_INGRESS_UNKNOWN = 18,
+	WC_REASON_INGRESS_OWN_PREFIX = 19,
+	WC_REASON_INGRESS_CONTROL = 20,
+	WC_REASON_INGRESS_UNREADABLE = 21,
+	WC_REASON_INGRESS_NODE_CLEARTEXT = 22,
+	WC_REASON_INGRESS_WRONG_SENDER = 23,
+	WC_REASON_EVENTS_LOST = 24,
 };
 
 /* One, at index 0. All zero is strict. Ports in host order, 0: unused. */
@@ -101,7 +106,8 @@ struct wc_key6 {
 };
 
 /* Actions by direction: *egress* judges packets to the prefix, *ingress* packets that claim to come from it. *node* is the
- * nodeID of the peer that owns the prefix, the only one whose SAs may carry packets from it; 0: anyone's. */
+ * nodeID of the node that owns the prefix, the only one whose SAs may carry packets from it, and whose ESP may come from
+ * it; 0: anyone's. */
 struct wc_entry {
 	__u8 egress;
 	__u8 ingress;

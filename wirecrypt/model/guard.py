@@ -14,15 +14,19 @@ class GuardAction(Enum):
     DROP = 1  # pods of an encrypted peer: cleartext is a leak
     PASS = 2  # explicitly in clear: plain node, own node's addresses, joining peer
     UNKNOWN = 3  # inside the cluster's ranges, nobody's claim
-    NODE = 4  # an encrypted peer's own address: cleartext passes only where the other end is no pod (OWN, DROP, UNKNOWN)
+    NODE = (
+        4  # an encrypted peer's own address, exempt: cleartext passes only where the other end is no pod (OWN, DROP, UNKNOWN)
+    )
     OWN = 5  # pods of this node: makes NODE drop; such an address as the remote end of an uplink is a leak or a spoof
+    SEALED = 6  # an encrypted peer's own address: nothing but ESP of the pair passes, whoever speaks
 
 
 @dataclass(frozen=True, slots=True)
 class GuardEntry:
     """One prefix of a guard map: *egress* judges packets to it, *ingress* packets that claim to come from it.
 
-    *node_id*: the peer that owns the prefix, whose SAs alone may carry packets from it; 0: anyone's.
+    *node_id*: the node that owns the prefix, whose SAs alone may carry packets from it, and whose ESP alone may have it as its
+    source; 0: anyone's.
     """
 
     prefix: Network

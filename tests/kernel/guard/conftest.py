@@ -28,13 +28,21 @@ _ENTRIES = {
     "fd00:13::/64": GuardAction.PASS,
     "10.244.0.0/16": GuardAction.UNKNOWN,
     "fd00:10::/28": GuardAction.UNKNOWN,
-    "192.0.2.12/32": GuardAction.NODE,
-    "fd00:99::12/128": GuardAction.NODE,
+}
+HERE, EXEMPT, SEALED = 0x1011, 0x1012, 0x1013
+_NODES = {
+    "192.0.2.11/32": (GuardAction.PASS, HERE),
+    "fd00:99::11/128": (GuardAction.PASS, HERE),
+    "192.0.2.12/32": (GuardAction.NODE, EXEMPT),
+    "fd00:99::12/128": (GuardAction.NODE, EXEMPT),
+    "192.0.2.13/32": (GuardAction.SEALED, SEALED),
+    "fd00:99::13/128": (GuardAction.SEALED, SEALED),
 }
 
 
 def entries() -> list[GuardEntry]:
-    return [GuardEntry(ip_network(prefix), action, action) for prefix, action in _ENTRIES.items()]
+    pods = [GuardEntry(ip_network(prefix), action, action) for prefix, action in _ENTRIES.items()]
+    return pods + [GuardEntry(ip_network(address), action, action, node) for address, (action, node) in _NODES.items()]
 
 
 @pytest.fixture(scope="session")

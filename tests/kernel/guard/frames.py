@@ -6,7 +6,7 @@ import struct
 from ipaddress import ip_address
 
 IPV4, IPV6, ARP, BRIDGING = 0x0800, 0x86DD, 0x0806, 0x6558
-IPIP, TCP, UDP, IPV6_IN, ROUTING, FRAGMENT, GRE, ESP, AH, ICMPV6, OPTIONS = 4, 6, 17, 41, 43, 44, 47, 50, 51, 58, 60
+ICMP, IPIP, TCP, UDP, IPV6_IN, ROUTING, FRAGMENT, GRE, ESP, AH, ICMPV6, OPTIONS = 1, 4, 6, 17, 41, 43, 44, 47, 50, 51, 58, 60
 BROADCAST, SENDER = b"\xff" * 6, b"\x02\x00\x00\x00\x00\x09"
 
 
@@ -32,6 +32,25 @@ def ipv4(  # noqa: PLR0913 - the fields of the header
     words = 5 + len(options) // 4
     head = struct.pack("!BBHHHBBH", 4 << 4 | words, 0, words * 4 + len(payload), 7, more << 13 | offset, hops, proto, 0)
     return head + ip_address(src).packed + ip_address(dst).packed + options + payload
+
+
+def fragment(  # noqa: PLR0913 - the fields of the header
+    src: str, dst: str, proto: int, payload: bytes, *, offset: int = 185, more: bool = False, hops: int = 64
+) -> bytes:
+    """Return a fragment of an IPv4 or IPv6 packet, by the addresses' family; units as in `ipv4`."""
+    if ip_address(src).version == 4:
+        return ipv4(src, dst, proto, payload, hops=hops, offset=offset, more=more)
+    return ip(src, dst, FRAGMENT, struct.pack("!BBHI", proto, 0, offset << 3 | more, 9) + payload, hops=hops)
+
+
+def esp(sender: int, payload: bytes) -> bytes:
+    """Return ESP whose SPI names *sender* as its sender."""
+    return struct.pack("!II", 3 << 26 | 2 << 20 | sender << 4 | 1, 7) + payload
+
+
+def icmp(kind: int, payload: bytes, *, code: int = 0) -> bytes:
+    """Return a message of ICMP or ICMPv6."""
+    return struct.pack("!BBHI", kind, code, 0, 0) + payload
 
 
 def udp(payload: bytes, *, sport: int = 4000, dport: int = 5000) -> bytes:

@@ -9,17 +9,18 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.kernel.guard.conftest import SETTINGS
+from tests.kernel.guard.conftest import HERE, SEALED, SETTINGS
 from tests.kernel.guard.wire import inside, run
 from wirecrypt.kernel.bpf.guard import KernelGuard
 from wirecrypt.model.mark import MarkLayout
+from wirecrypt.model.spi import Spi
 
 LAYOUT = MarkLayout(SETTINGS.mark_shift)
-PEER, NODE = "192.0.2.12", "192.0.2.11"
+PEER, NODE = "192.0.2.13", "192.0.2.11"
 PODS = {4: ("10.244.2.7", "10.244.1.5"), 6: ("fd00:12::7", "fd00:11::5")}
 PREFIXES = {4: ("10.244.2.0/24", "10.244.1.0/24"), 6: ("fd00:12::/64", "fd00:11::/64")}
 KEY = "0x" + "5a" * 36
-MARKED, UNMARKED, BACK = 0x1001, 0x1002, 0x2001
+MARKED, UNMARKED, BACK = int(Spi(1, 1, SEALED, 0)), int(Spi(1, 1, SEALED, 1)), int(Spi(1, 1, HERE, 0))
 
 
 class Pair:
@@ -92,6 +93,8 @@ def pair(request: pytest.FixtureRequest, guard: KernelGuard) -> Iterator[Pair]:
         with inside(pair.node):
             guard.attach_guard("wire0")
         yield pair
+        with inside(pair.node):
+            guard.detach("wire0")  # a namespace ends some time after its name, and what it still says would be counted
     finally:
         pair.down()
 

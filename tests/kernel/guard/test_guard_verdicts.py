@@ -7,6 +7,8 @@ import struct
 import pytest
 
 from tests.kernel.guard import frames as f
+from tests.kernel.guard.conftest import EXEMPT, HERE
+from tests.kernel.guard.counting import cases, counted
 from tests.kernel.guard.wire import Wire
 from wirecrypt.kernel.bpf.guard import KernelGuard
 
@@ -80,7 +82,7 @@ EGRESS_DROPPED = {
     "pod to the peer's address": (f.ether(pod(OWN4, THERE4)), "egress_pod_node"),
     "pod to the peer's address, IPv6": (f.ether(pod(OWN6, THERE6)), "egress_pod_node"),
     "pod to the peer's address in VXLAN": (to_peer(f.vxlan(f.ether(pod(OWN4, THERE4)))), "egress_pod_node"),
-    "ESP of a pod to the peer's address": (f.ether(f.ip(OWN4, THERE4, f.ESP, DATA)), "egress_pod_node"),
+    "ESP of a pod to the peer's address": (f.ether(f.ip(OWN4, THERE4, f.ESP, f.esp(HERE, DATA))), "egress_pod_node"),
     "unclaimed pod to the peer's address": (f.ether(pod(NOBODY4, THERE4)), "egress_unknown"),
     "unclaimed address": (f.ether(pod(OWN4, NOBODY4)), "egress_unknown"),
     "unclaimed address, IPv6": (f.ether(pod(OWN6, NOBODY6)), "egress_unknown"),
@@ -112,14 +114,16 @@ EGRESS_DROPPED = {
 }
 
 EGRESS_PASSED = {
-    "ESP": (f.ether(f.ip(HERE4, THERE4, f.ESP, b"\0\0\1\0" + DATA)), "passed_esp"),
-    "ESP, IPv6": (f.ether(f.ip(HERE6, THERE6, f.ESP, b"\0\0\1\0" + DATA)), "passed_esp"),
+    "ESP": (to_peer(f.esp(HERE, DATA), f.ESP), "passed_esp"),
+    "ESP, IPv6": (f.ether(f.ip(HERE6, THERE6, f.ESP, f.esp(HERE, DATA))), "passed_esp"),
     "fragment of ESP": (f.ether(f.ipv4(HERE4, THERE4, f.ESP, DATA, offset=185)), "passed_esp"),
-    "ESP in UDP": (to_peer(esp_in_udp(300)), "passed_esp"),
+    "ESP to the world": (f.ether(f.ip(OWN4, WORLD4, f.ESP, DATA)), "passed_esp"),
+    "ESP in UDP to the world": (f.ether(f.ip(HERE6, WORLD6, f.UDP, esp_in_udp(300))), "passed_esp"),
+    "ESP to a plain pod": (f.ether(f.ip(HERE4, PLAIN4, f.ESP, DATA)), "passed_esp"),
+    "ESP in UDP": (to_peer(esp_in_udp(300)), "node_to_node"),
     "IKE next to ESP in UDP": (to_peer(esp_in_udp(0)), "node_to_node"),
-    "ESP in VLAN": (f.ether(f.ip(HERE4, THERE4, f.ESP, DATA), tags=((0x8100, 5),)), "passed_esp"),
+    "ESP in VLAN": (f.ether(f.ip(HERE4, THERE4, f.ESP, f.esp(HERE, DATA)), tags=((0x8100, 5),)), "passed_esp"),
     "node to node": (to_peer(f.udp(DATA)), "node_to_node"),
-    "node to node, ICMP": (to_peer(b"\x08\0\0\0" + DATA, 1), "node_to_node"),
     "later fragment of TCP between nodes": (f.ether(f.ipv4(HERE4, THERE4, f.TCP, DATA, offset=185)), "node_to_node"),
     "plain pod": (f.ether(pod(OWN4, PLAIN4)), "passed_plain"),
     "plain pod in VXLAN": (to_peer(f.vxlan(f.ether(pod(OWN4, PLAIN4)))), "node_to_node"),
@@ -153,24 +157,13 @@ INGRESS_DROPPED = {
 }
 
 INGRESS_PASSED = {
-    "ESP": (f.ether(f.ip(THERE4, HERE4, f.ESP, b"\0\0\1\0" + DATA)), "passed_esp"),
+    "ESP": (f.ether(f.ip(THERE4, HERE4, f.ESP, f.esp(EXEMPT, DATA))), "passed_esp"),
     "node to node": (f.ether(pod(THERE4, HERE4)), "node_to_node"),
     "plain pod": (f.ether(pod(PLAIN4, OWN4)), "passed_plain"),
     "the world": (f.ether(pod(WORLD4, OWN4)), "passed"),
     "ARP": (f.ether(b"\0\1\x08\0\6\4\0\1" + DATA, kind=f.ARP), "passed_not_ip"),
     "neighbour solicitation": (f.ether(f.ip(THERE6, HERE6, f.ICMPV6, b"\x87\0" + DATA, hops=255)), "passed_neighbour"),
 }
-
-
-def counted(guard: KernelGuard, before: dict[str, int]) -> dict[str, int]:
-    """Return what was counted since *before*, but for the sentinel, which is no IP."""
-    changed = {name: count - before[name] for name, count in guard.counters().items()}
-    changed["passed_not_ip"] -= 1
-    return {name: count for name, count in changed.items() if count}
-
-
-def cases(table: dict[str, tuple[bytes, str]]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize(("frame", "reason"), table.values(), ids=table.keys())
 
 
 @pytest.mark.L1

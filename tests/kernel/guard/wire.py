@@ -123,8 +123,9 @@ class Wire:
         run(f"ip -n {self.node} link set dev {name} up")
         run(f"ip -n {namespace} link set dev {peer} up")
 
-    def leaves(self, frame: bytes) -> bool:
+    def leaves(self, frame: bytes, *, mark: int = 0) -> bool:
         """Send *frame* out of the node's uplink; say whether the wire sees it (VLAN tags may be taken off)."""
+        self.inside_out.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
         with Observer(self.wire, "out") as observer:
             return self._crosses(frame, self.inside_out, observer)
 

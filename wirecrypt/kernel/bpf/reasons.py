@@ -25,6 +25,7 @@ _SPOOF: Final = "find who sends it (the drop event has the five-tuple); if it is
 _CLAIM: Final = "find the node that holds the address: its claim is missing, or the cluster's ranges are set too wide"
 _POD_NODE: Final = "run `wirecrypt verify`: the policies between pods and node addresses are missing or bypassed"
 _CONTROL: Final = "run `wirecrypt doctor`: the block policies of the control port are missing"
+_NODE: Final = "run `wirecrypt verify`: the policies between the addresses of the two nodes are missing or bypassed"
 _READ: Final = "list the tunnel's UDP port in the configuration, or move the traffic off the addresses of enabled nodes"
 _SENDER: Final = "drain the node whose SA it came by, for it claims what another owns (the drop event has the five-tuple)"
 _OWN: Final = "look at the routes of this node's pod prefix: its pods are reached without an uplink"
@@ -34,10 +35,10 @@ REASONS: Final[Mapping[str, Reason]] = MappingProxyType(
         "passed": Reason("No entry speaks of the remote address: traffic that leaves or enters the cluster.", _FINE),
         "passed_plain": Reason("The remote end is in clear by decision: a plain or a joining node.", _FINE),
         "node_to_node": Reason(
-            "Cleartext between the addresses of two enabled nodes, which this version does not encrypt.",
-            "keep what must be secret off host-network programs, or encrypt it there",
+            "Cleartext between two enabled nodes' addresses that are exempt: a Node with an API server, or `nodeToNode: off`.",
+            "nothing to do if one of the two runs an API server; else see `nodeToNode` in the configuration",
         ),
-        "passed_esp": Reason("Encrypted packets (ESP, or ESP in UDP) between nodes.", _FINE),
+        "passed_esp": Reason("ESP of a pair of enabled nodes, and ESP (also in UDP) that concerns no enabled node.", _FINE),
         "passed_decrypted": Reason("Packets that a receiving SA of this node has decrypted.", _FINE),
         "passed_neighbour": Reason("IPv6 neighbour discovery on the link itself.", _FINE),
         "passed_not_ip": Reason("Frames that are neither IPv4 nor IPv6, such as ARP.", _FINE),
@@ -53,6 +54,9 @@ REASONS: Final[Mapping[str, Reason]] = MappingProxyType(
         "egress_unreadable": Reason(
             "A packet to an enabled node that cannot be read: malformed, an unknown tunnel, a fragment of one.", _READ
         ),
+        "egress_node_cleartext": Reason(
+            "Cleartext, or ESP that is not of this pair, to the address of an encrypted peer was about to leave.", _NODE
+        ),
         "ingress_peer_cleartext": Reason("Cleartext from the wire that claims to come from an encrypted peer's pod.", _SPOOF),
         "ingress_pod_node": Reason(
             "Cleartext from the wire that claims to come from an encrypted peer's node address, for a pod.", _SPOOF
@@ -64,6 +68,9 @@ REASONS: Final[Mapping[str, Reason]] = MappingProxyType(
         "ingress_control": Reason("A control datagram that came without ESP.", _SPOOF),
         "ingress_unreadable": Reason(
             "A packet from an enabled node that cannot be read: malformed, an unknown tunnel, a fragment of one.", _READ
+        ),
+        "ingress_node_cleartext": Reason(
+            "Cleartext, or ESP that is not of this pair, that claims to come from the address of an encrypted peer.", _SPOOF
         ),
         "ingress_wrong_sender": Reason(
             "A packet that an SA of one node carried under an address that another encrypted node owns.", _SENDER
