@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.K3
 TOKENS = f"/api/v1/namespaces/{SYSTEM_NAMESPACE}/serviceaccounts/wirecrypt-agent/token"
 SESSION = Session(1, Epoch(1, "0" * 32), bytes(32), 1, Algorithm.AES_256_GCM)
+VIP, VIP6 = ip_address("198.51.100.7"), ip_address("fd00:5::7")
 POLICY = "wirecrypt-agent-own-node"
 POLICIES = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies"
 
@@ -65,6 +67,19 @@ def test_an_agent_cannot_speak_for_another_node(agent: Agent) -> None:
         agent.api.patch(f"{paths.ENCRYPTED_NODES}/b/status", {"status": {"sendingEpoch": 1}})
 
 
+def test_an_agent_proposes_addresses_of_its_own_node_alone(agent: Agent, clean: Server) -> None:
+    """The sessions next to them stay; for b it is refused, and so it is for whoever is no agent."""
+    publish(agent.cluster, "a")
+    agent.cluster.propose_addresses("a", [VIP, VIP6])
+    written = agent.cluster.node_peer("a")
+    assert written is not None
+    assert (written.proposed, written.addresses, written.sessions) == ((VIP, VIP6), (), (SESSION,))
+    with pytest.raises(Forbidden, match='belongs to node "a", not to "b"'):
+        agent.cluster.propose_addresses("b", [VIP])
+    with pytest.raises(ClusterError, match="only the agent of the node writes this status"):
+        clean.admin.patch(f"{paths.NODE_PEERS}/a/status", {"status": {"proposed": []}})
+
+
 @pytest.mark.parametrize("path", [paths.NODE_PEERS, paths.ENCRYPTED_NODES])
 def test_an_agent_patches_a_status_and_does_not_replace_it(agent: Agent, path: str) -> None:
     """RBAC grants the one verb that agents use, on their own objects as well."""
@@ -80,6 +95,7 @@ def test_an_agent_cannot_claim_or_delete(agent: Agent, path: str, name: str) -> 
     """Prefixes, states, finalizers and the objects themselves are the controller's, its own included."""
     for change in (
         {"spec": {"podCIDRs": ["10.2.0.0/24"]}},
+        {"spec": {"addresses": ["198.51.100.7"]}},
         {"spec": {"state": "Active"}},
         {"metadata": {"finalizers": None}},
     ):
@@ -110,6 +126,7 @@ def test_a_status_write_carries_no_claim_with_it(agent: Agent) -> None:
         ("items", paths.ENCRYPTED_NODES),
         ("get", "/api/v1/namespaces/default/secrets/x"),
         ("items", "/api/v1/pods"),
+        ("items", "/apis/discovery.k8s.io/v1/namespaces/kube-system/endpointslices"),
         ("items", paths.CONFIG_MAPS),
     ],
 )

@@ -9,6 +9,7 @@ import sys
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,6 +95,15 @@ class Cluster:
         new = [Session(n, keys[e], bytes(32), 1, Algorithm.AES_256_GCM) for n, e in zip(numbers, epochs, strict=True)]
         kept = [s for s in peer.sessions if s.epoch.number not in epochs]
         cluster.publish_sessions(peer, boot_id=boot, boot_session=peer.boot_session or 1, sessions=[*kept, *new])
+
+    def propose(self, name: str, *addresses: str) -> None:
+        """Have the agent of node *name* say which addresses the node holds."""
+        self.agent(name).cluster.propose_addresses(name, [ip_address(a) for a in addresses])
+
+    def holders(self, address: str) -> list[str]:
+        """Return the nodes whose NodePeers list *address*."""
+        peers = [decode.node_peer(raw) for raw in self.admin.items(paths.NODE_PEERS)[0]]
+        return sorted(p.name for p in peers if ip_address(address) in p.addresses)
 
     def say(self, name: str, **words: Any) -> None:
         """Write the status of node *name* through its agent's token."""
@@ -186,6 +196,23 @@ def test_nodes_become_active_when_both_ends_are_ready(cluster: Cluster) -> None:
     for name in ("a", "b"):
         cluster.until(lambda name=name: cluster.peer(name).state is NodeState.ACTIVE, f"{name} to be Active")
         cluster.until(lambda name=name: cluster.encrypted(name).state is NodeState.ACTIVE, f"{name} to be shown Active")
+
+
+def test_an_address_that_an_agent_proposes_is_granted_and_moves_with_the_proposals(cluster: Cluster) -> None:
+    """As a virtual address does: one node's, refused to the other, and the other's when the first has withdrawn it."""
+    vip = "198.51.100.7"
+    cluster.join("a", "b")
+    cluster.propose("a", vip)
+    cluster.until(lambda: cluster.holders(vip) == ["a"], "a to be granted the address")
+    cluster.propose("b", vip)
+    words = f"{vip}: a has it, and says so still"
+    cluster.until(lambda: cluster.encrypted("b").problems == (words,), "b to be told whose it is")
+    assert cluster.holders(vip) == ["a"]
+    seen: list[list[str]] = []
+    cluster.propose("a")
+    cluster.until(lambda: seen.append(cluster.holders(vip)) or seen[-1] == ["b"], "b to be granted the address")
+    assert [] not in seen
+    cluster.until(lambda: cluster.encrypted("b").problems == (), "nothing to be refused any more")
 
 
 @pytest.mark.C1
@@ -310,7 +337,7 @@ def test_an_overlapping_claim_is_refused_and_the_older_keeps_it(cluster: Cluster
     assert cluster.peer("b").pod_cidrs == ()
     assert [str(p) for p in cluster.peer("a").pod_cidrs] == ["10.1.0.0/24"]
     assert cluster.encrypted("b").problems == ("10.1.0.0/24: overlaps 10.1.0.0/24 of a, which had it first",)
-    assert "ClaimRefused" in cluster.reasons()
+    cluster.until(lambda: "ClaimRefused" in cluster.reasons(), "the Event, which comes after the objects")
 
 
 def test_a_wrong_range_takes_nothing_from_an_active_node(clean: Server) -> None:

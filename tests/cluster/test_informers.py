@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import pytest
@@ -141,6 +143,25 @@ def test_a_token_file_is_read_again(clean: Server, tmp_path: Path, monkeypatch: 
         api.get("/api/v1/namespaces/default")
     token.write_text("admin\n")
     assert api.get("/api/v1/namespaces/default")
+
+
+def test_the_addresses_of_the_api_server_are_known(clean: Server) -> None:
+    """That of the connection, and with an agent's rights those behind the Service `kubernetes`."""
+    clean.node("a")
+    agent = clean.agent("a").cluster
+    slices = clean.wait(lambda: clean.admin.items(paths.API_SLICES)[0], "the slices of the Service")
+    behind = {address for raw in slices for address in decode.slice_addresses(raw)}
+    assert behind
+    assert agent.api_addresses() == {ip_address("127.0.0.1"), *behind}
+
+
+def test_an_agent_hears_whether_the_api_server_still_answers(clean: Server) -> None:
+    """Only an answer to what was asked later counts; the question is asked beside it."""
+    clean.node("a")
+    agent = clean.agent("a").cluster
+    since = time.monotonic()
+    assert not agent.reached(since)
+    clean.wait(lambda: agent.reached(since), "an answer")
 
 
 def test_a_server_that_does_not_answer_is_unreachable(clean: Server, tmp_path: Path) -> None:

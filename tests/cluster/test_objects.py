@@ -52,6 +52,9 @@ def rotation(**spec: Any) -> dict[str, Any]:
         ({"endpoints": ["node-1"]}, "not an IP address"),
         ({"endpoints": ["192.0.2.1"] * 2}, "Duplicate"),
         ({"endpoints": [f"192.0.2.{i}" for i in range(5)]}, "at most 4"),
+        ({"addresses": ["vip"]}, "not an IP address"),
+        ({"addresses": ["198.51.100.7"] * 2}, "Duplicate"),
+        ({"addresses": [f"198.51.100.{i}" for i in range(33)]}, "at most 32"),
         ({"podCIDRs": ["10.1.0.1/24"]}, "not a canonical prefix"),
         ({"podCIDRs": ["10.0.0.0/15"]}, "too short"),
         ({"podCIDRs": ["fd00::/47"]}, "too short"),
@@ -109,6 +112,8 @@ def test_the_ways_of_a_node_are_open(clean: Server, states: tuple[str, ...]) -> 
         ({"lastSession": 6, "sessions": [{**SESSION, "number": 6, "publicKey": "short"}]}, "publicKey"),
         ({"lastSession": 6, "sessions": [{**SESSION, "number": 6, "algorithm": "des"}]}, "algorithm"),
         ({"lastSession": 6, "sessions": [{**SESSION, "number": 6, "lanes": 17}]}, "lanes"),
+        ({"proposed": ["192.0.2.1/32"]}, "not an IP address"),
+        ({"proposed": [f"198.51.100.{i}" for i in range(33)]}, "at most 32"),
     ],
 )
 def test_published_sessions_never_change_and_numbers_never_go_back(clean: Server, change: dict[str, Any], message: str) -> None:

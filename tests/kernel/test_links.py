@@ -36,6 +36,34 @@ def test_links_say_what_they_are(make_netns: Callable[[], Netns]) -> None:
     assert [link.index for link in found.values()] == sorted(link.index for link in found.values())
 
 
+def test_virtual_addresses_are_listed_where_they_are_put(netns: Netns) -> None:
+    """On the loopback, on a dummy and as a second one of a card: each with its link, and a dummy with its kind."""
+    netns.ip("link add vip0 type dummy")
+    netns.ip("link add up0 type veth peer name far0")
+    for line in ("192.0.2.1/24 dev up0", "198.51.100.7/32 dev up0", "198.51.100.8/32 dev lo", "fd00:5::8/128 dev lo",
+                 "198.51.100.9/32 dev vip0"):  # fmt: skip
+        netns.ip(f"addr add {line}")
+    with netns.entered():
+        found = {link.name: link for link in KernelLinks().links()}
+    assert found["up0"].addresses == (ip_address("192.0.2.1"), ip_address("198.51.100.7"))
+    assert {ip_address("198.51.100.8"), ip_address("fd00:5::8")} <= {*found["lo"].addresses}
+    assert (found["vip0"].kind, found["vip0"].addresses) == ("dummy", (ip_address("198.51.100.9"),))
+
+
+def test_an_address_that_is_added_to_a_card_or_taken_off_it_is_told(netns: Netns) -> None:
+    """As a virtual address comes and goes, of either family: each wakes the reader, so that it moves at once."""
+    netns.ip("link add up0 type dummy")
+    netns.ip("link set up0 up")
+    with netns.entered(), LinkEvents() as events:
+        for change in ("add 198.51.100.7/32", "del 198.51.100.7/32", "add fd00:5::7/128", "del fd00:5::7/128"):
+            events.read()
+            netns.ip(f"addr {change} dev up0")
+            poll = select.poll()
+            poll.register(events, select.POLLIN)
+            assert poll.poll(10_000)
+            assert events.read() is True
+
+
 def leading(netns: Netns) -> list[str]:
     """Return the names of the links by which a route goes on."""
     with netns.entered():

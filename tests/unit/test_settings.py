@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from wirecrypt.errors import ConfigError
 from wirecrypt.model.objects import ConfigDocument
 from wirecrypt.model.xfrm import Algorithm
-from wirecrypt.settings import Joining, Mode, Settings, from_document, parse
+from wirecrypt.settings import Joining, Mode, NodeToNode, Settings, from_document, parse
 from wirecrypt.settings.reference import document, page
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,6 +20,7 @@ def test_an_empty_document_means_all_defaults() -> None:
     """Nothing said is the protecting default."""
     assert parse("") == Settings()
     assert Settings().mode is Mode.STRICT
+    assert Settings().node_to_node is NodeToNode.WORKERS
 
 
 def test_every_field_of_a_document_arrives() -> None:
@@ -33,7 +34,7 @@ def test_every_field_of_a_document_arrives() -> None:
     assert settings.joining is Joining.BLOCK
     assert settings.algorithm is Algorithm.CHACHA20_POLY1305
     assert settings.lanes is None
-    assert settings.node_to_node is False
+    assert settings.node_to_node is NodeToNode.OFF
     assert [str(p) for p in settings.cluster_cidrs] == ["10.0.0.0/8", "fd00::/16"]
     assert settings.uplinks == ("eth0",)
     assert settings.mark.layout.mask == 0xFF << 8
@@ -41,6 +42,21 @@ def test_every_field_of_a_document_arrives() -> None:
     assert settings.limits.soft_bytes == 2**30
     assert settings.limits.max_age == 7 * 86400
     assert settings.linger == 0.5
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [
+        ("workers", NodeToNode.WORKERS),
+        ("all", NodeToNode.ALL),
+        ("off", NodeToNode.OFF),
+        ("'off'", NodeToNode.OFF),
+        ("false", NodeToNode.OFF),
+    ],
+)
+def test_traffic_between_node_addresses_is_chosen_by_a_word(word: str, value: NodeToNode) -> None:
+    """Quoted or not: YAML reads a bare off as a boolean, and it means the word all the same."""
+    assert parse(f"nodeToNode: {word}").node_to_node is value
 
 
 @pytest.mark.parametrize(
@@ -61,7 +77,11 @@ def test_every_field_of_a_document_arrives() -> None:
         ("mark: {shfit: 1}", "mark.shfit", "shift"),
         ("rotation: {interval: 5}", "rotation.interval = 5", "off, or a duration"),
         ("rotation: {interval: fast}", "rotation.interval = 'fast'", "24h"),
-        ("nodeToNode: on", "nodeToNode", "does not encrypt traffic between node addresses yet"),
+        ("nodeToNode: on", "nodeToNode = True", "workers or all or off"),
+        ("nodeToNode: 'on'", "nodeToNode = 'on'", "workers or all or off"),
+        ("nodeToNode: true", "nodeToNode = True", "workers or all or off"),
+        ("nodeToNode: [workers]", "nodeToNode", "workers or all or off"),
+        ("nodeToNodePorts: [22]", "nodeToNodePorts", "no such field"),
         ("limits: {softBytes: 8Ti}", "limits.hardBytes", "more than limits.softBytes"),
         ("uplinks: ['a/b']", "uplinks", "link's name"),
         ("- mode", "document", "a mapping"),

@@ -11,6 +11,7 @@ from wirecrypt.cluster.api import Api
 from wirecrypt.cluster.codec import decode, encode
 from wirecrypt.cluster.events import EventWriter
 from wirecrypt.cluster.readers import ObjectReader
+from wirecrypt.cluster.server_reach import ServerReach
 from wirecrypt.errors import Forbidden
 from wirecrypt.model.objects import (
     CANARY,
@@ -20,6 +21,7 @@ from wirecrypt.model.objects import (
     NodeStatus,
 )
 from wirecrypt.model.session import Session
+from wirecrypt.model.xfrm import Address
 
 _POLICY: Final = "ValidatingAdmissionPolicy"
 
@@ -30,6 +32,7 @@ class AgentClient(ObjectReader):
     def __init__(self, api: Api) -> None:
         super().__init__(api)
         self._events = EventWriter(api)
+        self._reach = ServerReach(api)
 
     def node_keys(self, node: str) -> Sequence[NodeKey]:
         """Return the keys of *node*'s Secret, sorted by epoch; none when there is no Secret."""
@@ -46,6 +49,14 @@ class AgentClient(ObjectReader):
         }
         body = {"metadata": {"resourceVersion": peer.resource_version}, "status": status}
         return decode.node_peer(self.api.patch(f"{paths.NODE_PEERS}/{peer.name}/status", body))
+
+    def propose_addresses(self, node: str, addresses: Sequence[Address]) -> None:
+        """Write which addresses the own node holds next to its endpoints, and nothing else.
+
+        Whatever version the NodePeer is: one agent writes this list, whole, and it is true of the node, not of the object.
+        """
+        body = {"status": {"proposed": [str(a) for a in addresses]}}
+        self.api.patch(f"{paths.NODE_PEERS}/{node}/status", body)
 
     def write_node_status(self, node: EncryptedNode, status: NodeStatus) -> None:
         """Patch the status of the own EncryptedNode; conditions that stay keep their time."""
@@ -65,6 +76,14 @@ class AgentClient(ObjectReader):
     def event(self, *, node: str, reason: str, message: str, warning: bool) -> None:
         """Write an Event on a Node, once per text."""
         self._events.on_node(node, reason=reason, message=message, warning=warning)
+
+    def api_addresses(self) -> frozenset[Address]:
+        """Return the addresses of API servers: where connections go to, and what is behind the Service `kubernetes`."""
+        return self._reach.addresses()
+
+    def reached(self, since: float) -> bool:
+        """Return whether a request that began after monotonic time *since* was answered; without one, another is begun."""
+        return self._reach.answered(since)
 
     def _refused(self, path: str, status: dict[str, Any]) -> bool:
         try:

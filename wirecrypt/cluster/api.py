@@ -19,6 +19,7 @@ from wirecrypt.errors import NotFound
 
 if TYPE_CHECKING:
     from wirecrypt.cluster.connection import Connection
+    from wirecrypt.model.xfrm import Address
 
 PAGE: Final = 500  # objects per answer of a list
 CONNECT_SECONDS: Final = 5.0
@@ -88,6 +89,15 @@ class Api:
             yield answer
         finally:
             answer.close()
+
+    def addresses(self) -> frozenset[Address]:
+        """Return the addresses that connections go to, as far as they are known; nobody is asked."""
+        return self._connection.addresses()
+
+    @property
+    def answered(self) -> float:
+        """Return when the newest of the requests that were answered began, by the monotonic clock."""
+        return self._connection.answered
 
     def close(self) -> None:
         """Close the idle connections."""

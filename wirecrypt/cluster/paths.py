@@ -23,5 +23,9 @@ KEYS_ONLY: Final = f"{NODE_KEYS}?fieldSelector=type%3Dwirecrypt.io%2Fnode-key"
 SEEDS_ONLY: Final = f"{SEEDS}?fieldSelector=type%3Dwirecrypt.io%2Fepoch-seed"
 EVENTS: Final = "/api/v1/namespaces/default/events"  # where events about cluster-scoped objects belong
 LEASES: Final = f"/apis/coordination.k8s.io/v1/namespaces/{SYSTEM_NAMESPACE}/leases"
+API_SLICES: Final = (  # what is behind the Service by which pods reach API servers; version 0: from the server's memory
+    "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
+    "?labelSelector=kubernetes.io%2Fservice-name%3Dkubernetes&resourceVersion=0"
+)
 KEY_TYPE: Final = "wirecrypt.io/node-key"
 SEED_TYPE: Final = "wirecrypt.io/epoch-seed"

@@ -4,22 +4,27 @@ Prefixes and addresses of Nodes are claims, for a kubelet can fill its own. A cl
 Service range, an API server's address or an address that no node can own is refused, and the older holder keeps it:
 first those that a NodePeer of the node holds already, then the older Node. What is held is never taken away because of
 the configuration or of what the Node stopped to mention: agents would let its traffic pass in clear. It is kept and told
-(docs/adr/0011). The result does not depend on the order of the input.
+(docs/adr/0011). Other addresses of a node are proposed by its agent and come after all claims of Nodes; how they move is in
+`proposals`. The result does not depend on the order of the input.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from enum import IntEnum
 from ipaddress import ip_network
 from typing import Final
 
+from wirecrypt.controller.proposals import Proposals, Withdrawn, order
 from wirecrypt.errors import ObjectError
-from wirecrypt.model.objects import Node, NodePeer, SeedSecret
+from wirecrypt.model.objects import MOST_ADDRESSES, Node, NodePeer, SeedSecret
 from wirecrypt.model.spi import MAX_NODE_ID, MIN_NODE_ID
 from wirecrypt.model.xfrm import Address, Network
+from wirecrypt.plan.holders import each_once
 
 SHORTEST: Final = {4: 16, 6: 48}  # a shorter prefix is not one node's
 MOST_ENDPOINTS: Final = 4
@@ -50,6 +55,15 @@ class Settled:
     pod_cidrs: tuple[Network, ...]
     refused: tuple[str, ...]
     kept: tuple[str, ...] = ()
+    addresses: tuple[Address, ...] = ()
+
+
+class ClaimKind(IntEnum):
+    """What is claimed, in the order in which claims of one node are heard."""
+
+    ENDPOINT = 1
+    ADDRESS = 2
+    PREFIX = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +78,16 @@ class _Claim:
     created: datetime
     held: bool
     network: Network
-    endpoint: bool
+    kind: ClaimKind
     trusted: bool = False
 
     @property
-    def rank(self) -> tuple[bool, datetime, str, bool, int, Network]:
+    def rank(self) -> tuple[bool, datetime, str, int, int, Network]:
         """Return the order in which claims are heard: holders, then older nodes, then endpoints."""
-        return (not self.held, self.created, self.uid, not self.endpoint, self.network.version, self.network)
+        return (not self.held, self.created, self.uid, self.kind, self.network.version, self.network)
 
     def __str__(self) -> str:
-        return str(self.network.network_address) if self.endpoint else str(self.network)
+        return str(self.network) if self.kind is ClaimKind.PREFIX else str(self.network.network_address)
 
 
 @dataclass(slots=True)
@@ -100,6 +114,11 @@ class _Granted:
         others = (other for _, _, other in self.index[claim.network.version][first:last])
         return next((other for other in others if other.uid != claim.uid), None)
 
+    def covers(self, claim: _Claim) -> bool:
+        """Return whether a claim of the same node holds *claim*."""
+        first, last, _, _ = self._range(claim)
+        return any(other.uid == claim.uid for _, _, other in self.index[claim.network.version][first:last])
+
     def _range(self, claim: _Claim) -> tuple[int, int, int, int]:
         """Return the slice of entries that overlap *claim*, and its lowest and highest address as numbers."""
         low, high = int(claim.network.network_address), int(claim.network.broadcast_address)
@@ -111,32 +130,71 @@ class _Granted:
         return first, last, low, high
 
 
-def settle(nodes: Iterable[Node], peers: Iterable[NodePeer], reserved: Reserved) -> Mapping[str, Settled]:
-    """Return by name of each Node what it gets; claims of a NodePeer whose Node is gone are held until it goes, too."""
-    holders = {p.node_uid: p for p in peers}
-    nodes = sorted((_mentioning(node, holders.get(node.uid)) for node in nodes), key=lambda n: n.uid)
-    live = {node.uid for node in nodes}
-    granted = _Granted()
-    for claim in (c for uid, peer in sorted(holders.items()) if uid not in live for c in _held(peer)):
-        granted.grant(claim)
-    refused: dict[str, list[str]] = {node.uid: [] for node in nodes}
-    kept: dict[str, list[str]] = {node.uid: [] for node in nodes}
-    for claim in sorted((c for node in nodes for c in _claims(node, holders.get(node.uid))), key=lambda c: c.rank):
-        unfit = _unfit(claim, reserved)
-        why = unfit if unfit and not claim.held else _rivalry(claim, granted)
-        if why:
-            refused[claim.uid].append(f"{claim}: {why}")
-            continue
-        granted.grant(claim)
+@dataclass(slots=True)
+class _Hearing:
+    """Claims as they are heard: granted ones, and in words, by node UID, the refused ones and those that are only kept.
+
+    *moving*: what is granted though another node, which gave it up, is still shown with it.
+    """
+
+    reserved: Reserved
+    granted: _Granted = field(default_factory=_Granted)
+    moving: list[_Claim] = field(default_factory=list)
+    refused: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    kept: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    def hear(self, claim: _Claim) -> None:
+        """Grant *claim* or refuse it; what is unfit is kept where it is held already."""
+        unfit = _unfit(claim, self.reserved)
+        if why := unfit if unfit and not claim.held else _rivalry(claim, self.granted):
+            self.refused[claim.uid].append(f"{claim}: {why}")
+            return
+        self.granted.grant(claim)
         if unfit:
-            kept[claim.uid].append(f"{claim}: {unfit}")
-    mine: dict[str, set[tuple[bool, Network]]] = {node.uid: set() for node in nodes}
-    for claim in granted.claims:
-        mine.setdefault(claim.uid, set()).add((claim.endpoint, claim.network))
-    return {
-        node.name: replace(_settled(node, mine[node.uid], refused[node.uid]), kept=tuple(sorted(kept[node.uid])))
-        for node in nodes
-    }
+            self.kept[claim.uid].append(f"{claim}: {unfit}")
+
+    def propose(self, claim: _Claim, objection: str) -> None:
+        """Grant a proposed address or refuse it; one that the node's other claims hold already is none of its own."""
+        if self.granted.covers(claim):
+            return
+        if why := _unfit(claim, self.reserved) or objection or _rivalry(claim, self.granted):
+            self.refused[claim.uid].append(f"{claim}: {why}")
+        else:
+            self.moving.append(claim)
+
+    def settled(self, nodes: Iterable[Node]) -> Mapping[str, Settled]:
+        """Return by name what each of *nodes* gets."""
+        mine: defaultdict[str, dict[ClaimKind, list[Network]]] = defaultdict(lambda: {kind: [] for kind in ClaimKind})
+        for claim in (*self.granted.claims, *self.moving):
+            mine[claim.uid][claim.kind].append(claim.network)
+        return {
+            node.name: _settled(node, mine[node.uid], refused=self.refused[node.uid], kept=self.kept[node.uid])
+            for node in nodes
+        }
+
+
+def settle(
+    nodes: Iterable[Node], peers: Iterable[NodePeer], reserved: Reserved, rested: Container[Withdrawn] = frozenset()
+) -> Mapping[str, Settled]:
+    """Return by name of each Node what it gets; claims of a NodePeer whose Node is gone are held until it goes, too.
+
+    *rested*: addresses that were withdrawn long enough ago to be given up.
+    """
+    nodes = sorted(nodes, key=lambda n: n.uid)
+    ready = frozenset(node.uid for node in nodes if node.ready)
+    proposals = Proposals.of(each_once(peers, ready), ready)
+    holders = {p.node_uid: proposals.kept(p, rested) for p in proposals.peers}
+    nodes = [_mentioning(node, holders.get(node.uid)) for node in nodes]
+    live = {node.uid for node in nodes}
+    hearing = _Hearing(reserved)
+    for claim in (c for uid, peer in sorted(holders.items()) if uid not in live for c in _held(peer)):
+        hearing.granted.grant(claim)
+    for claim in sorted((c for node in nodes for c in _claims(node, holders.get(node.uid))), key=lambda c: c.rank):
+        hearing.hear(claim)
+    for node in (n for n in nodes if n.uid in holders):
+        for address, objection in proposals.new(holders[node.uid]):
+            hearing.propose(_claim(node, ip_network(address), ClaimKind.ADDRESS), objection)
+    return hearing.settled(nodes)
 
 
 def _mentioning(node: Node, peer: NodePeer | None) -> Node:
@@ -147,32 +205,39 @@ def _mentioning(node: Node, peer: NodePeer | None) -> Node:
 
 
 def _claims(node: Node, peer: NodePeer | None) -> Iterable[_Claim]:
-    held = set(_networks(peer.endpoints, peer.pod_cidrs)) if peer else set()
-    for endpoint, network in _networks(node.endpoints, node.pod_cidrs):
-        has = (endpoint, network) in held
-        yield _Claim(node.name, node.uid, node.created, has, network, endpoint, trusted=node.control_plane)
+    addresses = peer.addresses if peer else ()
+    held = set(_networks(peer.endpoints, addresses, peer.pod_cidrs)) if peer else set()
+    for kind, network in _networks(node.endpoints, addresses, node.pod_cidrs):
+        yield _claim(node, network, kind, held=(kind, network) in held)
+
+
+def _claim(node: Node, network: Network, kind: ClaimKind, *, held: bool = False) -> _Claim:
+    return _Claim(node.name, node.uid, node.created, held, network, kind, trusted=node.control_plane)
 
 
 def _held(peer: NodePeer) -> Iterable[_Claim]:
-    for endpoint, network in _networks(peer.endpoints, peer.pod_cidrs):
-        yield _Claim(peer.name, peer.node_uid, _EPOCH_START, held=True, network=network, endpoint=endpoint)
+    for kind, network in _networks(peer.endpoints, peer.addresses, peer.pod_cidrs):
+        yield _Claim(peer.name, peer.node_uid, _EPOCH_START, held=True, network=network, kind=kind)
 
 
-def _networks(endpoints: Iterable[Address], prefixes: Iterable[Network]) -> Iterable[tuple[bool, Network]]:
-    yield from ((True, ip_network(address)) for address in endpoints)
-    yield from ((False, prefix) for prefix in prefixes)
+def _networks(
+    endpoints: Iterable[Address], addresses: Iterable[Address], prefixes: Iterable[Network]
+) -> Iterable[tuple[ClaimKind, Network]]:
+    yield from ((ClaimKind.ENDPOINT, ip_network(address)) for address in endpoints)
+    yield from ((ClaimKind.ADDRESS, ip_network(address)) for address in addresses)
+    yield from ((ClaimKind.PREFIX, prefix) for prefix in prefixes)
 
 
 def _unfit(claim: _Claim, reserved: Reserved) -> str:
     """Return why no node may have *claim* anew, nothing when one may."""
-    if not claim.endpoint and claim.network.prefixlen < SHORTEST[claim.network.version]:
+    if claim.kind is ClaimKind.PREFIX and claim.network.prefixlen < SHORTEST[claim.network.version]:
         return f"too short for one node, at least /{SHORTEST[claim.network.version]}"
     if any(_overlap(claim.network, other) for other in _NOBODYS):
         return "no node can own it"
     for service in sorted(reserved.services, key=str):
         if _overlap(claim.network, service):
             return f"overlaps the Service range {service}"
-    if claim.endpoint and claim.trusted:
+    if claim.kind is not ClaimKind.PREFIX and claim.trusted:
         return ""  # an API server listens on the address of its own node
     for address in sorted(reserved.api_servers, key=str):
         if _overlap(claim.network, ip_network(address)):
@@ -183,6 +248,8 @@ def _unfit(claim: _Claim, reserved: Reserved) -> str:
 def _rivalry(claim: _Claim, granted: _Granted) -> str:
     """Return whose claim *claim* overlaps, nothing when nobody's."""
     rival = granted.rival(claim)
+    if rival and rival.kind is claim.kind is ClaimKind.ADDRESS:
+        return ""  # its holder gave it up
     return f"overlaps {rival} of {rival.node}, which had it first" if rival else ""
 
 
@@ -191,12 +258,22 @@ def _overlap(objects: Network, other: Network) -> bool:
     return objects.version == other.version and (objects.network_address in other or other.network_address in objects)
 
 
-def _settled(node: Node, mine: set[tuple[bool, Network]], refused: Iterable[str]) -> Settled:
-    endpoints = tuple(a for a in dict.fromkeys(node.endpoints) if (True, ip_network(a)) in mine)
-    prefixes = tuple(p for p in dict.fromkeys(node.pod_cidrs) if (False, p) in mine)
+def _settled(node: Node, mine: Mapping[ClaimKind, list[Network]], *, refused: Iterable[str], kept: Iterable[str]) -> Settled:
+    own = {*mine[ClaimKind.ENDPOINT]}
+    endpoints = tuple(a for a in dict.fromkeys(node.endpoints) if ip_network(a) in own)
+    prefixes = tuple(p for p in dict.fromkeys(node.pod_cidrs) if p in mine[ClaimKind.PREFIX])
+    others = [n for n in mine[ClaimKind.ADDRESS] if not any(_overlap(n, claim) for claim in (*own, *prefixes))]
+    addresses = [n.network_address for n in others]  # those that are held come first, so that a full node loses none
     extra = [f"{a}: more than {MOST_ENDPOINTS} addresses" for a in endpoints[MOST_ENDPOINTS:]]
+    extra += [f"{a}: more than {MOST_ADDRESSES} other addresses" for a in addresses[MOST_ADDRESSES:]]
     extra += [f"{p}: more than {MOST_PREFIXES} prefixes" for p in prefixes[MOST_PREFIXES:]]
-    return Settled(endpoints[:MOST_ENDPOINTS], prefixes[:MOST_PREFIXES], (*sorted(refused), *extra))
+    return Settled(
+        endpoints[:MOST_ENDPOINTS],
+        prefixes[:MOST_PREFIXES],
+        (*sorted(refused), *extra),
+        tuple(sorted(kept)),
+        tuple(sorted(addresses[:MOST_ADDRESSES], key=order)),
+    )
 
 
 def resting(seeds: Iterable[SeedSecret]) -> frozenset[int]:

@@ -12,6 +12,7 @@ from wirecrypt.controller.actions import Chain, QuarantineNodeID
 from wirecrypt.controller.claims import Reserved
 from wirecrypt.controller.leaving import GRACE_SECONDS, LeavingWatch
 from wirecrypt.controller.nodes import reconcile
+from wirecrypt.controller.proposals import REST_SECONDS, Withdrawn, withdrawn
 from wirecrypt.model.objects import LABEL_ENABLED, KeyRotation, Phase
 from wirecrypt.ports import ControllerView
 from wirecrypt.rotation.actions import Action, CreateSeed, RotationInputs
@@ -37,13 +38,15 @@ class ControllerMemory:
 
     *gone*: since when the Node of a node UID has been missing. *versions*: the version of each EncryptedNode and since when
     it has been that. *switched*: agents write only when something changes for them, so their silence says something
-    only from there on. *refused*: by node, why its keys could not be written the last time.
+    only from there on. *refused*: by node, why its keys could not be written the last time. *withdrawn*: since when an
+    address is held that its node's agent has withdrawn.
     """
 
     gone: Mapping[str, float] = field(default_factory=dict)
     versions: Mapping[str, tuple[str, float]] = field(default_factory=dict)
     switched: Switched | None = None
     refused: Mapping[str, str] = field(default_factory=dict)
+    withdrawn: Mapping[Withdrawn, float] = field(default_factory=dict)
 
     def seen(self, view: ControllerView, now: float) -> ControllerMemory:
         """Return the memory after a look at *view*."""
@@ -51,7 +54,12 @@ class ControllerMemory:
         owners = {p.node_uid for p in view.peers.values()} | {e.node_uid for e in view.encrypted.values()}
         gone = {uid: self.gone.get(uid, now) for uid in owners - live}
         versions = {name: self._version(name, e.resource_version, now) for name, e in view.encrypted.items()}
-        return ControllerMemory(gone, versions, self._switched_by(view, now), self.refused)
+        idle = {held: self.withdrawn.get(held, now) for held in withdrawn(view.peers.values())}
+        return ControllerMemory(gone, versions, self._switched_by(view, now), self.refused, idle)
+
+    def rested(self, now: float) -> frozenset[Withdrawn]:
+        """Return the addresses that were withdrawn long enough ago to be given up, if nobody else has them."""
+        return frozenset(held for held, since in self.withdrawn.items() if now - since >= REST_SECONDS)
 
     def silent(self, now: float) -> frozenset[str]:
         """Return the nodes whose agents wrote nothing for long though nodes switch, which makes every agent write.
@@ -96,7 +104,7 @@ def decide(
     snapshot = _snapshot(view, memory, now)
     reserved = Reserved(settings.service_cidrs, settings.api_servers)
     watched = LeavingWatch({uid: now.monotonic - since for uid, since in memory.gone.items()}, grace)
-    nodes = reconcile(view, reserved, joining_epochs(snapshot), watched)
+    nodes = reconcile(view, reserved, joining_epochs(snapshot), watched, memory.rested(now.monotonic))
     actions = step(snapshot, now.wall, fresh=now.fresh, due=due(view.rotations, settings.rotation, now.wall))
     if any(isinstance(a, QuarantineNodeID) for chain in nodes for a in chain.actions):
         actions = _without_seed(actions)

@@ -22,6 +22,7 @@ from wirecrypt.controller.actions import (
 from wirecrypt.controller.claims import Reserved, Settled, allocate, settle
 from wirecrypt.controller.leaving import LeavingWatch, held_back, leave
 from wirecrypt.controller.node_objects import NodeObjects, all_objects
+from wirecrypt.controller.proposals import Withdrawn
 from wirecrypt.errors import ObjectError
 from wirecrypt.model.objects import LABEL, LABEL_ENABLED, Node, NodePeer, NodeState
 from wirecrypt.model.session import Epoch
@@ -33,9 +34,18 @@ MOST_PROBLEMS: Final = 16  # both as the CRD allows it
 LONGEST_PROBLEM: Final = 256
 
 
-def reconcile(view: ControllerView, reserved: Reserved, epochs: tuple[Epoch, ...], watched: LeavingWatch) -> tuple[Chain, ...]:
-    """Return what is to be done, one chain a node, sorted by name; *epochs* are those that a joining node must have."""
-    settled = settle(view.nodes.values(), view.peers.values(), reserved)
+def reconcile(
+    view: ControllerView,
+    reserved: Reserved,
+    epochs: tuple[Epoch, ...],
+    watched: LeavingWatch,
+    rested: frozenset[Withdrawn] = frozenset(),
+) -> tuple[Chain, ...]:
+    """Return what is to be done, one chain a node, sorted by name; *epochs* are those that a joining node must have.
+
+    *rested*: addresses that may be given up.
+    """
+    settled = settle(view.nodes.values(), view.peers.values(), reserved, rested)
     ids = {p.node_id for p in view.peers.values()} | {e.node_id for e in view.encrypted.values()}
     held = held_back(view)
     chains = []
@@ -75,9 +85,9 @@ def _join(
             return
         ids.add(node_id)
     if objects.peer:
-        yield from _changes(
-            objects.peer, replace(objects.peer, state=state, endpoints=settled.endpoints, pod_cidrs=settled.pod_cidrs)
-        )
+        endpoints, prefixes, addresses = settled.endpoints, settled.pod_cidrs, settled.addresses
+        new = replace(objects.peer, state=state, endpoints=endpoints, pod_cidrs=prefixes, addresses=addresses)
+        yield from _changes(objects.peer, new)
     if objects.encrypted is None:
         yield CreateEncrypted(objects.node, node_id, state, problems, why="the node is labelled")
     elif (objects.encrypted.state, objects.encrypted.problems) != (state, problems):

@@ -20,6 +20,7 @@ LABEL_CONTROL_PLANE = "node-role.kubernetes.io/control-plane"  # NodeRestriction
 FINALIZER = "wirecrypt.io/cleanup"
 SYSTEM_NAMESPACE = "wirecrypt-system"
 KEYS_NAMESPACE = "wirecrypt-keys"
+MOST_ADDRESSES = 32  # next to the endpoints of one node: proposed and granted
 CANARY = "wirecrypt-canary"  # the object that manifests ship for the forbidden dry-run write; everyone ignores it
 
 
@@ -65,7 +66,8 @@ class NodePeer:
 
     *boot_session*: the first session number of the boot that published; generations with a lower number of this node
     are dead. *uid* is the NodePeer object's own; *node_uid* the Node's, which keys are bound to. *confirmed*: a person said
-    that the node is really gone (annotation `wirecrypt.io/confirm-removal`), when many vanished at once.
+    that the node is really gone (annotation `wirecrypt.io/confirm-removal`), when many vanished at once. *addresses*: what
+    else the node holds, as granted; *proposed*: what its agent found there, None while it has said nothing.
     """
 
     name: str
@@ -83,6 +85,12 @@ class NodePeer:
     sessions: tuple[Session, ...] = ()
     deleting: bool = False
     confirmed: bool = False
+    addresses: tuple[Address, ...] = ()
+    proposed: tuple[Address, ...] | None = None
+
+    def proposes(self, address: Address) -> bool:
+        """Return whether its agent has the node hold *address*; one that has said nothing withdraws nothing."""
+        return self.proposed is None or address in self.proposed
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,22 @@ from wirecrypt.model.xfrm import Address, Network
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """One end of a pair: the node's identity and its claims (addresses and pod prefixes, in the API's order)."""
+    """One end of a pair: the node's identity and its claims (addresses and pod prefixes, in the API's order).
+
+    *addresses*: what the node holds next to its endpoints, such as a virtual address; never an end of a tunnel.
+    """
 
     name: str
     node_id: int
     node_uid: str
     endpoints: tuple[Address, ...]
     pod_cidrs: tuple[Network, ...]
+    addresses: tuple[Address, ...] = ()
+
+    @property
+    def hosts(self) -> tuple[Address, ...]:
+        """Return all addresses that are the node's own: endpoints, then the others."""
+        return (*self.endpoints, *self.addresses)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from wirecrypt.model.objects import ConfigDocument, EncryptedNode, KeyRotation, Node, NodeKey, NodePeer, NodeStatus
 from wirecrypt.model.session import Session
+from wirecrypt.model.xfrm import Address
 
 
 class AgentApi(Protocol):
@@ -39,11 +40,26 @@ class AgentApi(Protocol):
     def publish_sessions(self, peer: NodePeer, *, boot_id: str, boot_session: int, sessions: Sequence[Session]) -> NodePeer:
         """Write the status of the own NodePeer by compare-and-swap on its resourceVersion; raises `Conflict`."""
 
+    def propose_addresses(self, node: str, addresses: Sequence[Address]) -> None:
+        """Write into the status of the own NodePeer which addresses the node holds next to its endpoints."""
+
     def write_node_status(self, node: EncryptedNode, status: NodeStatus) -> None:
         """Patch the status of the own EncryptedNode."""
 
     def forbidden_write_refused(self) -> bool:
         """Try the forbidden dry-run write on the canary; True when an admission policy refused it."""
+
+    def api_addresses(self) -> frozenset[Address]:
+        """Return the addresses of API servers, as far as they are known: of this process's connections, and behind the Service.
+
+        No quorum read, and none that is waited for but the first; never an error.
+        """
+
+    def reached(self, since: float) -> bool:
+        """Return whether a request that began after monotonic time *since* was answered, however.
+
+        Without one, another is begun and not waited for: ask again later. Never an error.
+        """
 
     def event(self, *, node: str, reason: str, message: str, warning: bool) -> None:
         """Write an Event on a Node."""

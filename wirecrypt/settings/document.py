@@ -7,7 +7,7 @@ from typing import Any, Final, NoReturn
 
 from wirecrypt.errors import ConfigError
 from wirecrypt.model.objects import ConfigDocument
-from wirecrypt.settings.fields import DOCUMENT, Settings, Switch
+from wirecrypt.settings.fields import DOCUMENT, Settings
 from wirecrypt.settings.loading import load, refusal, shown
 
 _LONGEST: Final = 120  # characters of a path in a message
@@ -63,16 +63,13 @@ def _value(field: dataclasses.Field[Any], raw: object, path: str) -> Any:  # noq
         return _group(field.metadata["section"], {} if raw is None else raw, f"{path}.")
     kind = field.metadata["kind"]
     try:
-        value = kind.read(raw)
+        return kind.read(raw)
     except ValueError as error:
         _refuse(path, raw, kind.allowed, str(error), cause=error)
-    return value is Switch.ON if isinstance(value, Switch) else value
 
 
 def _together(settings: Settings) -> None:
-    """Refuse values that are each allowed and not together, or not yet."""
-    if settings.node_to_node:
-        _refuse("nodeToNode", "on", "off", "this version does not encrypt traffic between node addresses yet")
+    """Refuse values that are each allowed and not together."""
     for unit in ("bytes", "packets"):
         soft, hard = getattr(settings.limits, f"soft_{unit}"), getattr(settings.limits, f"hard_{unit}")
         if soft >= hard:

@@ -65,11 +65,12 @@ class LogLevel(Enum):
     ERROR = "error"
 
 
-class Switch(Enum):
-    """Off or on."""
+class NodeToNode(Enum):
+    """Between which nodes' own addresses traffic is encrypted."""
 
+    WORKERS = "workers"
+    ALL = "all"
     OFF = "off"
-    ON = "on"
 
 
 def option(default: Any, kind: ValueKind, doc: str) -> Any:  # noqa: ANN401 - `field` has no narrower type either
@@ -216,7 +217,9 @@ class Settings:
         (),
         listing(PREFIX, 16),
         "The ranges that pods and nodes get their prefixes from. Packets to an address in them that nobody claims are "
-        "dropped in strict mode. Empty means that unknown addresses pass, for then nobody can tell them from others.",
+        "dropped in strict mode, but those of API servers pass. Empty means that unknown addresses pass, for then nobody can "
+        "tell them from others. Where an agent hears nothing of the API server for a minute after a change, it goes back to "
+        "the ranges before.",
     )
     service_cidrs: tuple[Network, ...] = option(
         (),
@@ -226,19 +229,17 @@ class Settings:
     api_servers: tuple[Address, ...] = option(
         (),
         listing(ADDRESS, 16),
-        "Addresses of API servers. A node's claim that contains one is refused: no node may draw this traffic to itself.",
+        "Addresses of API servers. A node's claim that contains one is refused: no node may draw this traffic to itself. "
+        "They pass the guard where nobody claims them, as do those that an agent is connected to and those behind the "
+        "Service kubernetes.",
     )
-    node_to_node: bool = option(
-        False,  # noqa: FBT003 - the default of a field
-        choice(Switch),
-        "Whether traffic between node addresses is encrypted, too. This version counts it and lets it pass, so only "
-        "off is accepted.",
-    )
-    node_to_node_ports: tuple[int, ...] = option(
-        (22, 2379, 2380, 6443, 10250),
-        listing(PORT, 32),
-        "TCP ports that stay in cleartext between node addresses once nodeToNode is on: SSH, etcd, the API server, "
-        "the kubelet. Keys travel over them, so encrypting them could lock a node out.",
+    node_to_node: NodeToNode = option(
+        NodeToNode.WORKERS,
+        choice(NodeToNode),
+        "Whether traffic between the addresses of enabled nodes is encrypted, too. Workers encrypts it but to and from "
+        "Nodes with an API server (label node-role.kubernetes.io/control-plane, or an address listed in apiServers), "
+        "because the key update must not cross the tunnel it repairs; all knows no exemption but the API server that an "
+        "agent is connected to; off counts it and lets it pass.",
     )
     uplinks: tuple[str, ...] = option(
         (),

@@ -27,7 +27,7 @@ unchanged. This page is generated:
 """
 _WIDTH: Final = 108
 _DURATIONS: Final = ("jitter", "max_age", "steady", "drain", "linger")
-_AUTO: Final = {"algorithm": "auto", "uplinks": "auto", "mtu": "auto", "interval": "off", "node_to_node": "off"}
+_AUTO: Final = {"algorithm": "auto", "uplinks": "auto", "mtu": "auto", "interval": "off"}
 
 
 def page() -> str:

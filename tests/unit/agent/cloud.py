@@ -93,6 +93,7 @@ class Machine:
     def start(self) -> None:
         """Start an agent, as after the end of the one before."""
         api, booted = self.cloud.api, f"boot-{self.name}-{self.boots}"
+        self.uplink = Uplink(self.addresses)
         components = Components(
             node=self.name,
             cache=api,
@@ -100,7 +101,7 @@ class Machine:
             xfrm=self.kernel,
             channel=self.channel,
             datapath=Datapath(self.kernel, self.filters),
-            guard_attachment=GuardAttachment(self.filters, Uplink(self.addresses)),
+            guard_attachment=GuardAttachment(self.filters, self.uplink),
             session_keeper=SessionKeeper(self.store, api, booted),
             pairs_on_disk=PairsOnDisk(self.pairs),
             boot_id=booted,

@@ -204,6 +204,7 @@ class Api:
     hidden: set[str] = field(default_factory=set)
     malformed: set[str] = field(default_factory=set)
     down: bool = False
+    addresses: frozenset[Address] = frozenset()
     writes: list[str] = field(default_factory=list)
 
     # ---- the copies
@@ -257,6 +258,11 @@ class Api:
         self.by_name[peer.name] = now
         return now
 
+    def propose_addresses(self, node: str, addresses: Sequence[Address]) -> None:
+        self._answer()
+        self.writes.append(f"propose {node}")
+        self.by_name[node] = replace(self.by_name[node], proposed=tuple(addresses))
+
     def write_node_status(self, node: EncryptedNode, status: NodeStatus) -> None:
         self._answer()
         self.writes.append(f"status {node.name}")
@@ -265,6 +271,12 @@ class Api:
     def forbidden_write_refused(self) -> bool:
         self._answer()
         return True
+
+    def api_addresses(self) -> frozenset[Address]:
+        return self.addresses
+
+    def reached(self, since: float) -> bool:  # noqa: ARG002 - the port's
+        return not self.down
 
     def event(self, *, node: str, reason: str, message: str, warning: bool) -> None:
         raise AssertionError(node, reason, message, warning)

@@ -30,10 +30,11 @@ class GuardAttachment:
         self._guard = guard
         self._links = links
         self.uplinks: tuple[str, ...] = ()  # as of the last pass
+        self.links: Sequence[Link] | None = None  # as they were listed last
 
     def ensure(self, own: NodePeer, settings: Settings, lanes: int) -> None:
         """Load, configure and attach; raises `BpfError` or `LinkError` when the kernel refuses or a link is not there."""
-        links = self._links.links()
+        links = self.links = self._links.links()
         self._attach(links, own.endpoints, own.pod_cidrs, settings, lanes)
         pods = set(pod_links(links, own.endpoints, own.pod_cidrs)) - set(self.uplinks)
         current = self._current()

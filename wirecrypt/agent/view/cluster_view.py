@@ -8,6 +8,7 @@ from typing import Protocol
 
 from wirecrypt.model.objects import CANARY, ConfigDocument, KeyRotation, Node, NodePeer
 from wirecrypt.model.pair import End, Pair
+from wirecrypt.plan.holders import each_once
 
 
 class ObjectCache(Protocol):
@@ -44,9 +45,10 @@ class ClusterView:
 
     @classmethod
     def of(cls, name: str, cache: ObjectCache) -> ClusterView:
-        """Return the world of node *name*. Of two peers with one nodeID the younger is refused."""
+        """Return the world of node *name*. Of two peers with one nodeID the younger is refused; an address is one node's."""
         nodes = tuple(sorted(cache.nodes(), key=lambda n: n.name))
-        real = [p for p in cache.peers() if p.name != CANARY]
+        ready = frozenset(n.uid for n in nodes if n.ready)
+        real = each_once((p for p in cache.peers() if p.name != CANARY), ready)
         kept, refused = _unique(real)
         node = next((n for n in nodes if n.name == name), None)
         own = next((p for p in real if p.name == name and (node is None or node.uid == p.node_uid)), None)
@@ -66,7 +68,7 @@ def pair_of(own: NodePeer, peer: NodePeer) -> Pair:
 
 def end_of(peer: NodePeer) -> End:
     """Return a NodePeer's identity and claims."""
-    return End(peer.name, peer.node_id, peer.node_uid, peer.endpoints, peer.pod_cidrs)
+    return End(peer.name, peer.node_id, peer.node_uid, peer.endpoints, peer.pod_cidrs, peer.addresses)
 
 
 def without_new_keys(peer: NodePeer, accepted: NodePeer | None) -> NodePeer:

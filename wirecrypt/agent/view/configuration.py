@@ -1,21 +1,25 @@
 """The configuration in force: the last document that could be read. Defaults are no configuration.
 
 A document that is bad, or gone, leaves in force what was; before the first good one nothing may be decided, for lanes, marks
-and ranges of the kernel's objects would be guessed.
+and ranges of the kernel's objects would be guessed. New ranges under which the API server is not heard of any more go back to
+those before, for otherwise no correction could arrive.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from wirecrypt import logs
 from wirecrypt.agent.store.state import SessionParams
+from wirecrypt.agent.view.range_trial import PROVED_SECONDS, RangeTrial, Reached
 from wirecrypt.errors import ConfigError
 from wirecrypt.model.objects import ConfigDocument
 from wirecrypt.model.spi import MAX_LANES
-from wirecrypt.model.xfrm import Algorithm
+from wirecrypt.model.xfrm import Algorithm, Network
 from wirecrypt.pairs.memory import Timing
 from wirecrypt.settings import Settings, from_document
 
@@ -31,6 +35,10 @@ class Configuration:
         self.settings: Settings | None = None
         self.trouble: tuple[str, str] | None = None
         self._version = _UNREAD
+        self._data: Mapping[str, str] = {}  # of the document that the settings are from
+        self._ranges: tuple[Network, ...] = ()  # the first document's, and then the last under which the API server answered
+        self._trial = RangeTrial()
+        self._taken_back: tuple[str, str] | None = None  # the trouble of a document whose ranges are not in force
 
     def read(self, document: ConfigDocument | None) -> None:
         """Take the newest document, if it is another than before; what is wrong with it is logged once."""
@@ -42,9 +50,38 @@ class Configuration:
             self._refuse("ConfigMissing", f"{_MISSING}. Next: {self._next('apply manifests/config.yaml')}")
             return
         try:
-            self.settings, self.trouble = from_document(document), None
+            settings = from_document(document)
         except ConfigError as error:
             self._refuse("ConfigInvalid", str(error))
+            return
+        if self._taken_back is not None and document.data == self._data:
+            self.trouble = self._taken_back
+        else:
+            self._take(settings, document.data)
+
+    def prove(self, now: float, reached: Reached) -> None:
+        """Take new ranges back if the API server does not answer under them; for each pass that is about to guard by them.
+
+        *reached* tells whether a request that began after a monotonic time was answered. The document whose ranges were taken
+        back is not tried again; another one is.
+        """
+        if self.settings is None or self.settings.cluster_cidrs == self._ranges:
+            return
+        proved = self._trial.proved(now, reached)
+        if proved:
+            self._ranges = self.settings.cluster_cidrs
+        elif proved is False:
+            refused, self.settings = self.settings.cluster_cidrs, replace(self.settings, cluster_cidrs=self._ranges)
+            self._refuse("RangesTakenBack", str(_cut_off(refused, self._ranges)))
+            self._taken_back = self.trouble
+
+    def _take(self, settings: Settings, data: Mapping[str, str]) -> None:
+        """Put *settings* in force; ranges that were not in force before are on trial, the first ones excepted."""
+        if self.settings is None:
+            self._ranges = settings.cluster_cidrs
+        elif settings.cluster_cidrs != self.settings.cluster_cidrs:
+            self._trial = RangeTrial()
+        self.settings, self._data, self.trouble, self._taken_back = settings, data, None, None
 
     def _next(self, step: str) -> str:
         return f"{step}; until then " + ("the one before stays in force" if self.settings else "nothing is decided")
@@ -52,6 +89,22 @@ class Configuration:
     def _refuse(self, reason: str, message: str) -> None:
         self.trouble = (reason, message)
         log.error("configuration refused", reason=reason, error=message)
+
+
+def _cut_off(refused: Sequence[Network], before: Sequence[Network]) -> ConfigError:
+    """Return the error for ranges under which the API server did not answer."""
+    silence = f"the API server did not answer for {PROVED_SECONDS:.0f} s after that"
+    return ConfigError(
+        "take new clusterCIDRs",
+        what=_listed(refused),
+        answer=f"{silence}, so those before are in force again: {_listed(before)}",
+        hint="list its addresses in apiServers, or make the ranges narrower; if it was away for another reason, change anything"
+        " in the document: another document is tried again",
+    )
+
+
+def _listed(ranges: Sequence[Network]) -> str:
+    return ", ".join(map(str, ranges)) or "none"
 
 
 CPUINFO: Final = Path("/proc/cpuinfo")

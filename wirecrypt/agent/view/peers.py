@@ -16,6 +16,7 @@ from wirecrypt.agent.view.cluster_view import ClusterView
 from wirecrypt.errors import ClusterError, ObjectError
 from wirecrypt.model.objects import Node, NodePeer, NodeState
 from wirecrypt.model.pair import End
+from wirecrypt.plan.holders import without
 from wirecrypt.ports import AgentApi
 
 ASK: Final = 5.0  # seconds between two questions about one peer, and for which an answer holds
@@ -30,10 +31,14 @@ class KnownPeers:
 
 
 def known_peers(cluster_view: ClusterView, before: Mapping[str, NodePeer], blocklist: Blocklist | None) -> KnownPeers:
-    """Return this pass's peers: the API's, and those known from *before* or from disk that it does not show."""
+    """Return this pass's peers: the API's, and those known from *before* or from disk that it does not show.
+
+    An address that moved to one that is shown is not the missing one's any more.
+    """
     shown = {p.node_uid: p for p in cluster_view.peers}
     known = {end.node_uid: _from_disk(end) for end in (blocklist.peers if blocklist else ())} | dict(before)
-    missing = {uid: peer for uid, peer in known.items() if uid not in shown}
+    taken = {a for peer in (cluster_view.own, *cluster_view.peers) if peer for a in peer.addresses}
+    missing = {uid: without(peer, taken) for uid, peer in known.items() if uid not in shown}
     return KnownPeers({**missing, **shown}, frozenset(missing))
 
 
@@ -90,6 +95,7 @@ def _from_disk(end: End) -> NodePeer:
         node_uid=end.node_uid,
         endpoints=end.endpoints,
         pod_cidrs=end.pod_cidrs,
+        addresses=end.addresses,
         state=NodeState.ACTIVE,
         created=datetime.fromtimestamp(0, UTC),
     )

@@ -125,6 +125,7 @@ def _claims(peer: NodePeer | None) -> Json:
     return {
         "endpoints": [str(a) for a in peer.endpoints] if peer else [],
         "podCIDRs": [str(p) for p in peer.pod_cidrs] if peer else [],
+        "addresses": [str(a) for a in peer.addresses] if peer else [],
     }
 
 
@@ -161,6 +162,7 @@ def _facts(row: Row, now: datetime) -> list[tuple[str, str]]:
     if row.peer:
         claims = _claims(row.peer)
         facts += [("endpoints", ", ".join(claims["endpoints"])), ("pod prefixes", ", ".join(claims["podCIDRs"]))]
+        facts += [("other addresses", ", ".join(claims["addresses"]))] if claims["addresses"] else []
     if row.encrypted:
         facts += [("node ID", str(row.encrypted.node_id)), ("node UID", row.encrypted.node_uid)]
     made = row.encrypted.status if row.encrypted else None

@@ -29,12 +29,13 @@ from wirecrypt.model.objects import (
 from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.session import Epoch, Session
 from wirecrypt.model.spi import MAX_LANES, MAX_NODE_ID, MIN_NODE_ID
-from wirecrypt.model.xfrm import Algorithm
+from wirecrypt.model.xfrm import Address, Algorithm
 
 CONFIRM: Final = "wirecrypt.io/confirm-removal"
 NODE_UID: Final = "wirecrypt.io/node-uid"
 KEY_PREFIX: Final = "wirecrypt-node-"
 SEED_PREFIX: Final = "wirecrypt-epoch-"
+_IP_FAMILIES: Final = ("IPv4", "IPv6")
 _PUBLIC_BYTES: Final = 32
 _ID_BYTES: Final = 16
 _SHARE_BYTES: Final = 64 * 32
@@ -65,6 +66,14 @@ def node(raw: Raw) -> Node:
     )
 
 
+def slice_addresses(raw: Raw) -> tuple[Address, ...]:
+    """Return the addresses of an EndpointSlice; none of one that holds names."""
+    obj = ObjectFields.of("EndpointSlice", raw)
+    if obj.text("addressType") not in _IP_FAMILIES:
+        return ()
+    return tuple(address for endpoint in obj.groups("endpoints") for address in endpoint.each("addresses", ip_address))
+
+
 def node_peer(raw: Raw) -> NodePeer:
     """Return a NodePeer."""
     obj = ObjectFields.of("NodePeer", raw)
@@ -85,6 +94,8 @@ def node_peer(raw: Raw) -> NodePeer:
         sessions=tuple(_session(s) for s in status.groups("sessions")),
         deleting=meta.has("deletionTimestamp"),
         confirmed=meta.mapping("annotations").get(CONFIRM) == "true",
+        addresses=spec.each("addresses", ip_address),
+        proposed=status.each("proposed", ip_address) if status.has("proposed") else None,
     )
 
 

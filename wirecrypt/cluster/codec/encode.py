@@ -84,6 +84,7 @@ def peer_spec(peer: NodePeer) -> Json:
         "state": peer.state.value,
         "endpoints": [str(a) for a in peer.endpoints],
         "podCIDRs": [str(p) for p in peer.pod_cidrs],
+        "addresses": [str(a) for a in peer.addresses],
     }
 
 

@@ -57,6 +57,16 @@ def test_a_node_is_read_with_its_claims() -> None:
     assert (node.label, node.ready, node.created) == ("enabled", True, datetime(2024, 1, 1, tzinfo=UTC))
 
 
+def test_the_addresses_of_a_slice_are_read_and_names_left_out() -> None:
+    """All endpoints', also of those that are not ready: packets may go there all the same."""
+    raw: dict[str, Any] = {"addressType": "IPv4", "endpoints": [{"addresses": ["192.0.2.1"]}, {"addresses": ["192.0.2.2"]}]}
+    assert [str(a) for a in decode.slice_addresses(raw)] == ["192.0.2.1", "192.0.2.2"]
+    assert decode.slice_addresses({"addressType": "IPv6", "endpoints": None}) == ()
+    assert decode.slice_addresses({"addressType": "FQDN", "endpoints": [{"addresses": ["api.example"]}]}) == ()
+    with pytest.raises(ObjectError, match="EndpointSlice"):
+        decode.slice_addresses({"addressType": "IPv4", "endpoints": [{"addresses": ["api.example"]}]})
+
+
 def test_a_node_without_word_of_readiness_counts_as_ready_and_an_unknown_one_does_not() -> None:
     """Only a kubelet that said something else than True makes a node not ready."""
     assert decode.node(without(NODE, "status", "conditions")).ready
@@ -83,6 +93,18 @@ def test_a_session_survives_the_way_there_and_back() -> None:
     assert (peer.sessions, peer.boot_session, peer.state) == ((SESSION,), 4, NodeState.ACTIVE)
 
 
+def test_other_addresses_of_a_node_survive_the_way_there_and_back() -> None:
+    """Granted ones as they are written; of the proposed ones, silence is not the same as none."""
+    raw = without(without(PEER, "spec", "addresses", value=["198.51.100.7", "fd00::7"]), "status", "proposed", value=[])
+    peer = decode.node_peer(raw)
+    assert ([str(a) for a in peer.addresses], peer.proposed) == (["198.51.100.7", "fd00::7"], ())
+    assert encode.peer_spec(peer)["addresses"] == raw["spec"]["addresses"]
+    said = decode.node_peer(without(PEER, "status", "proposed", value=["198.51.100.7"]))
+    assert [str(a) for a in said.proposed or ()] == ["198.51.100.7"]
+    silent = decode.node_peer(PEER)
+    assert (silent.addresses, silent.proposed) == ((), None)
+
+
 @pytest.mark.parametrize(
     ("path", "value", "field"),
     [
@@ -94,6 +116,9 @@ def test_a_session_survives_the_way_there_and_back() -> None:
         (("spec", "endpoints"), ["node"], "spec.endpoints"),
         (("spec", "podCIDRs"), ["10.1.0.1/24"], "spec.podCIDRs"),
         (("spec", "podCIDRs"), "10.1.0.0/24", "spec.podCIDRs"),
+        (("spec", "addresses"), ["192.0.2.1/32"], "spec.addresses"),
+        (("status", "proposed"), ["node"], "status.proposed"),
+        (("status", "proposed"), "192.0.2.1", "status.proposed"),
         (("status", "sessions"), [1], "status.sessions[0]"),
         (("status", "sessions", 0, "publicKey"), "AAAA", "status.sessions[0].publicKey"),
         (("status", "sessions", 0, "epochID"), "AB" * 16, "status.sessions[0].epochID"),
