@@ -104,6 +104,7 @@ class AgentMetrics(_Common):
     def __init__(self) -> None:
         super().__init__()
         self._peers = self._per("wirecrypt_peers", "Peers by state of the pair.", "state", PEER_STATES)
+        self.exempt = self._gauge("wirecrypt_peers_exempt", "Peers with which traffic between node addresses is in clear.")
         self.guard = self._totals("wirecrypt_guard_packets", "Packets judged by the guard, by reason.", "reason")
         self.xfrm = self._totals("wirecrypt_xfrm_stat", "The kernel's /proc/net/xfrm_stat.", "name")
         self.refused = self._totals("wirecrypt_control_refused", "Control datagrams refused, by reason.", "reason")

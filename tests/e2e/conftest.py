@@ -60,11 +60,13 @@ def deployed(lab: Lab) -> Lab:
 
 
 @pytest.fixture
-def wire_of(deployed: Lab, tmp_path: Path) -> Iterator[Callable[..., Capture]]:
+def wire_of(deployed: Lab, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Capture]]:
     """Return a function that protects nodes from each other and has the wire watched from then until the test's end.
 
-    Nothing between them may have been readable then: this is the judge of every test on protected nodes (L1).
+    Nothing between them may have been readable then: this is the judge of every test on protected nodes (L1). A test that
+    exempts node→node says so by its mark.
     """
+    exempt = request.node.get_closest_marker("exempts_nodes") is not None
     watched: list[tuple[tuple[str, ...], Capture]] = []
 
     def protect(*nodes: str) -> Capture:
@@ -76,7 +78,7 @@ def wire_of(deployed: Lab, tmp_path: Path) -> Iterator[Callable[..., Capture]]:
     for nodes, capture in watched:
         seen = capture.observe()
         capture.stop()
-        assert product.leaks(deployed, seen, *nodes) == []
+        assert product.leaks(deployed, seen, *nodes, exempt=exempt) == []
 
 
 @pytest.fixture

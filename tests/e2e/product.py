@@ -133,10 +133,10 @@ def prefixes(lab: Lab, node: str) -> tuple[str, str]:
     return str(place.pods4), str(place.pods6)
 
 
-def leaks(lab: Lab, seen: Observation, *nodes: str) -> list[Cleartext]:
-    """Return what an observer on the wire could read of traffic between *nodes*: pods with pods, and pods with nodes.
+def leaks(lab: Lab, seen: Observation, *nodes: str, exempt: bool = False) -> list[Cleartext]:
+    """Return what an observer on the wire could read of traffic between *nodes*, of any class but, if *exempt*, node→node.
 
-    Not node with node, which this version does not encrypt; not frames that a test injected.
+    Frames that a test injected are no leak.
     """
     judged = Observation(f for f in seen.frames if f.content[6:12] != INJECTOR)
     found = []
@@ -144,6 +144,7 @@ def leaks(lab: Lab, seen: Observation, *nodes: str) -> list[Cleartext]:
         for other in nodes:
             if one < other:
                 found += judged.cleartext(prefixes(lab, one), prefixes(lab, other))
+                found += [] if exempt else judged.cleartext(addresses(lab, one), addresses(lab, other))
             if one != other:
                 found += judged.cleartext(prefixes(lab, one), addresses(lab, other))
     return found
@@ -170,6 +171,7 @@ def trickle(lab: Lab, *nodes: str, to_nodes: bool = True) -> Iterator[None]:
                     flows.append(Udp.prepare(lab, f"pod/{one}/b", f"pod/{other}/b", rate=20, family=6))
                     if to_nodes:
                         flows.append(Udp.prepare(lab, f"pod/{one}/b", other, rate=20))
+                        flows.append(Udp.prepare(lab, one, other, rate=20))
                     flows.append(Udp.prepare(lab, one, f"pod/{other}/b", rate=20))
         start_all(flows)
         yield

@@ -41,6 +41,7 @@ def test_an_agents_figures_are_served() -> None:
     agent.api_error("guess", ClusterError("write"))
     agent.passed(0.2, failed=True)
     agent.sending_epoch.set(4)
+    agent.exempt.set(1)
     found = samples(agent)
     assert found["wirecrypt_build_info", __version__] == 1
     assert found["wirecrypt_peers", "protected"] == 2
@@ -52,6 +53,7 @@ def test_an_agents_figures_are_served() -> None:
     assert found["wirecrypt_api_errors_total", "other other"] == 1
     assert found["wirecrypt_pass_failures_total", ""] == 1
     assert found["wirecrypt_sending_epoch", ""] == 4
+    assert found["wirecrypt_peers_exempt", ""] == 1
 
 
 def test_a_controllers_figures_are_served() -> None:

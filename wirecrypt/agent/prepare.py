@@ -18,16 +18,18 @@ from wirecrypt.agent.store.blocklist import Blocklist
 from wirecrypt.agent.view.pass_state import block
 from wirecrypt.errors import KernelError, ObjectError
 from wirecrypt.model.pair import Pair
+from wirecrypt.pairs.decide import Decision
 from wirecrypt.plan.diff import DesiredPair, in_the_way, plan
 from wirecrypt.plan.guard_entries import wanted as guard_entries
 from wirecrypt.plan.observe import KnownGenerations
 from wirecrypt.plan.policies import Layout, Senders, wanted
+from wirecrypt.plan.shared import shared
 from wirecrypt.plan.snapshot import KernelSnapshot, policies_of, sas_of
 from wirecrypt.ports import Guard, Links, Xfrm
 from wirecrypt.settings import Settings
 
 log = logs.get(__name__)
-BLOCK: Final = block("on disk as a pair to block at boot")
+_WHY: Final = "on disk as a pair to block at boot"
 
 
 def prepare(blocklist: Blocklist | None, xfrm: Xfrm, guard: Guard, links: Links, settings: Settings) -> int:
@@ -52,20 +54,26 @@ def _block_lost(
     policies, others = xfrm.list_all_policies()
     kernel = KernelSnapshot.of([e.sa for e in xfrm.list_sas()], policies, (), foreign=others)
     lost = [p for p in blocklist.pairs() if _lost(p, kernel)]
-    desired_pairs = [
-        DesiredPair(p, BLOCK, KnownGenerations({}, 0, 0, {}), (), tuple(wanted(p, BLOCK, Senders({}, {}), layout)))
-        for p in lost
-    ]
+    desired_pairs = [_blocked(pair, _block(blocklist, pair), layout) for pair in lost]
     for desired in desired_pairs:
         for foreign in filter(None, (in_the_way(policy, kernel) for policy in desired.policies)):
             log.error("a foreign policy stands where ours must be", peer=desired.pair.peer.name, object=foreign)
-    failed = datapath.apply(plan(desired_pairs, {}, kernel))
+    failed = datapath.apply(plan(desired_pairs, {}, kernel, shared=tuple(shared(layout.marks))))
     for pair in lost:
         if pair.peer.name in failed:
             log.error("kernel refused", peer=pair.peer.name, error=str(failed[pair.peer.name]))
         else:
             log.info("pair blocked until it is proved", peer=pair.peer.name)
     return lost, failed.values()
+
+
+def _block(blocklist: Blocklist, pair: Pair) -> Decision:
+    return block(_WHY, exempt=pair.peer.node_uid in blocklist.exempt)
+
+
+def _blocked(pair: Pair, decision: Decision, layout: Layout) -> DesiredPair:
+    policies = tuple(wanted(pair, decision, Senders({}, {}), layout))
+    return DesiredPair(pair, decision, KnownGenerations({}, 0, 0, {}), (), policies)
 
 
 def _lost(pair: Pair, kernel: KernelSnapshot) -> bool:
@@ -91,7 +99,7 @@ def _guard(
     if not guard_attachment.attached():
         guard_attachment.attach(blocklist.own, settings, lanes=settings.lanes or 1)
     kernel = datapath.snapshot()
-    entries = dict(kernel.guard) | guard_entries(blocklist.own, [(p, BLOCK) for p in bare], (), ())
+    entries = dict(kernel.guard) | guard_entries(blocklist.own, [(p, _block(blocklist, p)) for p in bare], (), ())
     for error in datapath.apply(plan((), entries, kernel)).values():
         raise error
 

@@ -18,6 +18,7 @@ from wirecrypt.agent.status.suspended import Suspended
 from wirecrypt.agent.steps.admission_check import AdmissionCheck
 from wirecrypt.agent.steps.installing import Installer
 from wirecrypt.agent.steps.node_cleanup import NodeCleanup
+from wirecrypt.agent.steps.proposing import Proposer
 from wirecrypt.agent.steps.publishing import Publisher
 from wirecrypt.agent.steps.renewal import SessionRenewal
 from wirecrypt.agent.store.keyring import KeyRing
@@ -58,6 +59,7 @@ class Reconciler:
         self._renewal = SessionRenewal()
         self._admission = AdmissionCheck(components.api)
         self._publisher = Publisher(components, self._renewal)
+        self._proposer = Proposer(components)
         self._installer = Installer(components, self._ring)
         self._suspended = Suspended(components)
         self._cleanup = NodeCleanup(components, self._deletions, self._suspended)
@@ -88,7 +90,10 @@ class Reconciler:
         if not self._components.cache.synced():
             return now + RESYNC
         self._config.read(self._components.cache.config())
-        cluster_view, settings = ClusterView.of(self._components.node, self._components.cache), self._config.settings
+        cluster_view = ClusterView.of(self._components.node, self._components.cache)
+        if cluster_view.own is not None and not cluster_view.refused:
+            self._config.prove(now, self._components.api.reached)
+        settings = self._config.settings
         if cluster_view.own is not None and settings is not None and not cluster_view.refused:
             return self._active(cluster_view, cluster_view.own, settings, now)
         self._peer_sessions.clear()
@@ -127,6 +132,7 @@ class Reconciler:
                 break
         if self._publisher.publish(pass_state, now):
             pass_state = self._decide_all(cluster_view, own, settings, now)
+        self._proposer.propose(pass_state, settings, now)
         self._publisher.tidy(pass_state)
         self._cleanup.tidy(pass_state, self._peer_sessions, self._known)
         pass_state.state = components.session_keeper.open(own)  # what has just been destroyed is reported as destroyed
@@ -184,7 +190,16 @@ class Reconciler:
         state = components.session_keeper.open(own)
         kernel = components.datapath.snapshot()
         seen = known_peers(cluster_view, self._known, components.pairs_on_disk.list)
-        pass_state = PassState(own, cluster_view, state, kernel, trusted=self._admission.holds, guarded=not self._unguarded)
+        pass_state = PassState(
+            own,
+            cluster_view,
+            state,
+            kernel,
+            trusted=self._admission.holds,
+            guarded=not self._unguarded,
+            connected=components.api.api_addresses(),
+            now=now,
+        )
         for uid, peer in sorted(seen.peers.items(), key=lambda item: item[1].name):
             accepted = self._known.get(uid)
             vanished = uid in seen.vanished
@@ -210,7 +225,10 @@ class Reconciler:
         listed = [end for end in (disk.list.peers if disk.list else ()) if end.node_uid == uid]
         both_active = pass_state.own.state is peer.state is NodeState.ACTIVE
         ended = both_active or disk.has(uid) or settings.joining is Joining.BLOCK
-        pass_state.undecided[uid] = Undecided(peer.name, tuple(dict.fromkeys([end_of(peer), *before, *listed])), ended)
+        wish = pass_state.exempts(peer, settings)
+        exempt = disk.exempts(uid) if wish is None else wish
+        ends = tuple(dict.fromkeys([end_of(peer), *before, *listed]))
+        pass_state.undecided[uid] = Undecided(peer.name, ends, ended, exempt)
         pass_state.failed[uid] = why
 
     def _decide(self, pass_state: PassState, peer: NodePeer, settings: Settings, *, vanished: bool, now: float) -> None:
@@ -220,6 +238,8 @@ class Reconciler:
             gone=False,
             marked=components.pairs_on_disk.has(peer.node_uid),
             block_joining=settings.joining is Joining.BLOCK,
+            exempts=pass_state.exempts(peer, settings),
+            peer_exempts=peer_session.memory.peer_exempts(peer.boot_session),
         )
         found = view_pair(
             pass_state.own, peer, pass_state.state, pass_state.kernel, marks=settings.mark.layout, ring=self._ring, flags=flags

@@ -23,7 +23,10 @@ MAX_SENDING: Final = 4  # three receiving generations, and the one in use whose 
 _ACCEPTS_PLAIN: Final = 1
 _SENDS_PLAIN: Final = 2
 _HAS_IN_USE: Final = 4
-_KNOWN_FLAGS: Final = _ACCEPTS_PLAIN | _SENDS_PLAIN | _HAS_IN_USE
+_SEALS_NODES: Final = 8
+_REQUIRES_NODES: Final = 16
+_EXEMPTS_NODES: Final = 32
+_KNOWN_FLAGS: Final = _ACCEPTS_PLAIN | _SENDS_PLAIN | _HAS_IN_USE | _SEALS_NODES | _REQUIRES_NODES | _EXEMPTS_NODES
 
 _HEAD: Final = struct.Struct(">BBBBB3x3Q16sQ3Q12Q")  # the 3x must be zero: compared by encoding again
 HEAD_BYTES: Final = _HEAD.size
@@ -102,6 +105,9 @@ def _announcement(flags: int, count: int, numbers: list[int]) -> Announcement:
         newest=newest,
         accepts_plain=bool(flags & _ACCEPTS_PLAIN),
         sends_plain=bool(flags & _SENDS_PLAIN),
+        seals_nodes=bool(flags & _SEALS_NODES),
+        requires_nodes=bool(flags & _REQUIRES_NODES),
+        exempts_nodes=bool(flags & _EXEMPTS_NODES),
     )
 
 
@@ -110,6 +116,9 @@ def _flags(announcement: Announcement) -> int:
         _ACCEPTS_PLAIN * announcement.accepts_plain
         | _SENDS_PLAIN * announcement.sends_plain
         | _HAS_IN_USE * (announcement.in_use is not None)
+        | _SEALS_NODES * announcement.seals_nodes
+        | _REQUIRES_NODES * announcement.requires_nodes
+        | _EXEMPTS_NODES * announcement.exempts_nodes
     )
 
 

@@ -53,6 +53,14 @@ class MarkLayout:
         """Return the mark of pod traffic that takes *lane*."""
         return self._mark(MarkKind.ENCRYPT, lane)
 
+    def pods(self) -> Mark:
+        """Return the mark that fits pod traffic on whatever lane."""
+        return Mark(MarkKind.ENCRYPT << 4 << self.shift, 0xF0 << self.shift)
+
+    def unmarked(self) -> Mark:
+        """Return the mark that fits what none of our programs and SAs marked."""
+        return Mark(0, self.mask)
+
     def control(self, slot: int, lane: int) -> Mark:
         """Return the mark that sends a control datagram through the SA of *slot* and *lane*."""
         return self._mark(MarkKind.CONTROL + slot, lane)

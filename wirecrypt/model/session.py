@@ -56,7 +56,8 @@ class Announcement:
 
     *sending*: the generations it has sending SAs for. *in_use*: the one its traffic takes, None when it is blocked or
     plaintext. *newest*: its newest session number. *accepts_plain* and *sends_plain*: the two flags of leaving; a
-    node that joins and still sends plaintext has neither.
+    node that joins and still sends plaintext has neither. *seals_nodes*, *requires_nodes* and *exempts_nodes* are about
+    traffic between node addresses: it is sent by ESP and will be, ESP is required of it, and this end wishes it in clear.
     """
 
     sending: frozenset[Generation]
@@ -64,3 +65,6 @@ class Announcement:
     newest: int
     accepts_plain: bool = False
     sends_plain: bool = False
+    seals_nodes: bool = False
+    requires_nodes: bool = False
+    exempts_nodes: bool = False

@@ -91,7 +91,8 @@ class PeerEvidence:
     SPIs that its policies point at. *sending_missing* and *receiving_missing* are SPIs that should be there. Deviations are of
     policies and guard entries, split by the direction of the packets that they are about. *refused*: what the kernel
     refused in the last pass; *failing*: why the agent reports the pair as failing. *later*: the SPIs that were there at the
-    end; an SPI that comes later is a new generation, for no SA is ever made again.
+    end; an SPI that comes later is a new generation, for no SA is ever made again. *nodes*: traffic between the nodes' own
+    addresses is sealed, exempt by an end's wish, or open though it should be sealed.
     """
 
     node: str
@@ -115,6 +116,7 @@ class PeerEvidence:
     esp: tuple[EspSeen, ...] = ()
     clear: tuple[Clear, ...] = ()
     later: tuple[int, ...] = ()
+    nodes: str = "sealed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,7 +121,7 @@ class SaEntry:
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """Which packets: prefixes, and for UDP datagrams of the control protocol an exact destination port (0: any)."""
+    """Which packets: prefixes, protocol, and exact ports (0: any); of ICMP *sport* is the type."""
 
     src: Network
     dst: Network
@@ -130,7 +130,8 @@ class Selector:
     dport: int = 0
 
     def __str__(self) -> str:
-        tail = f" proto {self.proto} dport {self.dport}" if self.proto else ""
+        ports = "".join(f" {name} {port}" for name, port in (("sport", self.sport), ("dport", self.dport)) if port)
+        tail = f" proto {self.proto}{ports}" if self.proto else ""
         return f"{self.src} → {self.dst}{tail}"
 
 
@@ -161,11 +162,11 @@ class PolicyKey:
         return f"{self.direction.value} {self.selector}{mark}"
 
     @property
-    def order(self) -> tuple[str, int, str, str, int, int]:
+    def order(self) -> tuple[str, int, str, str, tuple[int, ...]]:
         """Return a sort key that is total also over both address families."""
-        mark = self.mark.value if self.mark else 0
+        mark = (self.mark.value, self.mark.mask) if self.mark else (0, 0)
         s = self.selector
-        return (self.direction.value, s.dst.version, str(s.dst), str(s.src), s.dport, mark)
+        return (self.direction.value, s.dst.version, str(s.dst), str(s.src), (s.proto, s.dport, s.sport, *mark))
 
 
 @dataclass(frozen=True, slots=True)

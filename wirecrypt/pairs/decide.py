@@ -22,6 +22,7 @@ from wirecrypt.model.objects import NodeState
 from wirecrypt.model.session import Announcement, Generation, Session
 from wirecrypt.model.spi import RESIDUES
 from wirecrypt.pairs.memory import PairMemory, Timing
+from wirecrypt.pairs.node_traffic import EXEMPT, SEALED, NodeTraffic, requires_next, sends_next
 
 
 class Out(Enum):
@@ -69,6 +70,7 @@ class Observed:
     receive: Receive = Receive.NONE
     guard_accepts: bool = True  # the guard lets cleartext from the peer in
     complete: bool = True  # every flow has its policies; not so after a death in the middle of a change
+    nodes: NodeTraffic = SEALED
 
     @property
     def nothing(self) -> bool:
@@ -100,6 +102,7 @@ class PairInputs:
 
     *peer_gone*: its deletion is confirmed. *ledger*: generations ever installed with the session keys that live.
     *marked*: the pair is on disk as one to block at boot. *block_joining*: `joining: block` in the configuration.
+    *exempts*: this end wishes node→node in clear; *peer_exempts*: the peer said, in its present boot, that it does.
     """
 
     own_is_lo: bool
@@ -115,6 +118,8 @@ class PairInputs:
     marked: bool
     peer_gone: bool = False
     block_joining: bool = False
+    exempts: bool = False
+    peer_exempts: bool = False
 
     def own_number(self, generation: Generation) -> int:
         """Return this end's session number in *generation*."""
@@ -133,6 +138,16 @@ class PairInputs:
     def both_active(self) -> bool:
         """Return whether both ends are Active."""
         return self.own_state is NodeState.ACTIVE and self.peer_state is NodeState.ACTIVE
+
+    @property
+    def exempt(self) -> bool:
+        """Return whether traffic between the ends' addresses is in clear by an end's wish."""
+        return self.exempts or self.peer_exempts
+
+    @property
+    def sealed(self) -> bool:
+        """Return whether node→node is ESP both ways and nothing else is taken, where it is to be so."""
+        return self.exempt or self.observed.nodes == SEALED
 
     @property
     def ended(self) -> bool:
@@ -161,6 +176,7 @@ class Decision:
     ready: bool = False
     remove_all: bool = False
     full: bool = False
+    nodes: NodeTraffic = SEALED
 
 
 def target(inputs: PairInputs) -> Generation | None:
@@ -195,7 +211,7 @@ def decide(inputs: PairInputs, memory: PairMemory, now: float, timing: Timing) -
         keep[install] = (True, True)
     receive = _receiving(inputs, memory, keep, now, timing)
     seen = inputs.observed
-    secure = seen.receive is Receive.REQUIRED and seen.out is out is Out.ESP and seen.complete
+    secure = seen.receive is Receive.REQUIRED and seen.out is out is Out.ESP and seen.complete and inputs.sealed
     return Decision(
         out=out,
         in_use=in_use,
@@ -209,6 +225,7 @@ def decide(inputs: PairInputs, memory: PairMemory, now: float, timing: Timing) -
         mark=inputs.marked or secure,
         ready=secure and inputs.marked,
         full=full,
+        nodes=_nodes(inputs, memory, out, receive, now, timing),
     )
 
 
@@ -227,7 +244,15 @@ def announcement(inputs: PairInputs) -> Announcement:
         newest=max((o.session.number for o in inputs.own_sessions), default=0),
         accepts_plain=inputs.leaving and seen.receive is not Receive.REQUIRED and seen.guard_accepts,
         sends_plain=plain,
+        seals_nodes=seen.nodes.sends and seen.out is Out.ESP and not inputs.exempt,
+        requires_nodes=seen.nodes.requires,
+        exempts_nodes=inputs.exempts,
     )
+
+
+def seals_nodes(inputs: PairInputs, heard: Announcement) -> bool:
+    """Return whether the peer, in its present boot, sends node→node by ESP alone ◆."""
+    return heard.seals_nodes and sends_esp(inputs, heard)
 
 
 def candidates(inputs: PairInputs) -> list[Generation]:
@@ -396,6 +421,19 @@ def _receiving(
     return Receive.OPTIONAL if keep else seen.receive
 
 
+def _nodes(  # noqa: PLR0913 - the facts that decide about node→node
+    inputs: PairInputs, memory: PairMemory, out: Out, receive: Receive, now: float, timing: Timing
+) -> NodeTraffic:
+    """Return what of node→node is sealed next, by the rules of `node_traffic`."""
+    seen, heard = inputs.observed, memory.announcement
+    fresh = seen.out is Out.PLAIN or (inputs.exempts and out is Out.BLOCK)
+    told = memory.confirmed == announcement(inputs)
+    sends = out is not Out.PLAIN and sends_next(seen.nodes, heard, exempt=inputs.exempt, free=fresh, told=told)
+    sealed_long = memory.passed("nodes", None, now, timing.drain)
+    required = receive is Receive.REQUIRED
+    return NodeTraffic(sends, requires_next(seen.nodes, exempt=inputs.exempt, required=required, sealed_long=sealed_long))
+
+
 def _left(inputs: PairInputs, memory: PairMemory, now: float, timing: Timing) -> bool:
     """Return whether this end, as the one that removes first, may remove all: the peer sends plaintext and knows that we do ◆.
 
@@ -428,4 +466,5 @@ def _removal(inputs: PairInputs, why: str) -> Decision:
         announcement=announcement(inputs),
         why=why,
         remove_all=True,
+        nodes=EXEMPT,
     )

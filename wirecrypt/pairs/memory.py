@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from wirecrypt.model.session import Announcement, Generation
 
-Fact = Literal["gone", "idle", "esp"]
+Fact = Literal["gone", "idle", "esp", "nodes"]
 _OUTSTANDING: Final = 64
 
 
@@ -42,12 +42,12 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A probe on its way: over which SA, when, and with which word of ours."""
+    """A probe on its way: over which SA, when, and with which word of ours; None: we have said another one since."""
 
     generation: Generation
     lane: int
     at: float
-    announcement: Announcement
+    announcement: Announcement | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,11 @@ class PairMemory:
     def proved_lanes(self, generation: Generation) -> frozenset[int]:
         """Return the lanes of *generation* that the peer answered on."""
         return self.proved.get(generation, frozenset())
+
+    def peer_exempts(self, boot_session: int) -> bool:
+        """Return whether the peer, in the boot of this session, wishes node→node in clear."""
+        heard = self.announcement
+        return heard is not None and heard.exempts_nodes and heard.newest >= boot_session
 
     def passed(self, fact: Fact, generation: Generation | None, now: float, seconds: float) -> bool:
         """Return whether *fact* has held for *seconds*."""
@@ -141,7 +146,7 @@ class PairMemory:
         known = replace(
             self.heard(announcement),
             outstanding=rest,
-            confirmed=probe.announcement,
+            confirmed=self.confirmed if probe.announcement is None else probe.announcement,
             answered=now,
             round_trip=now - probe.at,
             lost_in_row=0,
@@ -152,7 +157,14 @@ class PairMemory:
         return replace(known, proved={**known.proved, probe.generation: lanes})
 
     def announce(self, announcement: Announcement) -> PairMemory:
-        """Start telling *announcement* quickly, unless it is being told already."""
+        """Start telling *announcement* quickly, unless it is being told already.
+
+        What the peer has of an earlier one says nothing any more, not even when we come back to it: it may hear that later ◆.
+        """
         if self.announcing == announcement:
             return self
-        return replace(self, announcing=announcement, announcement_tries=(0, float("-inf")))
+        anew = replace(self, announcing=announcement, announcement_tries=(0, float("-inf")))
+        if self.announcing is None:
+            return anew
+        outstanding = {nonce: replace(probe, announcement=None) for nonce, probe in self.outstanding.items()}
+        return replace(anew, confirmed=None, outstanding=outstanding)

@@ -42,6 +42,8 @@ def observe(memory: PairMemory, inputs: PairInputs, now: float) -> PairMemory:
         facts += [("gone", g) for g in decide.gone(inputs, heard)]
         if decide.sends_esp(inputs, heard):
             facts.append(("esp", None))
+        if decide.seals_nodes(inputs, heard):
+            facts.append(("nodes", None))
     return replace(memory.holds(facts, now), plain_known_since=_plain_known(memory, inputs, now))
 
 
@@ -84,7 +86,7 @@ def protected(inputs: PairInputs) -> bool:
     """Return whether traffic of every flow is encrypted both ways and nothing else is accepted."""
     seen = inputs.observed
     used = seen.installed.get(seen.in_use) if seen.in_use is not None else None
-    both = seen.out is Out.ESP and seen.receive is Receive.REQUIRED and seen.complete
+    both = seen.out is Out.ESP and seen.receive is Receive.REQUIRED and seen.complete and inputs.sealed
     return both and used is not None and bool(used.tx)
 
 

@@ -8,7 +8,7 @@ what is added is not used before it is complete, and what is removed was not use
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import IntEnum
@@ -20,7 +20,9 @@ from wirecrypt.model.session import Generation
 from wirecrypt.model.xfrm import Direction, Network, Policy, PolicyKey, Sa, SaKey
 from wirecrypt.pairs.decide import Decision
 from wirecrypt.plan.observe import KnownGenerations
+from wirecrypt.plan.shared import is_shared
 from wirecrypt.plan.snapshot import KernelSnapshot, policies_of, sas_of
+from wirecrypt.plan.strays import Strays
 
 
 class Step(IntEnum):
@@ -67,13 +69,57 @@ class DesiredPair:
     policies: tuple[Policy, ...]
 
 
-def plan(desired_pairs: Iterable[DesiredPair], guard: Mapping[Network, GuardEntry], kernel: KernelSnapshot) -> list[Action]:
-    """Return the ordered actions that bring the kernel to what is wanted; none when it is there already."""
+def plan(
+    desired_pairs: Iterable[DesiredPair],
+    guard: Mapping[Network, GuardEntry],
+    kernel: KernelSnapshot,
+    *,
+    shared: Collection[Policy] = (),
+    strays: Iterable[Strays] = (),
+) -> list[Action]:
+    """Return the ordered actions that bring the kernel to what is wanted; none when it is there already.
+
+    *shared*: the policies that a node with any pair has besides. *strays*: what is left from before, and may go.
+    """
     desired_pairs = list(desired_pairs)
     wanted = {p.name for desired in desired_pairs for p in desired.policies}
     actions = [a for desired in desired_pairs for a in _pair_actions(desired, kernel, wanted)]
+    actions += _shared_actions(shared if wanted else (), kernel)
+    actions += [a for stray in strays for a in _stray_actions(stray, wanted)]
     actions += _guard_actions(guard, kernel.guard)
     return sorted(actions, key=_order)
+
+
+def _shared_actions(shared: Collection[Policy], kernel: KernelSnapshot) -> list[Action]:
+    """Return what brings the policies of no pair to what is wanted: they are there before a pair's, and go after them."""
+    why = "what stays readable between nodes"
+    found = [
+        Action(_set(policy.direction), policy, "", why)
+        for policy in shared
+        if kernel.policies.get(policy.name) != policy and not in_the_way(policy, kernel)
+    ]
+    if not shared and any(p.ours and not is_shared(p) for p in kernel.policies.values()):
+        return found
+    kept = {policy.name for policy in shared}
+    extra = (p for p in kernel.policies.values() if is_shared(p) and p.name not in kept)
+    return found + [Action(_delete(p.direction), p.name, "", "no pair is left") for p in extra]
+
+
+def _stray_actions(stray: Strays, wanted: AbstractSet[PolicyKey]) -> list[Action]:
+    why = "left from a tunnel between other addresses"
+    found = [Action(_delete(p.direction), p.name, stray.peer, why) for p in stray.policies if p.name not in wanted]
+    for sa in stray.sas:
+        step = Step.DELETE_SENDING if sa.set_mark is None else Step.DELETE_RECEIVING
+        found.append(Action(step, sa.name, stray.peer, why))
+    return found
+
+
+def _set(direction: Direction) -> Step:
+    return Step.SET_SENDING_POLICY if direction is Direction.OUT else Step.SET_RECEIVING_POLICY
+
+
+def _delete(direction: Direction) -> Step:
+    return Step.DELETE_SENDING_POLICY if direction is Direction.OUT else Step.DELETE_RECEIVING_POLICY
 
 
 def _pair_actions(desired: DesiredPair, kernel: KernelSnapshot, wanted: AbstractSet[PolicyKey]) -> list[Action]:
@@ -93,18 +139,13 @@ def _additions(desired: DesiredPair, kernel: KernelSnapshot) -> list[Action]:
 def _policy_actions(desired: DesiredPair, kernel: KernelSnapshot, wanted: AbstractSet[PolicyKey]) -> list[Action]:
     """Return what brings the pair's policies to what is wanted; what another pair wants (same addresses) stays."""
     peer = desired.pair.peer.name
-    found = []
-    for policy in desired.policies:
-        if kernel.policies.get(policy.name) != policy and not in_the_way(policy, kernel):
-            out = policy.direction is Direction.OUT
-            step = Step.SET_SENDING_POLICY if out else Step.SET_RECEIVING_POLICY
-            found.append(Action(step, policy, peer, desired.decision.why))
-    for present in policies_of(desired.pair, kernel):
-        if present.name not in wanted:
-            out = present.direction is Direction.OUT
-            step = Step.DELETE_SENDING_POLICY if out else Step.DELETE_RECEIVING_POLICY
-            found.append(Action(step, present.name, peer, desired.decision.why))
-    return found
+    why = desired.decision.why
+    differ = (p for p in desired.policies if kernel.policies.get(p.name) != p and not in_the_way(p, kernel))
+    extra = (p for p in policies_of(desired.pair, kernel) if p.name not in wanted)
+    return [
+        *(Action(_set(p.direction), p, peer, why) for p in differ),
+        *(Action(_delete(p.direction), p.name, peer, why) for p in extra),
+    ]
 
 
 def in_the_way(policy: Policy, kernel: KernelSnapshot) -> str | None:

@@ -1,35 +1,74 @@
-"""The flow classes of a pair: which traffic between two nodes is encrypted, as prefixes to and from."""
+"""The flow classes of a pair: which traffic between two nodes is encrypted, as selectors out and in.
+
+Towards the peer's pods and, where node→node is sealed, towards its own addresses whatever the source: a pod chooses its
+source, masquerade changes it, and a node's ICMP error quotes what it decrypted. Where node→node is exempt, the peer's
+addresses are reached by ESP by what the mark program saw coming from a pod, by sources of own pods, and by ICMP, whose errors
+quote packets and whose fragments do not tell errors from echoes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from ipaddress import ip_network
+from typing import Final
 
 from wirecrypt.model.pair import Pair
-from wirecrypt.model.xfrm import Direction, Network
+from wirecrypt.model.xfrm import Direction, Network, Selector
+from wirecrypt.pairs.node_traffic import NodeTraffic
 from wirecrypt.plan.snapshot import host
 
-
-def flows_out(pair: Pair) -> Iterator[tuple[Network, Network]]:
-    """Yield (source, destination) prefixes of pod→pod and node→pod (any source), then pod→node."""
-    for cidr in pair.peer.pod_cidrs:
-        yield _any(cidr), cidr
-    for endpoint in pair.peer.endpoints:
-        for cidr in pair.own.pod_cidrs:
-            if cidr.version == endpoint.version:
-                yield cidr, host(endpoint)
+_ICMP: Final = {4: 1, 6: 58}  # protocol by IP version
 
 
-def flows_in(pair: Pair) -> Iterator[tuple[Direction, Network, Network]]:
-    """Yield the same flow classes as they arrive: forwarded to pods, or for this node."""
-    for cidr in pair.peer.pod_cidrs:
-        yield Direction.FWD, cidr, _any(cidr)
-        yield Direction.IN, cidr, _any(cidr)
-    for endpoint in pair.peer.endpoints:
-        for cidr in pair.own.pod_cidrs:
-            if cidr.version == endpoint.version:
-                yield Direction.FWD, host(endpoint), cidr
-                yield Direction.IN, host(endpoint), cidr
+@dataclass(frozen=True, slots=True)
+class OutFlow:
+    """Packets that leave: *stamped*: only those that came from a pod's link; *spread*: flows choose among the lanes."""
+
+    selector: Selector
+    stamped: bool = False
+    spread: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class InFlow:
+    """Packets that arrive, forwarded or for this node; *nodes*: of the class node→node, which is refused on its own terms."""
+
+    direction: Direction
+    selector: Selector
+    nodes: bool = False
+
+
+def flows_out(pair: Pair, nodes: NodeTraffic) -> Iterator[OutFlow]:
+    """Yield what leaves by ESP, *nodes* telling whether that is all to the peer's addresses."""
+    for prefix in pair.peer.pod_cidrs:
+        yield OutFlow(Selector(_any(prefix), prefix))
+    for prefix in map(host, pair.peer.hosts):
+        if nodes.sends:
+            yield OutFlow(Selector(_any(prefix), prefix))
+        else:
+            yield from _exempt(pair, prefix)
+
+
+def _exempt(pair: Pair, prefix: Network) -> Iterator[OutFlow]:
+    yield OutFlow(Selector(_any(prefix), prefix), stamped=True)
+    for cidr in pair.own.pod_cidrs:
+        if cidr.version == prefix.version:
+            yield OutFlow(Selector(cidr, prefix), spread=False)
+    yield OutFlow(Selector(_any(prefix), prefix, _ICMP[prefix.version]), spread=False)
+
+
+def flows_in(pair: Pair, nodes: NodeTraffic) -> Iterator[InFlow]:
+    """Yield what arrives by ESP; where node→node may be in clear as well, own pods are no part of that."""
+    for direction in (Direction.FWD, Direction.IN):
+        for prefix in pair.peer.pod_cidrs:
+            yield InFlow(direction, Selector(prefix, _any(prefix)))
+        for prefix in map(host, pair.peer.hosts):
+            yield InFlow(direction, Selector(prefix, _any(prefix)), nodes=True)
+            if not nodes.requires:
+                for cidr in pair.own.pod_cidrs:
+                    if cidr.version == prefix.version:
+                        yield InFlow(direction, Selector(prefix, cidr))
 
 
 def _any(prefix: Network) -> Network:

@@ -8,33 +8,45 @@ that node sends may carry packets from there.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 from wirecrypt.model.guard import GuardAction, GuardEntry
 from wirecrypt.model.objects import Node
 from wirecrypt.model.pair import End, Pair
-from wirecrypt.model.xfrm import Network
+from wirecrypt.model.xfrm import Address, Network
 from wirecrypt.pairs.decide import Decision, Out, Receive
 from wirecrypt.plan.snapshot import host
 
+_NODES: Final = {False: GuardAction.NODE, True: GuardAction.SEALED}
+
 
 def wanted(
-    own: End, pairs: Iterable[tuple[Pair, Decision]], plain: Sequence[Node], ranges: Sequence[Network]
+    own: End,
+    pairs: Iterable[tuple[Pair, Decision]],
+    plain: Sequence[Node],
+    ranges: Sequence[Network],
+    api: Iterable[Address] = (),
 ) -> dict[Network, GuardEntry]:
     """Return the entries by prefix.
 
     *pairs*: peers that exist; one that left and is not gone yet is passed. *plain*: Nodes that take no part and overlap no
-    claim. *ranges*: the cluster's.
+    claim. *ranges*: the cluster's. *api*: API servers, which pass wherever no claim speaks of them: a range that holds them
+    would cut the node off for good.
     """
     found: dict[Network, GuardEntry] = {}
     for prefix in ranges:
         found[prefix] = GuardEntry(prefix, GuardAction.UNKNOWN, GuardAction.UNKNOWN)
+    for prefix in map(host, api):
+        found[prefix] = GuardEntry(prefix, GuardAction.PASS, GuardAction.PASS)
     for node in plain:
         for prefix in (*node.pod_cidrs, *map(host, node.endpoints)):
             found[prefix] = GuardEntry(prefix, GuardAction.PASS, GuardAction.PASS)
     for prefix in own.pod_cidrs:
         found[prefix] = GuardEntry(prefix, GuardAction.OWN, GuardAction.OWN)
     for address in own.endpoints:
-        found[host(address)] = GuardEntry(host(address), GuardAction.PASS, GuardAction.PASS)
+        found[host(address)] = GuardEntry(host(address), GuardAction.PASS, GuardAction.PASS, own.node_id)
+    for address in own.addresses:  # what goes there by an uplink is for one that moved away, and nobody was granted it yet
+        found[host(address)] = GuardEntry(host(address), GuardAction.SEALED, GuardAction.SEALED, own.node_id)
     for pair, decision in pairs:
         found |= _peer(pair, decision)
     return found
@@ -42,7 +54,7 @@ def wanted(
 
 def plain_nodes(nodes: Iterable[Node], participants: Sequence[End]) -> list[Node]:
     """Return the Nodes without a part in encryption whose prefixes overlap no participant's claim."""
-    claims = [p for end in participants for p in (*end.pod_cidrs, *map(host, end.endpoints))]
+    claims = [p for end in participants for p in (*end.pod_cidrs, *map(host, end.hosts))]
     names = {end.name for end in participants}
     return [n for n in nodes if n.name not in names and not _overlaps(n, claims)]
 
@@ -58,12 +70,14 @@ def _peer(pair: Pair, decision: Decision) -> Mapping[Network, GuardEntry]:
     owner = pair.peer.node_id
     found: dict[Network, GuardEntry] = {}
     for prefix in pair.peer.pod_cidrs:
-        found[prefix] = _entry(prefix, GuardAction.DROP, owner, sends=sends, requires=requires)
-    for address in pair.peer.endpoints:
-        found[host(address)] = _entry(host(address), GuardAction.NODE, owner, sends=sends, requires=requires)
+        found[prefix] = _entry(prefix, (GuardAction.DROP, GuardAction.DROP), owner, sends=sends, requires=requires)
+    nodes = decision.nodes
+    actions = (_NODES[nodes.sends], _NODES[nodes.requires])
+    for prefix in map(host, pair.peer.hosts):
+        found[prefix] = _entry(prefix, actions, owner, sends=sends, requires=requires)
     return found
 
 
-def _entry(prefix: Network, action: GuardAction, owner: int, *, sends: bool, requires: bool) -> GuardEntry:
-    egress, ingress = action if sends else GuardAction.PASS, action if requires else GuardAction.PASS
+def _entry(prefix: Network, actions: tuple[GuardAction, GuardAction], owner: int, *, sends: bool, requires: bool) -> GuardEntry:
+    egress, ingress = actions[0] if sends else GuardAction.PASS, actions[1] if requires else GuardAction.PASS
     return GuardEntry(prefix, egress, ingress, owner if sends or requires else 0)

@@ -16,9 +16,10 @@ from wirecrypt.model.session import Generation
 from wirecrypt.model.spi import AHEAD, RESIDUES, Spi
 from wirecrypt.model.xfrm import Direction, Policy, PolicyAction, Sa
 from wirecrypt.pairs.decide import Installed, Observed, Out, Receive
+from wirecrypt.pairs.node_traffic import NodeTraffic
 from wirecrypt.plan.flows import flows_in, flows_out
-from wirecrypt.plan.policies import UDP
-from wirecrypt.plan.snapshot import KernelSnapshot, policies_of, sas_of
+from wirecrypt.plan.policies import UDP, base_mark
+from wirecrypt.plan.snapshot import KernelSnapshot, host, policies_of, sas_of
 
 KeyCheck = Callable[[Generation, int, Sa], bool]
 
@@ -60,28 +61,46 @@ def observe(pair: Pair, kernel: KernelSnapshot, known: KnownGenerations, marks: 
     data_out = [p for p in policies if p.direction is Direction.OUT and p.selector.proto != UDP]
     data_in = [p for p in policies if p.direction is not Direction.OUT and p.selector.proto != UDP]
     in_use = _in_use(pair, data_out, known)
+    nodes = _nodes(pair, kernel, data_out, data_in)
     return Observed(
         installed=_installed(pair, kernel, known, marks, right_key),
         out=Out.ESP if in_use is not None else Out.BLOCK if data_out else Out.PLAIN,
         in_use=in_use,
         receive=_receive(data_in),
         guard_accepts=_guard_accepts(pair, kernel),
-        complete=_complete(pair, policies),
+        complete=_out_complete(pair, nodes, marks, data_out) and _in_complete(pair, nodes, data_in),
+        nodes=nodes,
     )
 
 
-def _complete(pair: Pair, policies: Iterable[Policy]) -> bool:
-    """Return whether every flow class of the pair has its policies, in every direction that has any, and of one kind."""
-    data = [p for p in policies if p.selector.proto != UDP]
-    out = {(p.selector.src, p.selector.dst) for p in data if p.direction is Direction.OUT and p.mark is None}
-    into = {(p.direction, p.selector.src, p.selector.dst) for p in data if p.direction is not Direction.OUT}
-    optional = {t.optional for p in data if p.direction is not Direction.OUT for t in p.templates}
-    return (
-        out in (set(), set(flows_out(pair)))
-        and into in (set(), set(flows_in(pair)))
-        and len(optional) <= 1
-        and len({p.verdict for p in data if p.direction is Direction.OUT}) <= 1
+def _out_complete(pair: Pair, nodes: NodeTraffic, marks: MarkLayout, policies: Iterable[Policy]) -> bool:
+    """Return whether every flow that leaves has its policy of lane 0, if any has, and all are of one kind."""
+    lane_0 = {(p.selector, p.mark) for p in policies if p.mark in (None, marks.pods())}
+    wanted = {(flow.selector, base_mark(flow, marks)) for flow in flows_out(pair, nodes)}
+    return lane_0 in (set(), wanted) and len({p.verdict for p in policies}) <= 1
+
+
+def _in_complete(pair: Pair, nodes: NodeTraffic, policies: Iterable[Policy]) -> bool:
+    """Return whether every flow that arrives has its policy, if any has, and all of one class ask for the same."""
+    flows = {(flow.direction, flow.selector): flow.nodes for flow in flows_in(pair, nodes)}
+    asked = {(p.direction, p.selector): t.optional for p in policies for t in p.templates}
+    same = all(
+        len({asked[name] for name, of in flows.items() if of is nodes and name in asked}) <= 1 for nodes in (False, True)
     )
+    return asked.keys() in (set(), flows.keys()) and same
+
+
+def _nodes(pair: Pair, kernel: KernelSnapshot, data_out: Iterable[Policy], data_in: Iterable[Policy]) -> NodeTraffic:
+    """Return what of node→node is sealed: all to the peer's addresses whatever its source, all from there."""
+    theirs = {host(address) for address in pair.peer.hosts}
+    sends = any(
+        p.selector.dst in theirs and not p.selector.src.prefixlen and not p.selector.proto and p.mark is None for p in data_out
+    )
+    required = (p for p in data_in for t in p.templates if not t.optional)
+    by_policy = any(p.selector.src in theirs and not p.selector.dst.prefixlen for p in required)
+    entries = [kernel.guard.get(prefix) for prefix in theirs]
+    by_guard = any(entry is not None and entry.ingress is GuardAction.SEALED for entry in entries)
+    return NodeTraffic(sends, by_policy or by_guard)
 
 
 def _nearest(residue: int, last: int) -> int:
@@ -140,5 +159,5 @@ def _receive(policies: list[Policy]) -> Receive:
 
 
 def _guard_accepts(pair: Pair, kernel: KernelSnapshot) -> bool:
-    entries = [kernel.guard.get(prefix) for prefix in pair.peer.pod_cidrs]
-    return not any(e is not None and e.ingress is GuardAction.DROP for e in entries)
+    entries = [kernel.guard.get(prefix) for prefix in (*pair.peer.pod_cidrs, *map(host, pair.peer.hosts))]
+    return not any(e is not None and e.ingress in (GuardAction.DROP, GuardAction.SEALED) for e in entries)

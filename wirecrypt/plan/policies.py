@@ -1,8 +1,9 @@
 """The policies that a pair should have, from a decision about it (docs/reference/kernel-objects.md).
 
 Marks choose a lane or an exemption, never whether: lane 0 is the policy without a mark, so traffic that no program marked
-is encrypted all the same. Selectors towards pod prefixes take any source. IN and FWD templates pin both outer addresses,
-so no third node can speak for the peer's pods inside an SA of its own.
+is encrypted all the same; only where node→node is exempt does the mark of a pod's link tell a pod that took the node's
+address. Selectors take any source (`flows`). IN and FWD templates pin both outer addresses, so no third node can speak for
+the peer inside an SA of its own.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from wirecrypt.model.mark import SLOTS, MarkLayout
+from wirecrypt.model.mark import SLOTS, Mark, MarkLayout
 from wirecrypt.model.pair import Pair
 from wirecrypt.model.session import Generation
 from wirecrypt.model.xfrm import PRIORITY_BAND, Direction, Network, Policy, PolicyAction, Selector, Template
 from wirecrypt.pairs.decide import Decision, Out, Receive
-from wirecrypt.plan.flows import flows_in, flows_out
+from wirecrypt.plan.flows import OutFlow, flows_in, flows_out
 from wirecrypt.plan.snapshot import host
 
 UDP: Final = 17
@@ -24,6 +25,7 @@ PRIORITY_CONTROL: Final = PRIORITY_BAND.start + 0x10
 PRIORITY_CONTROL_BLOCK: Final = PRIORITY_BAND.start + 0x20
 PRIORITY_LANE: Final = PRIORITY_BAND.start + 0x30
 PRIORITY_DATA: Final = PRIORITY_BAND.start + 0x40
+PRIORITY_NODES: Final = PRIORITY_BAND.start + 0x50  # behind what is said of own pods
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +64,11 @@ def _receiving(pair: Pair, decision: Decision) -> Iterator[Policy]:
     if decision.receive is Receive.NONE:
         return
     own, peer = pair.outer()
-    template = Template(src=peer, dst=own, optional=decision.receive is Receive.OPTIONAL)
-    for direction, src, dst in flows_in(pair):
-        yield Policy(direction, Selector(src, dst), PRIORITY_DATA, templates=(template,))
+    for flow in flows_in(pair, decision.nodes):
+        optional = decision.receive is Receive.OPTIONAL or (flow.nodes and not decision.nodes.requires)
+        template = Template(src=peer, dst=own, optional=optional)
+        priority = PRIORITY_NODES if flow.nodes else PRIORITY_DATA
+        yield Policy(flow.direction, flow.selector, priority, templates=(template,))
 
 
 def _control(pair: Pair, decision: Decision, senders: Senders, layout: Layout) -> Iterator[Policy]:
@@ -88,16 +92,22 @@ def _control(pair: Pair, decision: Decision, senders: Senders, layout: Layout) -
 def _sending(pair: Pair, decision: Decision, senders: Senders, layout: Layout) -> Iterator[Policy]:
     if decision.out is Out.PLAIN:
         return
-    for src, dst in flows_out(pair):
-        selector = Selector(src, dst)
+    for flow in flows_out(pair, decision.nodes):
+        mark = base_mark(flow, layout.marks)
         if decision.out is Out.BLOCK or decision.in_use is None:
-            yield Policy(Direction.OUT, selector, PRIORITY_DATA, verdict=PolicyAction.BLOCK)
+            yield Policy(Direction.OUT, flow.selector, PRIORITY_DATA, verdict=PolicyAction.BLOCK, mark=mark)
             continue
-        for lane in range(1, senders.lanes.get(decision.in_use, 1)):
+        for lane in range(1, senders.lanes.get(decision.in_use, 1) if flow.spread else 1):
             template = _pinned(pair, decision.in_use, lane)
-            mark = layout.marks.encrypt(lane)
-            yield Policy(Direction.OUT, selector, PRIORITY_LANE, templates=(template,), mark=mark)
-        yield Policy(Direction.OUT, selector, PRIORITY_DATA, templates=(_pinned(pair, decision.in_use, 0),))
+            lane_mark = layout.marks.encrypt(lane)
+            yield Policy(Direction.OUT, flow.selector, PRIORITY_LANE, templates=(template,), mark=lane_mark)
+        template = _pinned(pair, decision.in_use, 0)
+        yield Policy(Direction.OUT, flow.selector, PRIORITY_DATA, templates=(template,), mark=mark)
+
+
+def base_mark(flow: OutFlow, marks: MarkLayout) -> Mark | None:
+    """Return the mark of a flow's policy of lane 0: none, or that of every lane where only a pod's packets are meant."""
+    return marks.pods() if flow.stamped else None
 
 
 def _pinned(pair: Pair, generation: Generation, lane: int) -> Template:

@@ -91,7 +91,7 @@ def _belongs(policy: Policy, ends: frozenset[Address], about: frozenset[Network]
 
 
 def _prefixes(pair: Pair) -> frozenset[Network]:
-    return frozenset(pair.peer.pod_cidrs) | frozenset(host(a) for a in pair.peer.endpoints)
+    return frozenset(pair.peer.pod_cidrs) | frozenset(host(a) for a in pair.peer.hosts)
 
 
 def host(address: Address) -> Network:

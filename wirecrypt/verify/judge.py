@@ -114,6 +114,8 @@ def _leaving(end: _End) -> Iterator[Cause]:
         yield Cause(CauseKind.KERNEL_REFUSED, name, peer.refused)
     if peer.out == "plain" and not settling:
         yield Cause(CauseKind.PLAINTEXT, name, f"no policy encrypts packets to {peer.node}")
+    if peer.nodes == "open" and peer.out == "esp" and not settling:
+        yield Cause(CauseKind.PLAINTEXT, name, f"traffic between the addresses of {name} and {peer.node} is not sealed (yet)")
     if peer.out == "block" and not settling:
         yield Cause(CauseKind.BLOCKED, name, f"packets to {peer.node} are dropped: {peer.failing or peer.why}")
     sending = _by_spi(peer.sas, sending=True)
@@ -223,6 +225,8 @@ def _notes(out: _End | None, inbound: _End | None) -> Iterator[str]:
             yield f"{end.name} says of {end.peer.node}: {end.peer.failing}"
         if end is out and any(p.spi not in end.peer.uses for p in end.peer.probes) and end.peer.uses:
             yield f"{end.name} switched keys towards {end.peer.node} meanwhile: probes went over the new ones"
+        if end.peer.nodes == "exempt" and end is out:
+            yield f"{end.name} to {end.peer.node}: traffic between node addresses is exempt, in clear"
         if not end.node.settled:
             yield f"{end.name} was in the middle of a pass: its policies and guard entries were not compared"
         if end.node.watched.lost:

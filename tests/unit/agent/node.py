@@ -23,6 +23,7 @@ from wirecrypt.model.xfrm import Algorithm, Policy, PolicyKey, Sa, SaEntry, SaLi
 from wirecrypt.pairs.decide import Decision, Out, Receive
 from wirecrypt.pairs.memory import PairMemory
 from wirecrypt.plan.policies import Layout, Senders, wanted
+from wirecrypt.plan.shared import shared
 from wirecrypt.plan.snapshot import KernelSnapshot
 from wirecrypt.plan.states import states
 from wirecrypt.ports import Guard
@@ -87,7 +88,7 @@ def sas(generation: Generation = GENERATION) -> tuple[Sa, ...]:
 
 def policies() -> tuple[Policy, ...]:
     layout = Layout(MARKS, SETTINGS.control_port)
-    return tuple(wanted(PAIR, STEADY, Senders({GENERATION: LANES}, {GENERATION: 0}), layout))
+    return (*wanted(PAIR, STEADY, Senders({GENERATION: LANES}, {GENERATION: 0}), layout), *shared(MARKS))
 
 
 def state() -> State:

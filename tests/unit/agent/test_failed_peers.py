@@ -61,7 +61,7 @@ def test_the_guard_stays_on_a_peer_that_cannot_be_decided(cloud: Cloud, after: s
     cloud.run(10, "a")
     assert egress(a, b) == {GuardAction.DROP}
     if after != "boot":
-        assert a.filters.table[host(b.addresses[0])].egress is GuardAction.NODE
+        assert a.filters.table[host(b.addresses[0])].egress is GuardAction.SEALED
         assert a.kernel.out(cloud.peer("b")) == {"esp"}
 
 

@@ -107,7 +107,7 @@ def test_a_guard_that_is_there_keeps_its_settings(tmp_path: Path) -> None:
 def test_a_foreign_policy_in_the_place_of_a_block_is_told(booted: Machine) -> None:
     """It stays, it is logged, and the guard drops what the missing block would have."""
     run(booted)
-    name = next(n for n in booted.kernel.policies if n.direction is Direction.OUT)
+    name = next(n for n in booted.kernel.policies if n.direction is Direction.OUT and not n.selector.proto)
     foreign = Policy(name.direction, name.selector, 1)
     booted.boot()
     booted.kernel.policies[name] = foreign

@@ -108,7 +108,7 @@ MALFORMED = {
     "kind 0": (altered(1, 0), "unknown kind"),
     "kind 3": (altered(1, 3), "unknown kind"),
     "lane 16": (altered(2, 16), "out of range"),
-    "a flag of the future": (altered(3, 8), "unknown flag"),
+    "a flag of the future": (altered(3, 64), "unknown flag"),
     "five sending": (altered(4, 5), "out of range"),
     "more listed than counted": (altered(4, 0), "not the one encoding"),
     "reserved byte": (altered(5, 1), "not the one encoding"),

@@ -247,7 +247,7 @@ def test_word_says_what_the_kernel_has() -> None:
     """Every generation with a sending SA, the one in use, the newest own number, published or not."""
     installed = {g(1, 1): complete(), g(2, 1): Installed(2, frozenset({0, 1}), frozenset({1}), 1), g(1, 2): receiving(2)}
     announcement = decide.announcement(inputs(esp(g(1, 1), installed), own_sessions=(own(1), own(2), own(3, published=False))))
-    assert announcement == heard(g(1, 1), g(2, 1), in_use=g(1, 1), newest=3)
+    assert announcement == heard(g(1, 1), g(2, 1), in_use=g(1, 1), newest=3, seals_nodes=True, requires_nodes=True)
 
 
 def test_word_is_silent_about_a_switch_that_is_not_complete() -> None:

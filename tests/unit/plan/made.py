@@ -15,6 +15,7 @@ from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.session import Announcement, Generation
 from wirecrypt.model.xfrm import Algorithm, Policy, Sa, SaLimits
 from wirecrypt.pairs.decide import Decision, Out, Receive
+from wirecrypt.pairs.node_traffic import NodeTraffic
 from wirecrypt.plan import diff, policies, states
 from wirecrypt.plan.observe import KnownGenerations
 from wirecrypt.plan.snapshot import KernelSnapshot
@@ -62,7 +63,7 @@ def sas(generation: Generation, *, pair: Pair = AB, slot: int = 0, lanes: int = 
 
 
 def decision(out: Out = Out.ESP, in_use: Generation | None = None, **more: Any) -> Decision:  # noqa: ANN401 - fields of Decision
-    """Return a decision; by default ESP is sent over *in_use*, required, and both its SAs stay."""
+    """Return a decision; by default ESP is sent over *in_use* and required, its SAs stay, and node→node is as pods are."""
     plain = Decision(
         out=out,
         in_use=in_use,
@@ -73,7 +74,9 @@ def decision(out: Out = Out.ESP, in_use: Generation | None = None, **more: Any) 
         announcement=Announcement(frozenset(), in_use, 1),
         why="test",
     )
-    return replace(plain, **more)
+    made = replace(plain, **more)
+    sealed = NodeTraffic(made.out is not Out.PLAIN, made.receive is Receive.REQUIRED)
+    return made if "nodes" in more else replace(made, nodes=sealed)
 
 
 def desired(  # noqa: PLR0913 - the parts of a Wish, each with a usual value

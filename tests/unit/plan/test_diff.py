@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.plan.made import AB, AC, A, B, C, after, decision, desired, g, kernel, sas
-from wirecrypt.model.guard import GuardEntry
+from wirecrypt.model.guard import GuardAction, GuardEntry
 from wirecrypt.model.mark import Mark
 from wirecrypt.model.objects import Node
 from wirecrypt.model.pair import Pair
@@ -261,15 +261,26 @@ def test_guard_entries_change_with_the_decision() -> None:
     assert steps[0] is Step.DELETE_GUARD
 
 
+@pytest.mark.L10
+def test_an_address_of_the_own_node_that_moved_away_is_blocked() -> None:
+    """What this node sends by an uplink to a further address of its own is for one that it has no more: nothing in clear."""
+    vip = ip_address("198.51.100.7")
+    found = guard_entries.wanted(replace(A, addresses=(vip,)), [], [], [ip_network("198.51.100.0/24")])
+    entry = found[host(vip)]
+    assert (entry.egress, entry.ingress, entry.node_id) == (GuardAction.SEALED, GuardAction.SEALED, A.node_id)
+    assert {found[host(a)].egress for a in A.endpoints} == {GuardAction.PASS}
+
+
 @pytest.mark.L7
 def test_guard_entries_name_the_owner_of_what_is_encrypted() -> None:
-    """Pods and addresses of a peer carry its nodeID as soon as cleartext of either direction is not fine; others carry none."""
+    """Pods and addresses of a peer carry its nodeID once cleartext of either direction is not fine; own addresses the own."""
     plain = [
         Node("p", "uid-p", None, (ip_address("192.0.2.9"),), (ip_network("10.9.0.0/16"),), datetime.min.replace(tzinfo=UTC))
     ]
     joining = decision(Out.PLAIN, receive=Receive.OPTIONAL)
     found = guard_entries.wanted(A, [(AB, decision(Out.BLOCK)), (AC, joining)], plain, [ip_network("10.0.0.0/8")])
     of_b = {*B.pod_cidrs, *map(host, B.endpoints)}
-    assert {prefix: entry.node_id for prefix, entry in found.items() if entry.node_id} == dict.fromkeys(of_b, B.node_id)
+    owned = dict.fromkeys(of_b, B.node_id) | dict.fromkeys(map(host, A.endpoints), A.node_id)
+    assert {prefix: entry.node_id for prefix, entry in found.items() if entry.node_id} == owned
     one_way = guard_entries.wanted(A, [(AB, decision(Out.ESP, OLD, receive=Receive.OPTIONAL))], [], [])
     assert {one_way[prefix].node_id for prefix in of_b} == {B.node_id}

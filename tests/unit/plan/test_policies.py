@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from dataclasses import replace
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 import pytest
 
@@ -12,8 +13,19 @@ from wirecrypt.model.mark import SLOTS
 from wirecrypt.model.pair import End, Pair
 from wirecrypt.model.xfrm import PRIORITY_BAND, Direction, Policy, PolicyAction
 from wirecrypt.pairs.decide import Decision, Out, Receive
+from wirecrypt.pairs.node_traffic import EXEMPT, SEALED, NodeTraffic
 from wirecrypt.plan.flows import flows_in, flows_out
-from wirecrypt.plan.policies import PRIORITY_CONTROL, PRIORITY_CONTROL_BLOCK, PRIORITY_DATA, PRIORITY_LANE, Senders, wanted
+from wirecrypt.plan.policies import (
+    PRIORITY_CONTROL,
+    PRIORITY_CONTROL_BLOCK,
+    PRIORITY_DATA,
+    PRIORITY_LANE,
+    PRIORITY_NODES,
+    UDP,
+    Senders,
+    wanted,
+)
+from wirecrypt.plan.shared import GROUPS, is_shared, shared
 from wirecrypt.plan.snapshot import host
 from wirecrypt.plan.states import free_slot
 
@@ -24,24 +36,85 @@ def made(desired: Decision, *, pair: Pair = AB, lanes: int = 1, slot: int = 0) -
     return wanted(pair, desired, Senders({GEN: lanes}, {GEN: slot}), LAYOUT)
 
 
-def test_flow_classes() -> None:
-    """Pod to pod and node to pod from any source, pod to node; never node to node, never across families."""
-    assert set(flows_out(AB)) == {
-        (ip_network("0.0.0.0/0"), ip_network("10.2.0.0/16")),
-        (ip_network("::/0"), ip_network("fd00:2::/64")),
-        (ip_network("10.1.0.0/16"), ip_network("192.0.2.2/32")),
-        (ip_network("fd00:1::/64"), ip_network("2001:db8::2/128")),
-    }
+ANY4, ANY6 = ip_network("0.0.0.0/0"), ip_network("::/0")
+TO_PODS = {(ANY4, ip_network("10.2.0.0/16")), (ANY6, ip_network("fd00:2::/64"))}
+TO_NODE = {(ANY4, ip_network("192.0.2.2/32")), (ANY6, ip_network("2001:db8::2/128"))}
+OWN_TO_NODE = {
+    (ip_network("10.1.0.0/16"), ip_network("192.0.2.2/32")),
+    (ip_network("fd00:1::/64"), ip_network("2001:db8::2/128")),
+}
 
 
-def test_flows_in_are_those_that_the_peer_sends() -> None:
-    """What one end sends out, the other expects in, forwarded and for the node itself."""
+@pytest.mark.L4
+def test_every_flow_class_is_encrypted_whatever_the_source() -> None:
+    """To the peer's pods and to all its addresses from any source, one flow a destination; never across families."""
+    flows = list(flows_out(AB, SEALED))
+    assert {(f.selector.src, f.selector.dst) for f in flows} == TO_PODS | TO_NODE
+    assert len(flows) == 4
+    assert not any(f.stamped or f.selector.proto for f in flows)
+
+
+@pytest.mark.L9
+def test_what_is_encrypted_between_exempt_nodes() -> None:
+    """What came from a pod's link or has an own pod's source, and ICMP, for its errors quote; nothing else."""
+    flows = [f for f in flows_out(AB, EXEMPT) if (f.selector.src, f.selector.dst) not in TO_PODS]
+    assert {(f.selector.src, f.selector.dst) for f in flows if f.stamped} == TO_NODE
+    assert {(f.selector.src, f.selector.dst) for f in flows if not (f.stamped or f.selector.proto)} == OWN_TO_NODE
+    icmp = [f.selector for f in flows if f.selector.proto]
+    assert {(s.src, s.dst) for s in icmp} == TO_NODE
+    assert {(s.dst.version, s.proto, s.sport) for s in icmp} == {(4, 1, 0), (6, 58, 0)}
+
+
+@pytest.mark.parametrize("nodes", [SEALED, EXEMPT], ids=["sealed", "exempt"])
+def test_flows_in_are_those_that_the_peer_sends(nodes: NodeTraffic) -> None:
+    """What one end sends out, the other expects in, forwarded and for the node itself; own pods are apart where need be."""
     pods, addresses = set(B.pod_cidrs), {host(a) for a in B.endpoints}
     for direction in (Direction.FWD, Direction.IN):
-        found = [(src, dst) for way, src, dst in flows_in(AB) if way is direction]
-        assert {src for src, _ in found} == pods | addresses
-        assert {dst for src, dst in found if src in addresses} == set(A.pod_cidrs)
-        assert {dst.prefixlen for src, dst in found if src in pods} == {0}
+        found = [f for f in flows_in(AB, nodes) if f.direction is direction]
+        assert {f.selector.src for f in found} == pods | addresses
+        assert {f.selector.dst for f in found if f.nodes} == {ANY4, ANY6}
+        own = {f.selector.dst for f in found if f.selector.src in addresses and not f.nodes}
+        assert own == (set() if nodes.requires else set(A.pod_cidrs))
+
+
+def test_other_addresses_of_the_peer_are_its_own_too() -> None:
+    """A virtual address takes the policies that the node's own addresses have, and the tunnel stays between endpoints."""
+    more = Pair(A, replace(B, addresses=(ip_address("198.51.100.7"),)))
+    found = wanted(more, decision(in_use=GEN), Senders({GEN: 1}, {GEN: 0}), LAYOUT)
+    vip = ip_network("198.51.100.7/32")
+    assert {p.direction for p in found if vip in (p.selector.src, p.selector.dst)} == set(Direction)
+    assert more.outer() == AB.outer()
+
+
+def test_a_pair_has_no_more_policies_than_when_nodes_were_in_clear() -> None:
+    """One a destination and direction: as many as before with one own prefix of each family, and none more for each further."""
+    data = [p for p in made(decision(in_use=GEN)) if p.selector.proto != UDP]
+    assert len(data) == 12
+    wide = Pair(replace(A, pod_cidrs=(*A.pod_cidrs, ip_network("10.9.0.0/16"), ip_network("fd00:9::/64"))), B)
+    assert len(made(decision(in_use=GEN), pair=wide)) == len(made(decision(in_use=GEN)))
+
+
+def test_what_is_refused_of_node_traffic_is_told_apart() -> None:
+    """While the peer may send node→node in clear that is taken, and nothing in clear for own pods."""
+    half = decision(in_use=GEN, nodes=NodeTraffic(sends=True))
+    taken = {(p.priority, p.selector.dst.prefixlen == 0): p.templates[0].optional for p in made(half) if _from_node(p)}
+    assert taken == {(PRIORITY_NODES, True): True, (PRIORITY_DATA, False): False}
+    sealed = [p for p in made(decision(in_use=GEN)) if _from_node(p)]
+    assert {(p.priority, p.templates[0].optional) for p in sealed} == {(PRIORITY_NODES, False)}
+
+
+def _from_node(policy: Policy) -> bool:
+    return policy.direction is not Direction.OUT and policy.selector.src == host(B.endpoints[0]) and not policy.selector.proto
+
+
+def test_what_belongs_to_no_pair() -> None:
+    """Neighbour solicitations and advertisements pass both ways, out only unmarked ones; what is for a group is taken."""
+    found = list(shared(MARKS))
+    assert all(is_shared(p) and p.priority in PRIORITY_BAND and p.priority < PRIORITY_CONTROL for p in found)
+    out = [p for p in found if p.direction is Direction.OUT]
+    assert {(p.selector.proto, p.selector.sport, p.mark) for p in out} == {(58, kind, MARKS.unmarked()) for kind in (135, 136)}
+    assert {p.selector.dst for p in found if not p.selector.proto} == set(GROUPS)
+    assert not any(is_shared(p) for p in made(decision(in_use=GEN)))
 
 
 def test_every_policy_stands_in_our_band_and_has_its_own_name() -> None:
@@ -56,7 +129,7 @@ def test_every_policy_stands_in_our_band_and_has_its_own_name() -> None:
 def test_lanes(lanes: int) -> None:
     """Lane 0 has the policy without a mark, each further lane one with its mark and a better priority."""
     found = [p for p in made(decision(in_use=GEN), lanes=lanes) if p.direction is Direction.OUT and not p.selector.proto]
-    assert len(found) == 4 * lanes
+    assert len(found) == 4 * lanes  # two prefixes and two addresses
     for policy in found:
         lane = policy.mark.value >> MARKS.shift & 0xF if policy.mark else 0
         assert policy.priority == (PRIORITY_LANE if policy.mark else PRIORITY_DATA)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from wirecrypt.agent.last_pass import PassSnapshot
+from wirecrypt.agent.serve.prefixes import Prefixes
 from wirecrypt.agent.steps.installing import desired_pairs, guard_wanted, nothing_new
 from wirecrypt.agent.view.pair_view import PairView
 from wirecrypt.model.guard import Attachment, GuardAction, GuardEntry
@@ -29,9 +30,11 @@ from wirecrypt.model.verify_facts import (
     SaFact,
 )
 from wirecrypt.model.xfrm import Address, Direction, Network, PolicyAction, PolicyKey, SaKey, SaUsage
+from wirecrypt.pairs.node_traffic import SEALED
 from wirecrypt.plan.diff import DesiredPair
 from wirecrypt.plan.observe import observe
 from wirecrypt.plan.policies import UDP
+from wirecrypt.plan.shared import shared
 from wirecrypt.plan.snapshot import KernelSnapshot, host, policies_of, sas_of
 from wirecrypt.settings import Settings
 
@@ -64,33 +67,6 @@ class Afterwards:
     clear: Sequence[Clear]
 
 
-class Prefixes:
-    """Finds the peer that packets from this node to an address should reach encrypted."""
-
-    def __init__(self, pairs: Iterable[Pair]) -> None:
-        self._own: list[Network] = []
-        self._pods: dict[tuple[int, int], dict[int, str]] = {}
-        self._nodes: dict[Address, str] = {}
-        for pair in pairs:
-            self._own = list(pair.own.pod_cidrs)
-            for prefix in pair.peer.pod_cidrs:
-                known = self._pods.setdefault((prefix.version, prefix.prefixlen), {})
-                known[_bits(prefix.network_address, prefix.prefixlen)] = pair.peer.node_uid
-            self._nodes |= dict.fromkeys(pair.peer.endpoints, pair.peer.node_uid)
-
-    def peer(self, source: Address, target: Address) -> str | None:
-        """Return the peer's node UID; None when cleartext between these two is nobody's concern here.
-
-        As the policies: towards a peer's pods whatever the source, towards a peer's own address from own pods.
-        """
-        for (version, length), known in self._pods.items():
-            if version == target.version and (found := known.get(_bits(target, length))) is not None:
-                return found
-        if any(source in prefix for prefix in self._own if prefix.version == source.version):
-            return self._nodes.get(target)
-        return None
-
-
 @dataclass(frozen=True, slots=True)
 class _Sources:
     """All that facts are taken from: names of all wanted policies, guard deviations by prefix, flows by peer's node UID."""
@@ -108,10 +84,11 @@ def facts(seen: EvidenceSnapshot, after: Afterwards, settings: Settings, node: s
     pass_state = seen.snapshot.pass_state
     wanted = desired_pairs(pass_state, settings, nothing_new)
     names = frozenset(p.name for desired in wanted for p in desired.policies)
-    clear = _by_peer([s.pair for s in pass_state.pair_views.values()], after.clear)
+    clear = _by_peer(pass_state.pair_views.values(), after.clear)
     sources = _Sources(seen, after, settings.mark.layout, names, _guard(seen, settings), clear)
     pairs = [(s, w) for (s, d), w in zip(pass_state.pairs(), wanted, strict=True) if not (s.inputs.peer_gone or d.remove_all)]
     others = _elsewhere(sources.guard, [pair_view.pair.peer for pair_view, _ in pairs])
+    common = _shared(seen.kernel, sources.marks) if pairs else ((), ())
     return NodeEvidence(
         format=FORMAT,
         node=node,
@@ -120,8 +97,8 @@ def facts(seen: EvidenceSnapshot, after: Afterwards, settings: Settings, node: s
         settled=seen.settled,
         pass_age=seen.pass_age,
         watched=watched,
-        guard_out=(*_attached(seen, EGRESS), *others[0]),
-        guard_in=(*_attached(seen, INGRESS), *others[1]),
+        guard_out=(*_attached(seen, EGRESS), *others[0], *common[0]),
+        guard_in=(*_attached(seen, INGRESS), *others[1], *common[1]),
         peers=tuple(_peer(sources, pair_view, desired) for pair_view, desired in pairs),
     )
 
@@ -157,6 +134,7 @@ def _peer(sources: _Sources, pair_view: PairView, desired: DesiredPair) -> PeerE
         esp=_esp(pair, sources.after.esp),
         clear=sources.clear.get(uid, ()),
         later=tuple(sorted(key.spi for key in sources.after.usages if key.dst in pair.outer())),
+        nodes="exempt" if pair_view.inputs.exempt else "sealed" if now.nodes == SEALED else "open",
     )
 
 
@@ -213,6 +191,16 @@ def _policies(desired: DesiredPair, kernel: KernelSnapshot, names: AbstractSet[P
     return found + [(Deviation(f"policy {p.name}", "not wanted"), p.direction) for p in extra]
 
 
+def _shared(kernel: KernelSnapshot, marks: MarkLayout) -> tuple[Deviations, Deviations]:
+    """Return which of the policies that belong to no pair are missing, out and in."""
+    lost = [p for p in shared(marks) if kernel.policies.get(p.name) != p]
+    out, inward = (
+        tuple(Deviation(f"policy {p.name}", "missing") for p in lost if (p.direction is Direction.OUT) is leaving)
+        for leaving in (True, False)
+    )
+    return out, inward
+
+
 def _guard(seen: EvidenceSnapshot, settings: Settings) -> dict[Network, tuple[Deviations, Deviations]]:
     """Return (egress, ingress) deviations of the guard's entries by prefix."""
     wanted = guard_wanted(seen.snapshot.pass_state, settings)
@@ -261,7 +249,7 @@ def _elsewhere(
 
 
 def _claims(end: End) -> list[Network]:
-    return [*end.pod_cidrs, *map(host, end.endpoints)]
+    return [*end.pod_cidrs, *map(host, end.hosts)]
 
 
 def _esp(pair: Pair, esp: Mapping[tuple[Address, int], int]) -> tuple[EspSeen, ...]:
@@ -270,7 +258,7 @@ def _esp(pair: Pair, esp: Mapping[tuple[Address, int], int]) -> tuple[EspSeen, .
     return tuple(EspSeen(spi, n) for spi, n in mine)
 
 
-def _by_peer(pairs: Iterable[Pair], clear: Sequence[Clear]) -> dict[str, tuple[Clear, ...]]:
+def _by_peer(pairs: Iterable[PairView], clear: Sequence[Clear]) -> dict[str, tuple[Clear, ...]]:
     prefixes = Prefixes(pairs)
     found: dict[str, list[Clear]] = {}
     for flow in clear:
@@ -278,7 +266,3 @@ def _by_peer(pairs: Iterable[Pair], clear: Sequence[Clear]) -> dict[str, tuple[C
         if uid is not None:
             found.setdefault(uid, []).append(flow)
     return {uid: tuple(flows) for uid, flows in found.items()}
-
-
-def _bits(address: Address, length: int) -> int:
-    return int(address) >> (address.max_prefixlen - length)

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeVar
 
 from wirecrypt.agent.last_pass import LastPass, PassSnapshot
-from wirecrypt.agent.serve.evidence import Afterwards, EvidenceSnapshot, Prefixes, Usages, facts
+from wirecrypt.agent.serve.evidence import Afterwards, EvidenceSnapshot, Usages, facts
+from wirecrypt.agent.serve.prefixes import Prefixes
 from wirecrypt.agent.steps.installing import preview
 from wirecrypt.agent.view.configuration import timing
 from wirecrypt.agent.view.pair_view import Flags, view_pair
@@ -185,7 +186,7 @@ class Inspector:
     def _watch(self, seen: EvidenceSnapshot, settings: Settings, seconds: int) -> tuple[CaptureSummary, Afterwards]:
         """Have probes sent, and watch what leaves meanwhile."""
         pass_state, links, live = seen.snapshot.pass_state, seen.snapshot.uplinks, self._last_pass.live
-        prefixes = Prefixes(s.pair for s in pass_state.pair_views.values())
+        prefixes = Prefixes(pass_state.pair_views.values())
         began, problem, wire = time.monotonic(), "", None
         try:
             wire = self._readers.wire(links, settings, lambda source, target: prefixes.peer(source, target) is not None)
@@ -239,11 +240,24 @@ def _again(snapshot: PassSnapshot, kernel: KernelSnapshot, settings: Settings, n
     """Decide once more about what the kernel has now; the picture stays as it is."""
     old, times = snapshot.pass_state, timing(settings)
     pass_state = PassState(
-        own=old.own, cluster_view=old.cluster_view, state=old.state, kernel=kernel, trusted=old.trusted, undecided=old.undecided
+        own=old.own,
+        cluster_view=old.cluster_view,
+        state=old.state,
+        kernel=kernel,
+        trusted=old.trusted,
+        connected=old.connected,
+        now=now,
+        undecided=old.undecided,
     )
     for uid, before in old.pair_views.items():
         inputs = before.inputs
-        flags = Flags(gone=inputs.peer_gone, marked=inputs.marked, block_joining=inputs.block_joining)
+        flags = Flags(
+            gone=inputs.peer_gone,
+            marked=inputs.marked,
+            block_joining=inputs.block_joining,
+            exempts=inputs.exempts,
+            peer_exempts=inputs.peer_exempts,
+        )
         found = view_pair(old.own, before.peer, old.state, kernel, marks=settings.mark.layout, ring=snapshot.ring, flags=flags)
         memory = probing.observe(snapshot.memories[uid], found.inputs, now)
         pass_state.pair_views[uid], pass_state.decisions[uid] = found, decide(found.inputs, memory, now, times)

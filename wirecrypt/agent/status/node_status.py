@@ -16,7 +16,7 @@ _MESSAGE: Final = 512
 
 @dataclass(frozen=True, slots=True)
 class PeerReport:
-    """One peer as the status sees it."""
+    """One peer as the status sees it; *exempt*: traffic between the nodes' own addresses is in clear by an end's wish."""
 
     name: str
     protected: bool
@@ -25,6 +25,7 @@ class PeerReport:
     joining: bool
     sending_epoch: int
     accepting_epochs: frozenset[int]
+    exempt: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,8 @@ def _settled(status: NodeStatus) -> NodeStatus:
 
 def _ready(node: NodeReport, peers: Sequence[PeerReport]) -> Condition:  # noqa: PLR0911 - one return a reason, the worst first
     done = f"{sum(p.protected for p in peers)} of {len(peers)} peers protected"
+    if exempt := sum(p.exempt for p in peers):
+        done += f", node to node in clear with {exempt}"
     if node.trouble:
         reason, message = node.trouble[0]
         return Condition(READY, status=False, reason=reason, message=message[:_MESSAGE])

@@ -113,6 +113,7 @@ def _peer(pass_state: PassState, pair_view: PairView, decision: Decision) -> Pee
         joining=NodeState.JOINING in (pair_view.inputs.own_state, pair_view.inputs.peer_state),
         sending_epoch=_sending_epoch(pair_view),
         accepting_epochs=frozenset(g.epoch for g, i in seen.installed.items() if i.rx),
+        exempt=pair_view.inputs.exempt,
     )
 
 

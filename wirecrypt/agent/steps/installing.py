@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 from wirecrypt import logs
 from wirecrypt.agent.components import Components
+from wirecrypt.agent.steps.left_behind import LeftBehind, left_behind
 from wirecrypt.agent.store.keyring import KeyRing
 from wirecrypt.agent.view.cluster_view import end_of
 from wirecrypt.agent.view.pair_view import PairView
@@ -20,6 +21,7 @@ from wirecrypt.pairs.decide import Decision, lanes_of
 from wirecrypt.plan import guard_entries as guard_plan
 from wirecrypt.plan.diff import Action, DesiredPair, in_the_way, plan
 from wirecrypt.plan.policies import Layout, Senders, wanted
+from wirecrypt.plan.shared import shared
 from wirecrypt.plan.snapshot import KernelSnapshot, host
 from wirecrypt.plan.states import free_slot, states
 from wirecrypt.settings import Settings
@@ -35,6 +37,7 @@ class Installer:
     def __init__(self, components: Components, ring: KeyRing) -> None:
         self._components = components
         self._ring = ring
+        self._left = LeftBehind()
         self.foreign: dict[str, str] = {}  # by peer node UID: a policy of others stands where ours must be
 
     def apply(self, pass_state: PassState, settings: Settings) -> bool:
@@ -58,7 +61,8 @@ class Installer:
         wanted_now = desired_pairs(pass_state, settings, self._states)
         self.foreign = _foreign(wanted_now, pass_state.kernel)
         entries = guard_wanted(pass_state, settings) if self._components.datapath.has_guard() else {}  # no map, no entry
-        return plan(wanted_now, entries, pass_state.kernel)
+        left = self._left.due(pass_state, settings)
+        return plan(wanted_now, entries, pass_state.kernel, shared=tuple(shared(settings.mark.layout)), strays=left)
 
     def _states(
         self, pass_state: PassState, pair_view: PairView, generation: Generation, slot: int, settings: Settings
@@ -95,16 +99,22 @@ class Installer:
         if not pass_state.guarded:
             return False
         disk = self._components.pairs_on_disk
-        wanted = [pair_view.peer for pair_view, decision in pass_state.pairs() if decision.mark and not decision.remove_all]
-        missing = [peer.node_uid for peer in wanted if not disk.has(peer.node_uid)]
-        for peer in wanted:
-            disk.add(end_of(pass_state.own), end_of(peer))
+        wanted = [(v.peer, not d.nodes.sends) for v, d in pass_state.pairs() if d.mark and not d.remove_all]
+        missing = [peer.node_uid for peer, _ in wanted if not disk.has(peer.node_uid)]
+        for peer, exempt in wanted:
+            disk.add(end_of(pass_state.own), end_of(peer), exempt=exempt)
         return any(disk.has(uid) for uid in missing)
 
 
 def preview(pass_state: PassState, settings: Settings) -> list[Action]:
     """Return the plan of this round for reading only: no key is derived, nothing is listed, and new SAs have no keys."""
-    return plan(desired_pairs(pass_state, settings, _keyless), guard_wanted(pass_state, settings), pass_state.kernel)
+    return plan(
+        desired_pairs(pass_state, settings, _keyless),
+        guard_wanted(pass_state, settings),
+        pass_state.kernel,
+        shared=tuple(shared(settings.mark.layout)),
+        strays=left_behind(pass_state, settings).values(),
+    )
 
 
 def desired_pairs(pass_state: PassState, settings: Settings, make: Maker) -> list[DesiredPair]:
@@ -123,10 +133,11 @@ def guard_wanted(pass_state: PassState, settings: Settings) -> dict[Network, Gua
     there = [s.pair.peer for s, _ in pass_state.pairs() if not s.inputs.peer_gone]
     ends = [own, *(end_of(p) for p in pass_state.cluster_view.peers), *there, *(end for _, end in undecided)]
     plain = guard_plan.plain_nodes(pass_state.cluster_view.nodes, ends)
-    dropped = [(Pair(own, end), block("undecided")) for peer, end in undecided if peer.ended]
+    dropped = [(Pair(own, end), block("undecided", exempt=peer.exempt)) for peer, end in undecided if peer.ended]
     pairs = [*dropped, *((s.pair, d) for s, d in pass_state.pairs())]
     kept = {p: pass_state.kernel.guard.get(p, _passed(p)) for peer, end in undecided if not peer.ended for p in _prefixes(end)}
-    return kept | guard_plan.wanted(own, pairs, plain, settings.cluster_cidrs)
+    api = {*settings.api_servers, *pass_state.connected}
+    return kept | guard_plan.wanted(own, pairs, plain, settings.cluster_cidrs, api)
 
 
 def nothing_new(
@@ -186,7 +197,7 @@ def _passed(prefix: Network) -> GuardEntry:
 
 
 def _prefixes(end: End) -> tuple[Network, ...]:
-    return (*end.pod_cidrs, *map(host, end.endpoints))
+    return (*end.pod_cidrs, *map(host, end.hosts))
 
 
 def _limits(settings: Settings) -> SaLimits:

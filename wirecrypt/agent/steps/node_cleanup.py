@@ -111,14 +111,12 @@ class NodeCleanup:
 
     def _remove_pairs(self) -> None:
         """Remove what is left of pairs on disk (a boot blocks them before the agent knows that the node left)."""
-        blocklist = self._components.pairs_on_disk.list
-        if blocklist is None or not blocklist.peers:
-            return
-        kernel = self._components.datapath.snapshot()
-        desired_pairs = [_nothing(pair) for pair in blocklist.pairs() if _present(pair, kernel)]
-        failed = self._components.datapath.apply(plan(desired_pairs, kernel.guard, kernel))
-        for error in failed.values():
-            raise error
+        blocklist, datapath = self._components.pairs_on_disk.list, self._components.datapath
+        for _ in range(2):  # what no pair has goes after the pairs
+            kernel = datapath.snapshot()
+            left = [_nothing(pair) for pair in (blocklist.pairs() if blocklist else ()) if _present(pair, kernel)]
+            for error in datapath.apply(plan(left, kernel.guard, kernel)).values():
+                raise error
 
 
 def _nothing(pair: Pair) -> DesiredPair:

@@ -26,30 +26,36 @@ if TYPE_CHECKING:
 
 log = logs.get(__name__)
 PATH: Final = Path("/var/lib/wirecrypt/pairs.json")
-VERSION: Final = 2
+VERSION: Final = 3
 ASIDE: Final = ".unreadable"
 
 
 @dataclass(frozen=True, slots=True)
 class Blocklist:
-    """This node's end, and each peer's. *leaving*: the own NodePeer was Leaving when it was last seen."""
+    """This node's end, and each peer's.
+
+    *leaving*: the own NodePeer was Leaving when it was last seen. *exempt*: UIDs of peers with which node→node is in clear.
+    """
 
     own: End
     peers: tuple[End, ...] = ()
     leaving: bool = False
+    exempt: frozenset[str] = frozenset()
 
     def pairs(self) -> tuple[Pair, ...]:
         """Return the pairs to block."""
         return tuple(Pair(self.own, peer) for peer in self.peers)
 
-    def with_peer(self, peer: End) -> Blocklist:
+    def with_peer(self, peer: End, *, exempt: bool = False) -> Blocklist:
         """Return the list with *peer*, in the place of what was known of its node UID."""
-        rest = [each for each in self.peers if each.node_uid != peer.node_uid]
-        return replace(self, peers=tuple(sorted([*rest, peer], key=lambda each: each.node_uid)))
+        without = self.without_peer(peer.node_uid)
+        peers = tuple(sorted([*without.peers, peer], key=lambda each: each.node_uid))
+        return replace(without, peers=peers, exempt=without.exempt | {peer.node_uid} if exempt else without.exempt)
 
     def without_peer(self, node_uid: str) -> Blocklist:
         """Return the list without the peer of this node UID."""
-        return replace(self, peers=tuple(each for each in self.peers if each.node_uid != node_uid))
+        peers = tuple(each for each in self.peers if each.node_uid != node_uid)
+        return replace(self, peers=peers, exempt=self.exempt - {node_uid})
 
 
 class PairsOnDisk:
@@ -75,10 +81,14 @@ class PairsOnDisk:
         """Return whether the pair with this peer is on disk."""
         return self.list is not None and any(p.node_uid == node_uid for p in self.list.peers)
 
-    def add(self, own: End, peer: End) -> None:
+    def exempts(self, node_uid: str) -> bool:
+        """Return whether node→node with this peer is in clear, as far as the list says."""
+        return self.list is not None and node_uid in self.list.exempt
+
+    def add(self, own: End, peer: End, *, exempt: bool = False) -> None:
         """Put a pair on disk, or its newer claims; on stable storage when `has` says so."""
         before = self.list if self.list is not None and self.list.own.node_uid == own.node_uid else Blocklist(own)
-        self._save(replace(before, own=own).with_peer(peer))
+        self._save(replace(before, own=own).with_peer(peer, exempt=exempt))
 
     def note(self, own: NodePeer) -> None:
         """Put on disk whether the own NodePeer, as it is seen now, is Leaving; a list of another identity stays."""
@@ -140,7 +150,7 @@ def load_blocklist(path: Path = PATH) -> Blocklist | None:
 
 def save_blocklist(blocklist: Blocklist, path: Path = PATH) -> None:
     """Replace the file; on stable storage when this returns. Raises `StateError` when the system refuses."""
-    peers = [_end(peer) for peer in blocklist.peers]
+    peers = [{**_end(peer), "exempt": peer.node_uid in blocklist.exempt} for peer in blocklist.peers]
     content = {"version": VERSION, "own": _end(blocklist.own), "peers": peers, "leaving": blocklist.leaving}
     private_file.replace(path, encode(content))
 
@@ -160,11 +170,25 @@ def _end(end: End) -> dict[str, object]:
         "node_uid": end.node_uid,
         "endpoints": [str(address) for address in end.endpoints],
         "pod_cidrs": [str(prefix) for prefix in end.pod_cidrs],
+        "addresses": [str(address) for address in end.addresses],
     }
 
 
-def _read_end(fields: StateFields) -> End:
-    fields.only("name", "node_id", "node_uid", "endpoints", "pod_cidrs")
+_END: Final = ("name", "node_id", "node_uid", "endpoints", "pod_cidrs")
+
+
+def _read_old_end(fields: StateFields) -> End:
+    """Read an end of a time that knew no address but endpoints."""
+    fields.only(*_END)
+    return _old_end(fields)
+
+
+def _read_end(fields: StateFields, *more: str) -> End:
+    fields.only(*_END, "addresses", *more)
+    return replace(_old_end(fields), addresses=fields.texts("addresses", ip_address))
+
+
+def _old_end(fields: StateFields) -> End:
     return End(
         name=fields.text("name"),
         node_id=fields.number("node_id"),
@@ -177,13 +201,25 @@ def _read_end(fields: StateFields) -> End:
 def _read_1(top: StateFields) -> Blocklist:
     """Read what knew no farewell: none was seen."""
     top.only("version", "own", "peers")
-    return Blocklist(_read_end(top.inner("own")), tuple(_read_end(each) for each in top.objects("peers")))
+    return _old_list(top, leaving=False)
 
 
 def _read_2(top: StateFields) -> Blocklist:
     top.only("version", "own", "peers", "leaving")
-    peers = tuple(_read_end(each) for each in top.objects("peers"))
-    return Blocklist(_read_end(top.inner("own")), peers, top.flag("leaving"))
+    return _old_list(top, leaving=top.flag("leaving"))
 
 
-_READERS: Final = {1: _read_1, 2: _read_2}
+def _old_list(top: StateFields, *, leaving: bool) -> Blocklist:
+    """Read peers of a time that sealed no node→node: a boot goes on like that, until the pairs are proved again."""
+    peers = tuple(_read_old_end(each) for each in top.objects("peers"))
+    return Blocklist(_read_old_end(top.inner("own")), peers, leaving, frozenset(peer.node_uid for peer in peers))
+
+
+def _read_3(top: StateFields) -> Blocklist:
+    top.only("version", "own", "peers", "leaving")
+    listed = [(_read_end(each, "exempt"), each.flag("exempt")) for each in top.objects("peers")]
+    exempt = frozenset(peer.node_uid for peer, in_clear in listed if in_clear)
+    return Blocklist(_read_end(top.inner("own")), tuple(peer for peer, _ in listed), top.flag("leaving"), exempt)
+
+
+_READERS: Final = {1: _read_1, 2: _read_2, 3: _read_3}

@@ -12,7 +12,7 @@ from wirecrypt.model.objects import NodePeer
 from wirecrypt.model.pair import Pair
 from wirecrypt.model.session import Generation
 from wirecrypt.model.xfrm import Sa
-from wirecrypt.pairs.decide import PairInputs
+from wirecrypt.pairs.decide import Observed, Out, PairInputs
 from wirecrypt.plan.observe import KnownGenerations, observe
 from wirecrypt.plan.snapshot import KernelSnapshot
 
@@ -29,11 +29,16 @@ class PairView:
 
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """What is known of one peer next to its object: deletion confirmed, on disk as one to block, joining blocks."""
+    """What is known of one peer next to its object: deletion confirmed, on disk as one to block, joining blocks.
+
+    *exempts*: this end wishes node→node in clear, None: not known, so it stays as it is. *peer_exempts*: the peer does.
+    """
 
     gone: bool
     marked: bool
     block_joining: bool
+    exempts: bool | None = False
+    peer_exempts: bool = False
 
 
 def view_pair(  # noqa: PLR0913 - each is a source of its own
@@ -46,6 +51,7 @@ def view_pair(  # noqa: PLR0913 - each is a source of its own
     def right(generation: Generation, lane: int, sa: Sa) -> bool:
         return ring.right_key(peer.node_uid, generation, lane, sa)
 
+    observed = observe(pair, kernel, known, marks, right)
     inputs = PairInputs(
         own_is_lo=pair.own_is_lo,
         own_id=own.node_id,
@@ -55,13 +61,20 @@ def view_pair(  # noqa: PLR0913 - each is a source of its own
         own_sessions=as_seen(state),
         peer_sessions=peer.sessions,
         peer_boot_session=peer.boot_session,
-        observed=observe(pair, kernel, known, marks, right),
+        observed=observed,
         ledger=frozenset(known.ledger),
         marked=flags.marked,
         peer_gone=flags.gone,
         block_joining=flags.block_joining,
+        exempts=_as_it_is(observed) if flags.exempts is None else flags.exempts,
+        peer_exempts=flags.peer_exempts,
     )
     return PairView(peer, pair, known, inputs)
+
+
+def _as_it_is(observed: Observed) -> bool:
+    """Return whether node→node is in clear now; where nothing is enforced it is to be sealed."""
+    return observed.out is not Out.PLAIN and not observed.nodes.sends
 
 
 def _known(pair: Pair, own: NodePeer, peer: NodePeer, state: State) -> KnownGenerations:

@@ -7,32 +7,38 @@ from dataclasses import dataclass, field
 
 from wirecrypt.agent.store.state import State
 from wirecrypt.agent.view.cluster_view import ClusterView, end_of
+from wirecrypt.agent.view.exemption import exempts
 from wirecrypt.agent.view.pair_view import PairView
 from wirecrypt.errors import ObjectError
 from wirecrypt.model.objects import NodePeer, NodeState
 from wirecrypt.model.pair import End, Pair
 from wirecrypt.model.session import Announcement
+from wirecrypt.model.xfrm import Address
 from wirecrypt.pairs.decide import Decision, Out, Receive
+from wirecrypt.pairs.node_traffic import EXEMPT, SEALED
 from wirecrypt.plan.snapshot import KernelSnapshot, policies_of, sas_of
+from wirecrypt.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class Undecided:
     """A peer that nothing could be decided about: every claim of it that is known, the newest first.
 
-    *ended*: plaintext with it is over for good: both ends Active, or the pair is on disk.
+    *ended*: plaintext with it is over for good: both ends Active, or the pair is on disk. *exempt*: not so between addresses.
     """
 
     name: str
     ends: tuple[End, ...]
     ended: bool
+    exempt: bool = False
 
 
 @dataclass(slots=True)
 class PassState:
     """One look at everything, by peer node UID: surveys, decisions, why a pair fails, what went wrong with it.
 
-    *undecided*: peers about which nothing could be decided; *failed* says why. *guarded*: the guard is in place.
+    *undecided*: peers about which nothing could be decided; *failed* says why. *guarded*: the guard is in place. *connected*:
+    where this agent reaches the API server. *now*: monotonic seconds.
     """
 
     own: NodePeer
@@ -41,12 +47,24 @@ class PassState:
     kernel: KernelSnapshot
     trusted: bool
     guarded: bool = True
+    connected: frozenset[Address] = frozenset()
+    now: float = 0.0
     pair_views: dict[str, PairView] = field(default_factory=dict)
     decisions: dict[str, Decision] = field(default_factory=dict)
     failing: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     undecided: dict[str, Undecided] = field(default_factory=dict)
     trouble: list[tuple[str, str]] = field(default_factory=list)
+
+    def exempts(self, peer: NodePeer, settings: Settings) -> bool | None:
+        """Return whether this end wishes node→node with *peer* in clear, None while that cannot be told."""
+        return exempts(self.own, peer, self.cluster_view.nodes, settings, self.connected)
+
+    def known_pairs(self) -> list[Pair]:
+        """Return every pair by every claim of its peer that is known."""
+        own = end_of(self.own)
+        undecided = [Pair(own, end) for peer in self.undecided.values() for end in peer.ends]
+        return [*(s.pair for s in self.pair_views.values()), *undecided]
 
     def pairs(self) -> Iterator[tuple[PairView, Decision]]:
         """Yield each peer's survey and decision, in the order of names."""
@@ -70,8 +88,8 @@ class PassState:
         return {g.epoch for s in self.pair_views.values() for g in s.inputs.observed.installed}
 
 
-def block(why: str) -> Decision:
-    """Return the decision to drop whatever is not encrypted, both ways, without any generation."""
+def block(why: str, *, exempt: bool = False) -> Decision:
+    """Return the decision to drop whatever is not encrypted, both ways, without any generation; *exempt*: not node→node."""
     return Decision(
         out=Out.BLOCK,
         in_use=None,
@@ -81,6 +99,7 @@ def block(why: str) -> Decision:
         target=None,
         announcement=Announcement(frozenset(), None, 0),
         why=why,
+        nodes=EXEMPT if exempt else SEALED,
     )
 
 

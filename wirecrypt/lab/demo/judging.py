@@ -27,7 +27,7 @@ class Side:
 class Question:
     """What is asked of a capture: from *start* to *end*, between two sides.
 
-    *hidden* are the markers of all flows between their pods, *readable* those of all flows to and from a third node.
+    *hidden* are the markers of all flows between them, pods and hosts, *readable* those of all flows to and from a third node.
     """
 
     start: float
@@ -41,13 +41,13 @@ def judge(record: Record, seen: Observation, question: Question) -> None:
     """Claim what the capture shows, with figures."""
     window = seen.between(question.start, question.end)
     one, other = question.sides
-    clear = window.cleartext(one.pods, other.pods)
+    clear = window.cleartext((*one.pods, *one.addresses), (*other.pods, *other.addresses))
     marked = sum(sum(window.marked(marker).values()) for marker in question.hidden)
     there, back = _esp(window, one, other), _esp(window, other, one)
     record.figures |= _figures(window, {**there, **back}, clear)
     packets = sum(there.values()) + sum(back.values())
     record.claim(
-        "on the wire: no cleartext between the two nodes' pods while protected",
+        "on the wire: no cleartext between the two nodes, pods and hosts, while protected",
         f"{len(clear)} cleartext packets, {marked} markers, {packets} ESP packets by {len(there) + len(back)} SAs",
         held=not clear and not marked and bool(there) and bool(back),
     )

@@ -1,6 +1,6 @@
 """The load under which everything happens: numbered UDP at 1,000 packets/s and TCP streams, both ways, IPv4 and IPv6.
 
-Next to it every other flow class of the pair, slowly: from pods to the other node itself and back.
+Next to it every other flow class of the pair, slowly: from pods to the other node itself and back, and between the nodes.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class Load:
             self._add(Udp, source, target, rate=RATE)
             self._add(Udp, source, target, rate=RATE6, family=6)
             self._add(Tcp, source, target, rate=STREAM)
-        for source, target in (("pod/node-1/b", "node-2"), ("node-2", "pod/node-1/b")):
+        pod, one, other = "pod/node-1/b", "node-1", "node-2"
+        for source, target in ((pod, other), (other, pod), (one, other), (other, one)):
             self._add(Udp, source, target, rate=SLOW)
             self._add(Udp, source, target, rate=SLOW, family=6)
         for source, target in (("pod/node-1/b", "pod/node-3/a"), ("pod/node-3/b", "pod/node-2/b")):

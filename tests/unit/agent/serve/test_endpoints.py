@@ -243,6 +243,7 @@ def test_figures_of_kernel_and_loop(agent: Agent) -> None:
         'wirecrypt_control_refused_total{reason="not authentic"} 2.0',
         "wirecrypt_sessions_made_total 3.0",
         "wirecrypt_kernel_writes_total 5.0",
+        "wirecrypt_peers_exempt 0.0",
         "wirecrypt_sending_epoch 1.0",
         "wirecrypt_sequence_headroom_ratio 1.0",
         "wirecrypt_pass_seconds_count 1.0",

@@ -9,13 +9,16 @@ from hypothesis import strategies as st
 
 from tests.unit.agent import node
 from tests.unit.agent.node import GENERATION, LANES, OWN, PAIR, PEER, SETTINGS
-from wirecrypt.agent.serve.evidence import EGRESS, Afterwards, EvidenceSnapshot, Prefixes, facts
+from wirecrypt.agent.serve.evidence import EGRESS, Afterwards, EvidenceSnapshot, facts
+from wirecrypt.agent.serve.prefixes import Prefixes
 from wirecrypt.agent.steps.installing import preview
+from wirecrypt.agent.view.pair_view import PairView
 from wirecrypt.model.guard import GuardAction, GuardEntry
 from wirecrypt.model.pair import End, Pair
 from wirecrypt.model.session import Generation
 from wirecrypt.model.verify_facts import CaptureSummary, Clear, Deviation, EspSeen, NodeEvidence
 from wirecrypt.model.xfrm import Direction, Sa, SaUsage
+from wirecrypt.pairs.node_traffic import NodeTraffic
 from wirecrypt.plan.diff import Step
 from wirecrypt.plan.snapshot import KernelSnapshot, host
 
@@ -52,10 +55,14 @@ def test_exactly_what_is_missing_is_named(spis: set[int], data: st.DataObject) -
     """Whatever subset of SAs and policies is deleted, the facts name that subset by direction, and nothing else."""
     policies = data.draw(st.sets(st.sampled_from(sorted(WHOLE.policies, key=lambda p: p.order))))
     gone = [name for name, sa in WHOLE.sas.items() if sa.spi in spis]
-    (peer,) = seen(node.snapshot(without(*gone, *policies))).peers
+    made = seen(node.snapshot(without(*gone, *policies)))
+    (peer,) = made.peers
     assert set(peer.sending_missing) == spis & set(SENDING)
     assert set(peer.receiving_missing) == spis & set(RECEIVING)
-    for found, out in ((peer.policies_out, True), (peer.policies_in, False)):
+    for found, out in (
+        ((*peer.policies_out, *made.guard_out), True),
+        ((*peer.policies_in, *made.guard_in), False),
+    ):
         expected = {Deviation(f"policy {p}", "missing") for p in policies if (p.direction is Direction.OUT) is out}
         assert set(found) == expected
 
@@ -139,20 +146,33 @@ def test_no_key_is_in_facts() -> None:
 V4 = st.integers(1, 250).flatmap(lambda n: st.integers(8, 30).map(lambda length: ip_network((n << 20, length), strict=False)))
 
 
+def viewed(pair: Pair, *, sealed: bool) -> PairView:
+    """Return *pair* as a pass saw it: node→node is sealed, or in clear."""
+    whole = node.pass_state(WHOLE).pair_views[PEER.node_uid]
+    observed = replace(whole.inputs.observed, nodes=NodeTraffic(sends=sealed))
+    return replace(whole, pair=pair, inputs=replace(whole.inputs, observed=observed))
+
+
 @given(st.lists(V4, min_size=1, max_size=4, unique=True), st.ip_addresses(v=4), st.ip_addresses(v=4), st.data())
 def test_prefixes_find_what_the_policies_would(prefixes: list, source: object, target: object, data: st.DataObject) -> None:
-    """A packet is a peer's concern exactly when one of its prefixes holds the target, or own pods speak to its address."""
+    """A packet is a peer's concern exactly when one of its prefixes holds the target, or it goes to an address of the peer.
+
+    From any source where node→node is sealed, else from own pods; and a quote of a packet from its pods to own ones is, too.
+    """
     own = End("a", 16, "uid-a", (ip_address("192.0.2.1"),), (ip_network("10.0.0.0/24"),))
     pairs = [
         Pair(own, End(f"n{i}", 17 + i, f"uid-{i}", (ip_address(f"203.0.113.{i}"),), (prefix,)))
         for i, prefix in enumerate(prefixes)
     ]
-    found = Prefixes(pairs)
+    sealed = data.draw(st.booleans())
+    found = Prefixes(viewed(pair, sealed=sealed) for pair in pairs)
     inside = data.draw(st.sampled_from([ip_address("10.0.0.9"), source]))
     there = data.draw(st.sampled_from([target, prefixes[0][0], ip_address("203.0.113.0")]))
     holders = {f"uid-{i}" for i, prefix in enumerate(prefixes) if there in prefix}
-    if not holders and inside in own.pod_cidrs[0]:
+    if not holders and (sealed or inside in own.pod_cidrs[0]):
         holders = {p.peer.node_uid for p in pairs if there in p.peer.endpoints}
+    if not holders and there in own.pod_cidrs[0]:
+        holders = {f"uid-{i}" for i, prefix in enumerate(prefixes) if inside in prefix}
     assert (found.peer(inside, there) in holders) if holders else found.peer(inside, there) is None
 
 

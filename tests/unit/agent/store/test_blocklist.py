@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.unit.agent.cloud import Cloud, active
-from wirecrypt.agent.store.blocklist import PairsOnDisk, load_blocklist, open_blocklist
+from wirecrypt.agent.store.blocklist import PairsOnDisk, load_blocklist, open_blocklist, save_blocklist
 from wirecrypt.errors import StateError
 
 
@@ -32,14 +32,35 @@ def damage(path: Path, how: str) -> None:
         path.symlink_to(path.with_suffix(".real"))
 
 
-def test_a_list_of_the_version_before_is_read(cloud: Cloud) -> None:
-    """A list that an older agent wrote has its pairs, and no farewell."""
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_list_of_a_version_before_is_read(cloud: Cloud, version: int) -> None:
+    """What an older agent wrote has its pairs, node→node in clear as it was then, and of the first version no farewell."""
     path = cloud.machines["a"].pairs
     now = load_blocklist(path)
     assert now is not None
-    old = {k: v for k, v in json.loads(path.read_bytes()).items() if k != "leaving"}
-    path.write_text(json.dumps({**old, "version": 1}))
-    assert load_blocklist(path) == replace(now, leaving=False)
+    assert not now.exempt, "sealed by now"
+    old = json.loads(path.read_bytes())
+    for end in (old["own"], *old["peers"]):
+        del end["addresses"]
+    for end in old["peers"]:
+        del end["exempt"]
+    if version == 1:
+        del old["leaving"]
+    path.write_text(json.dumps({**old, "version": version}))
+    assert load_blocklist(path) == replace(now, leaving=False, exempt=frozenset(p.node_uid for p in now.peers))
+
+
+def test_what_is_exempt_is_read_as_it_was_written(cloud: Cloud) -> None:
+    """A peer whose node→node is in clear stays so through a boot, another does not, and one that left is forgotten."""
+    path = cloud.machines["a"].pairs
+    now = load_blocklist(path)
+    assert now is not None
+    peer, other = now.peers[0], replace(now.peers[0], node_uid="uid-other")
+    listed = now.with_peer(peer, exempt=True).with_peer(other)
+    save_blocklist(listed, path)
+    assert load_blocklist(path) == listed
+    assert listed.exempt == {peer.node_uid}
+    assert listed.with_peer(peer).exempt == listed.without_peer(peer.node_uid).exempt == frozenset()
 
 
 @pytest.mark.parametrize("leaving", ["yes", 1, None])

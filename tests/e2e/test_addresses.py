@@ -1,0 +1,155 @@
+"""Addresses of a node that its Node does not list: reached by ESP once they are granted, and when they move never in clear."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e import product
+from tests.e2e.test_links import second, second_cards
+from wirecrypt.lab.lab import Lab
+from wirecrypt.lab.waiting import until
+from wirecrypt.lab.wire.capture import Capture
+from wirecrypt.lab.wire.observer import Observation
+
+NEWEST_KERNEL = True  # how an address is granted does not depend on the kernel; what it then is, is tried on all
+
+VIP, VIP6 = "192.0.2.100", "fd00:2::100"  # on the wire's own networks, as kube-vip has them
+UPLINK = "upl"
+
+
+@pytest.fixture
+def enabled(all_protected: Lab) -> Iterator[Lab]:
+    """Yield the lab with its three nodes protected from each other; no node has a virtual address before and after."""
+    yield all_protected
+    for node in product.ALL:
+        put_off(all_protected, node)
+
+
+def put_on(lab: Lab, node: str) -> None:
+    """Give the virtual addresses to *node*."""
+    for address in (f"{VIP}/32", f"{VIP6}/128"):
+        lab.exec(node, ["ip", "addr", "add", address, "dev", UPLINK, *(["nodad"] if ":" in address else [])])
+
+
+def put_off(lab: Lab, node: str) -> None:
+    """Take the virtual addresses from *node*, where it has them."""
+    for address in (f"{VIP}/32", f"{VIP6}/128"):
+        lab.exec(node, ["ip", "addr", "del", address, "dev", UPLINK], check=False)
+
+
+def holders(lab: Lab, address: str) -> list[str]:
+    """Return the nodes that the API shows with *address*."""
+    peers = lab.api.get("/apis/wirecrypt.io/v1alpha1/nodepeers")["items"]
+    return sorted(p["metadata"]["name"] for p in peers if address in p["spec"].get("addresses", []))
+
+
+def sends_to(lab: Lab, node: str, address: str) -> set[str]:
+    """Return the outer addresses to which the kernel of *node* sends what is for *address*, by iproute2."""
+    length = 128 if ":" in address else 32
+    ours = [p for p in product.policies(lab, node) if f"dst {address}/{length}" in p and "dir out" in p and "tmpl" in p]
+    return {line.split()[4] for policy in ours for line in policy.splitlines() if line.strip().startswith("tmpl")}
+
+
+def wait_reached(lab: Lab, holder: str) -> None:
+    """Wait until the other nodes send to the virtual addresses by ESP to *holder*."""
+    place = str(lab.nodes[holder].addresses.wire4.ip)
+    others = [node for node in product.ALL if node != holder]
+    until(
+        lambda: all(sends_to(lab, node, address) == {place} for node in others for address in (VIP, VIP6)),
+        what=f"the virtual addresses are reached at {holder}",
+        seconds=product.SECONDS,
+        every=0.2,
+    )
+
+
+def answered(lab: Lab, where: str, *words: str) -> bool:
+    """Return whether three pings of a place are all answered."""
+    done = lab.exec(where, ["ping", "-c", "3", "-i", "0.2", "-W", "2", *words], check=False)
+    return done.status == 0 and " 0% packet loss" in done.stdout
+
+
+def readable(seen: Observation, *addresses: str) -> list[str]:
+    """Return what could be read to or from *addresses* on the wire."""
+    wanted = set(addresses)
+    found = {(str(h.source), str(h.target)) for f in seen.frames for h in f.headers if h.clear}
+    return sorted(f"{source} → {target}" for source, target in found if {source, target} & wanted)
+
+
+@pytest.mark.L1
+def test_a_virtual_address_of_an_encrypted_node_is_reached_by_esp(enabled: Lab, wire: Capture) -> None:
+    """A pod of another node and its answer, and the node itself by that address to a pod: delivered, and nothing readable."""
+    lab = enabled
+    put_on(lab, "node-2")
+    wait_reached(lab, "node-2")
+    pod = lab.pods["pod/node-1/a"]
+    for address, other in ((VIP, pod.ip4), (VIP6, pod.ip6)):
+        assert answered(lab, "pod/node-1/a", address)
+        assert answered(lab, "node-2", "-I", address, other)
+    assert readable(wire.observe(), VIP, VIP6) == []
+
+
+@pytest.mark.L1
+def test_a_virtual_address_that_moves_is_never_in_clear(enabled: Lab, wire: Capture) -> None:
+    """Pods send without a pause while it goes from node to node: by ESP or not at all, and soon by ESP to the new one."""
+    lab = enabled
+    put_on(lab, "node-2")
+    wait_reached(lab, "node-2")
+    pings = [lab.spawn("pod/node-1/a", ["ping", "-i", "0.2", "-W", "1", address]) for address in (VIP, VIP6)]
+    try:
+        put_off(lab, "node-2")
+        until(lambda: not answered(lab, "pod/node-1/a", VIP), what="nobody has the address", seconds=product.SECONDS)
+        assert holders(lab, VIP) == ["node-2"]
+        put_on(lab, "node-3")
+        wait_reached(lab, "node-3")
+        for address in (VIP, VIP6):
+            assert answered(lab, "pod/node-1/a", address)
+            assert answered(lab, "pod/node-2/a", address)
+        until(lambda: holders(lab, VIP) == ["node-3"], what="node-2 lost the address", seconds=product.SECONDS, every=0.2)
+    finally:
+        for process in pings:
+            process.stop()
+    assert readable(wire.observe(), VIP, VIP6) == []
+
+
+@pytest.mark.L1
+def test_an_address_that_moved_and_is_not_granted_yet_is_blocked(enabled: Lab, wire: Capture) -> None:
+    """No controller works meanwhile: neither what the old node decrypts nor what its own pods send goes on to the new one."""
+    lab = enabled
+    put_on(lab, "node-2")
+    wait_reached(lab, "node-2")
+    controllers = lab.kubelet.pods("wirecrypt-controller")
+    try:
+        for controller in controllers:
+            controller.process.kill(signal.SIGSTOP)
+        put_off(lab, "node-2")
+        put_on(lab, "node-3")
+        for where in ("pod/node-1/a", "pod/node-2/a", "node-2"):
+            for address in (VIP, VIP6):
+                assert not answered(lab, where, address)
+        seen = wire.observe()
+    finally:
+        for controller in controllers:
+            controller.process.kill(signal.SIGCONT)
+    assert readable(seen, VIP, VIP6) == []
+    wait_reached(lab, "node-3")
+    assert answered(lab, "pod/node-2/a", VIP)
+
+
+@pytest.mark.L1
+def test_a_second_card_of_an_encrypted_node_is_reached_by_esp(enabled: Lab, wire: Capture) -> None:
+    """Its addresses, of both families, on a network of their own: delivered, and nothing readable on either card's wire."""
+    lab = enabled
+    with second_cards(lab, *product.PAIR):
+        four, six = second("node-2")
+        until(
+            lambda: all(sends_to(lab, "node-1", address) for address in (four, six)),
+            what="the second card is reached by ESP",
+            seconds=product.SECONDS,
+            every=0.2,
+        )
+        assert answered(lab, "pod/node-1/a", four)
+        assert answered(lab, "pod/node-1/a", six)
+        assert readable(wire.observe(), four, six) == []

@@ -1,0 +1,31 @@
+"""What is left in the kernel from tunnels of before, and when it may go: a peer that moves later still sends by it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from wirecrypt.agent.view.pass_state import PassState
+from wirecrypt.errors import ObjectError
+from wirecrypt.plan.strays import Ends, Strays, strays
+from wirecrypt.settings import Settings
+
+
+def left_behind(pass_state: PassState, settings: Settings) -> Mapping[Ends, Strays]:
+    """Return what no pair explains any more, by the two addresses it is between; nothing while a pair has no tunnel to tell."""
+    try:
+        return strays(pass_state.known_pairs(), pass_state.own.node_id, pass_state.kernel, settings.mark.layout)
+    except ObjectError:
+        return {}
+
+
+class LeftBehind:
+    """Remembers since when what is left behind was seen: it goes a drain later."""
+
+    def __init__(self) -> None:
+        self._since: dict[Ends, float] = {}
+
+    def due(self, pass_state: PassState, settings: Settings) -> list[Strays]:
+        """Return what has been left behind for a drain."""
+        found = left_behind(pass_state, settings)
+        self._since = {ends: self._since.get(ends, pass_state.now) for ends in found}
+        return [stray for ends, stray in found.items() if pass_state.now - self._since[ends] >= settings.drain]
