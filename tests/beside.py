@@ -1,6 +1,7 @@
-"""Run the end-to-end tests of an older kernel beside all that comes before them, in a pytest of their own.
+"""Run end-to-end tests beside all that comes before them, in a pytest of their own: those of an older kernel, and quiet ones.
 
-Its labs mostly wait, and its kernel uses one processor: the tests of this process lose little by it.
+Labs mostly wait, and an older kernel uses one processor: the tests of this process lose little by it. A module is quiet
+(`QUIET`) when it puts little load on its lab and judges nothing by how fast something was.
 """
 
 from __future__ import annotations
@@ -65,8 +66,13 @@ class BesideRun(Elsewhere):
         shutil.rmtree(self.folder)
 
 
+def is_quiet(item: pytest.Item) -> bool:
+    """Return whether a test's module says that it may run beside others."""
+    return bool(getattr(getattr(item, "module", None), "QUIET", False))
+
+
 class BesideRuns:
-    """The runs of a test session, one per older kernel."""
+    """The runs of a test session: one per older kernel, and one of quiet modules."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
@@ -74,12 +80,16 @@ class BesideRuns:
         self._names: dict[str, BesideRun] = {}
 
     def start(self, items: Iterable[pytest.Item], newest: str) -> None:
-        """Start a run for each kernel but the *newest* that *items* want a lab of."""
+        """Start a run for each kernel but the *newest* that *items* want a lab of, and for what is quiet on that one."""
+        if self._config.getoption("--reports"):
+            return  # this is such a run
+        items = list(items)
         names: dict[str, list[str]] = {}
+        alone = all(map(is_quiet, items))  # then there is nothing that they could run beside of
         for item in items:
             parameters: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
             version = str(parameters.get("lab_kernel", newest))
-            if version != newest:
+            if version != newest or (is_quiet(item) and not alone):
                 names.setdefault(version, []).append(item.nodeid)
         for version, own in names.items():
             self._runs[version] = BesideRun(self._config, version, own)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.beside import LONGEST, BesideRuns
+from tests.beside import LONGEST, BesideRuns, is_quiet
 from tests.boots import Boots
 from tests.guests import GuestRuns
 from tests.reports import Recorder
@@ -71,14 +71,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     Tests that want one state of the shared lab follow one another, whatever their file: bringing a cluster from one state to
     another takes longer than most tests. What is marked slow comes last, and there the image, which tells most about a
-    release, first.
+    release, first. What is quiet has run beside the others by its turn.
     """
 
-    def order(item: pytest.Item) -> tuple[bool, int, str, int]:
+    def order(item: pytest.Item) -> tuple[bool, int, str, bool, int]:
         parameters: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
         slow, number = is_slow(item), AREAS.index(area(item.path))
         states = [rank for rank, name in enumerate(STATES, 1) if name in getattr(item, "fixturenames", ())]
-        return slow, -number if slow else number, str(parameters.get("lab_kernel", "")), max(states, default=0)
+        area_rank = -number if slow else number
+        return slow, area_rank, str(parameters.get("lab_kernel", "")), is_quiet(item), max(states, default=0)
 
     items.sort(key=order)
     for item in items:

@@ -18,6 +18,7 @@ from wirecrypt.lab.waiting import until
 from wirecrypt.lab.wire.capture import Capture
 
 NEWEST_KERNEL = True  # what is judged here does not depend on the kernel; joining and rotating are tried on all
+QUIET = True
 
 PORT = 21999
 CONTROL_PORT = 14500

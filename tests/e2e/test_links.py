@@ -16,6 +16,7 @@ from wirecrypt.lab.wire.capture import Capture
 from wirecrypt.lab.wire.observer import Observation
 
 NEWEST_KERNEL = True  # where the guard sits does not depend on the kernel; how it is attached is tried on all
+QUIET = True
 
 CARD, WIRE = "upl2", "wire-{}b"
 UNKNOWN, UNKNOWN6 = "10.5.0.9", "fd00:15::9"  # inside the cluster's ranges, nobody's

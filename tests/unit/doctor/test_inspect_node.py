@@ -106,6 +106,12 @@ def test_an_idle_node_has_no_guard() -> None:
     assert bad(replace(GOOD, counters=None)) == []
 
 
+def test_what_is_exempt_is_counted_and_no_fault() -> None:
+    """Cleartext between nodes of which one has an API server is what the configuration says."""
+    assert bad(replace(GOOD, counters={"node_to_node": 9})) == []
+    assert any("node_to_node 9" in f.sentence for f in inspect_node(replace(GOOD, counters={"node_to_node": 9})))
+
+
 def test_cilium_is_told() -> None:
     """Where Cilium's link is, its invisible use of marks is a warning."""
     (finding,) = bad(replace(GOOD, links=frozenset({"lo", "cilium_host"})))

@@ -1,0 +1,81 @@
+"""Every flow class of a pair, from pods and nodes to pods and nodes: every size arrives, no protocol is readable."""
+
+from __future__ import annotations
+
+import secrets
+
+import pytest
+
+from tests.e2e import product
+from wirecrypt.lab.lab import Lab
+from wirecrypt.lab.streams import Tcp, Udp, address, start_all, stop_all
+from wirecrypt.lab.wire.capture import Capture
+
+NEWEST_KERNEL = True  # joining, leaving and rotating are tried on all kernels, with traffic of every class
+QUIET = True
+
+CLASSES = {
+    "pod to pod": ("pod/node-1/a", "pod/node-2/a"),
+    "pod to node": ("pod/node-1/a", "node-2"),
+    "node to pod": ("node-1", "pod/node-2/a"),
+    "node to node": ("node-1", "node-2"),
+}
+by_class = pytest.mark.parametrize(("source", "target"), CLASSES.values(), ids=CLASSES)
+
+
+@pytest.mark.L9
+@pytest.mark.M1
+@by_class
+def test_all_sizes_arrive_as_esp(protected: Lab, source: str, target: str) -> None:
+    """UDP of any size, TCP and large pings, both families: all of it arrives, none in clear."""
+    lab = protected
+    flows: list[Udp | Tcp] = [
+        Udp.prepare(lab, source, target, rate=40, size=size, family=family) for size in (64, 1400, 8000) for family in (4, 6)
+    ]
+    flows += [Tcp.prepare(lab, target, source, rate=200_000, family=family) for family in (4, 6)]
+    start_all(flows)
+    for family in (4, 6):
+        said = lab.exec(source, ["ping", "-c", "3", "-i", "0.2", "-s", "8000", address(lab, target, family)]).stdout
+        assert " 0% packet loss" in said
+    product.wait_clock(lab, 1)
+    assert [(flow.source, result.lost) for flow, result in zip(flows, stop_all(flows), strict=True) if result.lost] == []
+
+
+@pytest.mark.M1
+@by_class
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_size_that_does_not_fit_is_told_and_not_lost(protected: Lab, source: str, target: str, family: int) -> None:
+    """Packets that may not be fragmented, of every size around the tunnel's: each is answered, or its sender is told."""
+    lab, place = protected, address(protected, target, family)
+    script = f"for s in 1200 $(seq 1350 6 1480) 2000; do ping -M do -c 1 -W 2 -s $s {place} 2>&1; echo end $s; done"
+    parts = lab.exec(source, ["sh", "-c", script], check=False, timeout=120).stdout.split("end ")[:-1]
+    silent = [part for part in parts if not any(word in part for word in ("1 received", "too long", "needed", "too big"))]
+    assert silent == []
+    assert "1 received" in parts[0]
+    assert "1 received" not in parts[-1]
+
+
+@pytest.mark.L3
+@by_class
+def test_no_protocol_is_readable(protected: Lab, observer: Capture, source: str, target: str) -> None:
+    """A packet of each of the 256 protocols, both families, with a marker behind its header: none of them is on the wire."""
+    lab, marker = protected, f"protocol-{secrets.token_hex(8)}"
+    sent = [lab.exec(source, ["python3", "-c", _EVERY, address(lab, target, f), marker]).stdout for f in (4, 6)]
+    assert all(int(number) > 200 for number in sent), "nearly all could be sent"
+    product.wait_clock(lab, 1)
+    assert observer.observe().marked(marker.encode()) == {}
+
+
+_EVERY = """
+import socket, sys
+target, marker = sys.argv[1], sys.argv[2].encode() * 4
+sent = 0
+for proto in range(256):
+    try:
+        s = socket.socket(socket.AF_INET6 if ":" in target else socket.AF_INET, socket.SOCK_RAW, proto)
+        s.sendto(bytes(8) + marker, (target, 0))
+        sent += 1
+    except OSError:
+        pass
+print(sent)
+"""

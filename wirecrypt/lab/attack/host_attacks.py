@@ -1,0 +1,206 @@
+"""A process on an enabled node without any rights (user nobody, no capability): it wants keys, or to disturb.
+
+What root can do on its own node is not tried here: root of a node has that node's keys.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from functools import partial
+from typing import Final
+
+from wirecrypt.lab.attack.ground import FAMILIES, FETCH, NOBODY, OWN, PEER, THIRD, Ground, Markers, moved
+from wirecrypt.lab.attack.node_attacks import KEYS, SEEDS
+from wirecrypt.lab.attack.pod_attacks import REFUSED
+from wirecrypt.lab.attack.scoreboard import Attack, Outcome
+
+HOST: Final = "host process without rights"
+PORTS: Final = {"agent": 14580, "controller": 14581}
+FLOOD: Final = 24  # requests at once: more than the agent lets wait
+PLACES: Final = ("/run/wirecrypt", "/var/lib/wirecrypt", "/sys/fs/bpf")
+
+
+def kernel_ipsec(ground: Ground) -> Outcome:
+    """Read and flush the kernel's IPsec: refused; root sees the SAs. That nothing is gone is judged after every attack."""
+    got = []
+    for words in (["state"], ["policy"], ["state", "flush"], ["policy", "flush"], ["state", "deleteall"]):
+        done = ground.lab.exec(OWN, [*NOBODY, "ip", "xfrm", *words], check=False)
+        if done.status == 0 and (done.stdout.strip() or words[1:]):
+            got.append(" ".join(words))
+    there = len(ground.sas(OWN).keys)
+    return Outcome(there > 0, f"five requests; root sees {there} SAs", f"accepted: {', '.join(got)}" if got else "")
+
+
+def files(ground: Ground) -> Outcome:
+    """Read what the agent keeps on the node and in the BPF file system: nothing opens; root finds files."""
+    found = [json.loads(ground.python(OWN, _WALK, *PLACES, rights=rights).stdout or "null") for rights in (False, True)]
+    if found[0] is None or found[1] is None:
+        return Outcome(happened=False, evidence="the search did not run")
+    mine, roots = found
+    fell = f"readable: {', '.join(mine)}" if mine else ""
+    return Outcome(len(roots) > 1, f"root finds {len(roots)} files, nobody may open {len(mine)}", fell)
+
+
+def memory(ground: Ground) -> Outcome:
+    """Open the memory and the environment of agent and controller: refused; root may."""
+    pods = [*ground.lab.kubelet.pods("wirecrypt-agent"), *ground.lab.kubelet.pods("wirecrypt-controller")]
+    words = [str(pod.process.pid) for pod in pods]
+    mine, roots = (json.loads(ground.python(OWN, _MEMORY, *words, rights=rights).stdout) for rights in (False, True))
+    fell = f"opened: {', '.join(mine)}" if mine else ""
+    return Outcome(len(roots) == 3 * len(words), f"{len(roots)} files of {len(words)} processes, opened {len(mine)}", fell)
+
+
+def ports(ground: Ground) -> Outcome:
+    """Read all that the ports of agent and controller tell: none of the keys of any SA or Secret is in it."""
+    lab, text, answers = ground.lab, "", 0
+    holder = lab.kubelet.pods("wirecrypt-controller")[0].node
+    pages = [(OWN, "agent", page) for page in ("metrics", "healthz", "verify?seconds=1", "plan")]
+    for node, program, page in [*pages, (holder, "controller", "metrics"), (holder, "controller", "healthz")]:
+        done = ground.python(node, FETCH, f"http://127.0.0.1:{PORTS[program]}/{page}", rights=False)
+        answers += done.status == 0 and bool(done.stdout.strip())
+        text += done.stdout
+    keys = [key.removeprefix("0x") for node in (OWN, PEER) for key in ground.sas(node).keys.values()]
+    values = [value for path in (KEYS, SEEDS) for secret in lab.api.items(path) for value in secret.get("data", {}).values()]
+    keys += [form for value in values for form in (value, base64.b64decode(value).hex())]
+    told = [key for key in keys if len(key) >= 32 and (key in text or key[:32] in text)]  # noqa: PLR2004 - not by chance
+    fell = f"{len(told)} keys are told" if told else ""
+    evidence = f"{answers} of 6 pages, {len(text)} characters, searched for {len(keys)} forms of keys"
+    return Outcome(answers == 6 and len(keys) > 4, evidence, fell)  # noqa: PLR2004
+
+
+def flood(ground: Ground) -> Outcome:
+    """Ask for many verifications at once: some are turned away, and the agent goes on with its work."""
+    counted = json.loads(ground.python(OWN, _FLOOD, str(FLOOD), rights=False, timeout=120).stdout)
+    health = ground.python(OWN, FETCH, f"http://127.0.0.1:{PORTS['agent']}/healthz").stdout
+    control, ears = Markers(), ground.ears(f"pod/{PEER}/a")
+    ground.python(f"pod/{OWN}/a", _SEND, ground.aim(PEER).pods[4], control().decode())
+    heard = ears.wait(control.made)
+    fell = "" if heard and "no pass" not in health else f"the agent says {health.strip()!r}, {heard} of 1 packets arrive"
+    answers = ", ".join(f"{number} x {status}" for status, number in sorted(counted.items()))
+    return Outcome(counted.get("200", 0) > 0, f"{answers}; a pod's packet arrives: {heard}", fell)
+
+
+def rights(ground: Ground) -> Outcome:
+    """Open raw and packet sockets and set a mark: refused; root may."""
+    mine, roots = (json.loads(ground.python(OWN, _SOCKETS, rights=rights).stdout) for rights in (False, True))
+    fell = f"allowed: {', '.join(mine)}" if mine else ""
+    return Outcome(len(roots) == 4, f"root may {', '.join(roots)}", fell)  # noqa: PLR2004 - all of the script's tries
+
+
+def control(ground: Ground) -> Outcome:
+    """Send to control ports, here and at the peer: refused or blocked."""
+    own, peer, tried = ground.aim(OWN), ground.aim(PEER), ground.hidden()
+    refused, blocked = partial(ground.metric, OWN, REFUSED), partial(ground.stat, OWN, "XfrmOutPolBlock")
+    before = refused(), blocked()
+    for target in (own.nodes[4], peer.nodes[4], own.nodes[6], peer.nodes[6]):
+        ground.python(OWN, _SEND, target, tried().decode().ljust(256), "14500", rights=False)
+    here, there = moved(refused, before[0], 1), moved(blocked, before[1], 1)
+    leaked = ground.leaked(tried)
+    evidence = f"{here} refused by the own agent, {there} blocked on the way to the peer"
+    return Outcome(here > 0 and there > 0, evidence, f"{len(leaked)} readable" if leaked else "")
+
+
+def traffic(ground: Ground) -> Outcome:
+    """Talk to the peer's node and pod, whatever the port: nothing is readable; to a plain node it is."""
+    tried, plain = ground.hidden(), Markers()
+    for node, mark in ((PEER, tried), (THIRD, plain)):
+        aim = ground.aim(node)
+        targets = [place[f] for place in (aim.nodes, aim.pods) for f in FAMILIES]
+        words = [f"{target} {mark().decode()} {port}" for target in targets for port in (9, 4500, 4789)]
+        ground.python(OWN, _SEND_ALL, *words, rights=False)
+    seen = ground.wait_readable(plain.made)
+    leaked = ground.leaked(tried, again=True)
+    evidence = f"{len(tried.made)} datagrams; the same to a plain node: {seen} of {len(plain.made)} readable"
+    return Outcome(seen == len(plain.made), evidence, f"{len(leaked)} readable" if leaked else "")
+
+
+ATTACKS: Final = (
+    Attack(HOST, "Reads and flushes the kernel's IPsec states and policies.", kernel_ipsec, quick=True),
+    Attack(HOST, "Reads the agent's files and the pins of its programs.", files, quick=True),
+    Attack(HOST, "Opens memory and environment of the agents and the controller.", memory, quick=True),
+    Attack(HOST, "Opens raw and packet sockets, and sets a mark.", rights, quick=True),
+    Attack(HOST, "Searches all that the ports of agent and controller tell for keys.", ports),
+    Attack(HOST, "Asks the agent for many verifications at once.", flood),
+    Attack(HOST, "Sends to the control ports of its node and of a peer.", control),
+    Attack(HOST, "Sends datagrams to a peer's node and pod, also to ports of tunnels.", traffic),
+)
+
+_WALK = """
+import json, os, sys
+found = []
+for place in sys.argv[1:]:
+    for folder, folders, names in os.walk(place):
+        for name in names:
+            path = os.path.join(folder, name)
+            if place.startswith("/sys"):
+                found.append(path)
+                continue
+            try:
+                open(path, "rb").close()
+                found.append(path)
+            except OSError:
+                pass
+print(json.dumps(found))
+"""
+_MEMORY = """
+import json, sys
+found = []
+for pid in sys.argv[1:]:
+    for name in ("mem", "environ", "maps"):
+        try:
+            with open(f"/proc/{pid}/{name}", "rb") as file:
+                name == "mem" or file.read(1)
+            found.append(f"{pid}/{name}")
+        except OSError:
+            pass
+print(json.dumps(found))
+"""
+_FLOOD = """
+import collections, json, sys, threading, urllib.error, urllib.request
+counted = collections.Counter()
+def ask():
+    try:
+        counted[str(urllib.request.urlopen("http://127.0.0.1:14580/verify?seconds=1", timeout=60).status)] += 1
+    except urllib.error.HTTPError as error:
+        counted[str(error.code)] += 1
+    except OSError as error:
+        counted[type(error).__name__] += 1
+threads = [threading.Thread(target=ask) for _ in range(int(sys.argv[1]))]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(json.dumps(counted))
+"""
+_SOCKETS = """
+import json, socket
+found = []
+def mark():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, 1)
+tries = {"raw": lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, 255).close(),
+         "raw6": lambda: socket.socket(socket.AF_INET6, socket.SOCK_RAW, 255).close(),
+         "packet": lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW).close(), "mark": mark}
+for name, attempt in tries.items():
+    try:
+        attempt()
+        found.append(name)
+    except OSError:
+        pass
+print(json.dumps(found))
+"""
+_SEND_ALL = """
+import socket, sys
+for word in sys.argv[1:]:
+    target, text, port = word.rsplit(" ", 2)
+    with socket.socket(socket.AF_INET6 if ":" in target else socket.AF_INET, socket.SOCK_DGRAM) as s:
+        try:
+            s.sendto(text.encode(), (target, int(port)))
+        except OSError as error:
+            print(error)
+"""
+_SEND = """
+import socket, sys
+target, text, *port = sys.argv[1:]
+with socket.socket(socket.AF_INET6 if ":" in target else socket.AF_INET, socket.SOCK_DGRAM) as s:
+    s.sendto(text.encode(), (target, int(*port) if port else 21998))
+"""
