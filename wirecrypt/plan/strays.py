@@ -28,18 +28,24 @@ class Strays:
     policies: tuple[Policy, ...]
 
 
-def strays(pairs: Iterable[Pair], own_id: int, kernel: KernelSnapshot, marks: MarkLayout) -> Mapping[Ends, Strays]:
-    """Return what is left from tunnels of before, by their two addresses; *pairs* may know one peer by several claims."""
+def strays(
+    pairs: Iterable[Pair], own_id: int, kernel: KernelSnapshot, marks: MarkLayout, seen: Mapping[Ends, Strays] | None = None
+) -> Mapping[Ends, Strays]:
+    """Return what is left from tunnels of before, by their two addresses; *pairs* may know one peer by several claims.
+
+    *seen*: what was left at an earlier look; it is so still, while it is there, when its peer has gone since.
+    """
     tunnels: dict[int, set[Ends]] = {}
     names: dict[int, str] = {}
     for pair in pairs:
         tunnels.setdefault(pair.peer.node_id, set()).add(frozenset(pair.outer()))
         names[pair.peer.node_id] = pair.peer.name
     present = {ends for of_one in tunnels.values() for ends in of_one}
+    before = {ends: stray.peer for ends, stray in (seen or {}).items()}
     former = {
-        ends: names[sender]
+        ends: names[sender] if sender in tunnels else before[ends]
         for sa, sender in _ours(kernel, own_id, marks)
-        if sender in tunnels and (ends := frozenset((sa.src, sa.dst))) not in present
+        if (ends := frozenset((sa.src, sa.dst))) not in present and (sender in tunnels or ends in before)
     }
     return {
         ends: _between(ends, peer, own_id, kernel, marks)

@@ -60,6 +60,17 @@ def test_a_pair_that_is_known_by_two_claims_has_two_tunnels() -> None:
     assert not left(kernel(*of(AB)), FLIPPED, AB)
 
 
+@pytest.mark.C1
+def test_what_was_left_is_so_still_when_its_peer_has_gone_since() -> None:
+    """Once told it is left, until it is gone or is the tunnel of a pair again."""
+    moved = Pair(A, replace(B, endpoints=(ip_address("192.0.2.99"),)))
+    there = kernel(*of(AB))
+    seen = strays([moved], A.node_id, there, MARKS)
+    assert strays([], A.node_id, there, MARKS, seen) == seen
+    assert not strays([], A.node_id, kernel(), MARKS, seen)
+    assert not strays([AB], A.node_id, there, MARKS, seen)
+
+
 def test_nothing_is_said_of_a_sender_that_is_not_known() -> None:
     """A peer that a view does not show is not gone by that ◆; nor is an SA ours because its SPI looks like it."""
     assert not left(kernel(*of(AB)), AC)

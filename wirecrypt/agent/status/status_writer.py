@@ -70,7 +70,7 @@ class StatusWriter:
             headroom=headroom(self._components.xfrm.list_sas()),
             versions=self._components.versions,
             trouble=tuple(trouble),
-            cleaned=cleaned(pass_state),
+            cleaned=cleaned(pass_state, settings.mark.layout),
         )
 
 

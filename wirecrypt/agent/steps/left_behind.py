@@ -10,10 +10,13 @@ from wirecrypt.plan.strays import Ends, Strays, strays
 from wirecrypt.settings import Settings
 
 
-def left_behind(pass_state: PassState, settings: Settings) -> Mapping[Ends, Strays]:
-    """Return what no pair explains any more, by the two addresses it is between; nothing while a pair has no tunnel to tell."""
+def left_behind(pass_state: PassState, settings: Settings, seen: Mapping[Ends, Strays] | None = None) -> Mapping[Ends, Strays]:
+    """Return what no pair explains any more, by the two addresses it is between; nothing while a pair has no tunnel to tell.
+
+    *seen*: what was left at the look before.
+    """
     try:
-        return strays(pass_state.known_pairs(), pass_state.own.node_id, pass_state.kernel, settings.mark.layout)
+        return strays(pass_state.known_pairs(), pass_state.own.node_id, pass_state.kernel, settings.mark.layout, seen)
     except ObjectError:
         return {}
 
@@ -23,9 +26,10 @@ class LeftBehind:
 
     def __init__(self) -> None:
         self._since: dict[Ends, float] = {}
+        self._seen: Mapping[Ends, Strays] = {}
 
     def due(self, pass_state: PassState, settings: Settings) -> list[Strays]:
         """Return what has been left behind for a drain."""
-        found = left_behind(pass_state, settings)
+        self._seen = found = left_behind(pass_state, settings, self._seen)
         self._since = {ends: self._since.get(ends, pass_state.now) for ends in found}
         return [stray for ends, stray in found.items() if pass_state.now - self._since[ends] >= settings.drain]

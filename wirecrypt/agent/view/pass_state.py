@@ -10,6 +10,7 @@ from wirecrypt.agent.view.cluster_view import ClusterView, end_of
 from wirecrypt.agent.view.exemption import exempts
 from wirecrypt.agent.view.pair_view import PairView
 from wirecrypt.errors import ObjectError
+from wirecrypt.model.mark import MarkLayout
 from wirecrypt.model.objects import NodePeer, NodeState
 from wirecrypt.model.pair import End, Pair
 from wirecrypt.model.session import Announcement
@@ -17,6 +18,7 @@ from wirecrypt.model.xfrm import Address
 from wirecrypt.pairs.decide import Decision, Out, Receive
 from wirecrypt.pairs.node_traffic import EXEMPT, SEALED
 from wirecrypt.plan.snapshot import KernelSnapshot, policies_of, sas_of
+from wirecrypt.plan.strays import strays
 from wirecrypt.settings import Settings
 
 
@@ -103,14 +105,25 @@ def block(why: str, *, exempt: bool = False) -> Decision:
     )
 
 
-def cleaned(pass_state: PassState) -> bool:
-    """Return whether a leaving node has nothing of any pair left in the kernel, also not of one that it cannot decide about."""
+def cleaned(pass_state: PassState, marks: MarkLayout) -> bool:
+    """Return whether a leaving node has nothing of any pair left in the kernel.
+
+    Also not of one that it cannot decide about, and nothing from a tunnel between other addresses.
+    """
     if pass_state.own.state is not NodeState.LEAVING:
         return False
     own = end_of(pass_state.own)
     undecided = [Pair(own, end) for peer in pass_state.undecided.values() for end in peer.ends]
     decided = all(s.inputs.observed.nothing and d.remove_all for s, d in pass_state.pairs())
-    return decided and not any(_has(pair, pass_state.kernel) for pair in undecided)
+    if not decided or any(_has(pair, pass_state.kernel) for pair in undecided):
+        return False
+    joined = [pair for pair in pass_state.known_pairs() if _joins(pair)]
+    return not strays(joined, pass_state.own.node_id, pass_state.kernel, marks)
+
+
+def _joins(pair: Pair) -> bool:
+    """Return whether the ends share an address family."""
+    return not {a.version for a in pair.own.endpoints}.isdisjoint(a.version for a in pair.peer.endpoints)
 
 
 def _has(pair: Pair, kernel: KernelSnapshot) -> bool:
