@@ -19,7 +19,7 @@ VERBS: Final = {
     "controller": ("wirecrypt.cli.verbs.controller:controller", "What turns labels into keys (the Deployment starts it)."),
     "disable": ("wirecrypt.cli.verbs.nodes:disable", "Take nodes out of encryption."),
     "doctor": ("wirecrypt.cli.verbs.doctor:doctor", "Find what is wrong with the cluster or this node, and the next step."),
-    "enable": ("wirecrypt.cli.verbs.nodes:enable", "Encrypt the pod traffic between nodes."),
+    "enable": ("wirecrypt.cli.verbs.nodes:enable", "Encrypt the traffic between nodes."),
     "lab": ("wirecrypt.cli.verbs.lab:lab", "Run a small cluster on this machine, to try things out."),
     "plan": ("wirecrypt.cli.verbs.plan:plan", "Show what the agent of this node would change, and why."),
     "rotate": ("wirecrypt.cli.verbs.rotate:rotate", "Give all enabled nodes new keys, without loss."),
@@ -102,7 +102,7 @@ def _has_lab() -> bool:
 @formatted
 @click.pass_context
 def cli(ctx: click.Context) -> None:
-    """Encrypt all pod traffic between Kubernetes nodes with the kernel's own IPsec.
+    """Encrypt all traffic between Kubernetes nodes with the kernel's own IPsec.
 
     Without a verb: status.
     """

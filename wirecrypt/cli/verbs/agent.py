@@ -69,7 +69,7 @@ def prepare(blocklist: Path, bpffs: Path, log_format: str) -> None:
 def run(  # noqa: PLR0913 - one argument an option
     node: str, state: Path, blocklist: Path, bpffs: Path, kubeconfig: Path | None, log_format: str
 ) -> None:
-    """Encrypt this node's pod traffic, as the cluster says, until SIGTERM. Stopping touches no packet."""
+    """Encrypt this node's traffic, as the cluster says, until SIGTERM. Stopping touches no packet."""
     logs.setup("info", log_format)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core would hold keys
     api = Api.connect(kubeconfig)

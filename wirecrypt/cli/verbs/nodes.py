@@ -45,7 +45,7 @@ _timeout = click.option("--timeout", type=Duration(), default="5m", show_default
 @connecting
 @formatted
 def enable(nodes: tuple[str, ...], timeout: float, *, everyone: bool, wait: bool) -> None:
-    """Encrypt the pod traffic of NODE... with every other enabled node, by the label wirecrypt.io/encryption=enabled.
+    """Encrypt the traffic of NODE... with every other enabled node, by the label wirecrypt.io/encryption=enabled.
 
     An unknown node is refused before any is changed. Traffic goes on meanwhile; a node is protected when `status` says Ready.
     """
