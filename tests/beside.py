@@ -72,40 +72,57 @@ def is_quiet(item: pytest.Item) -> bool:
 
 
 class BesideRuns:
-    """The runs of a test session: one per older kernel, and one of quiet modules."""
+    """The runs of a test session: one per older kernel, and, once end-to-end tests run here, one of quiet modules."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
-        self._runs: dict[str, BesideRun] = {}
+        self._runs: list[BesideRun] = []
         self._names: dict[str, BesideRun] = {}
+        self._quiet: tuple[str, list[str]] = ("", [])
 
     def start(self, items: Iterable[pytest.Item], newest: str) -> None:
-        """Start a run for each kernel but the *newest* that *items* want a lab of, and for what is quiet on that one."""
+        """Start a run for each kernel but the *newest* that *items* want a lab of; what is quiet on that one comes later."""
         if self._config.getoption("--reports"):
             return  # this is such a run
         items = list(items)
-        names: dict[str, list[str]] = {}
-        alone = all(map(is_quiet, items))  # then there is nothing that they could run beside of
+        older: dict[str, list[str]] = {}
+        quiet = []
         for item in items:
             parameters: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
             version = str(parameters.get("lab_kernel", newest))
-            if version != newest or (is_quiet(item) and not alone):
-                names.setdefault(version, []).append(item.nodeid)
-        for version, own in names.items():
-            self._runs[version] = BesideRun(self._config, version, own)
-            self._names.update(dict.fromkeys(own, self._runs[version]))
+            if version != newest:
+                older.setdefault(version, []).append(item.nodeid)
+            elif is_quiet(item):
+                quiet.append(item.nodeid)
+        if not all(map(is_quiet, items)):  # else there is nothing that they could run beside of
+            self._quiet = (newest, quiet)
+        for version, names in older.items():
+            self._start(version, names)
+
+    def start_quiet(self) -> None:
+        """Start the run of quiet modules, if there is one and it does not run yet: two labs at a time are enough."""
+        (version, names), self._quiet = self._quiet, ("", [])
+        if names:
+            self._start(version, names)
+
+    def _start(self, version: str, names: list[str]) -> None:
+        run = BesideRun(self._config, version, names)
+        self._runs.append(run)
+        self._names.update(dict.fromkeys(names, run))
 
     def has(self, item: pytest.Item) -> bool:
         """Return whether a test runs beside."""
-        return item.nodeid in self._names
+        return item.nodeid in self._names or item.nodeid in self._quiet[1]
 
     def reports(self, item: pytest.Item) -> list[pytest.TestReport] | None:
         """Return the reports of one test, once it has run; None for a test that does not run beside."""
+        if item.nodeid in self._quiet[1]:
+            self.start_quiet()
         run = self._names.get(item.nodeid)
         return run.reports(item.nodeid, item.location) if run else None
 
     def end(self) -> None:
         """End all runs."""
-        for run in self._runs.values():
+        for run in self._runs:
             run.end()
         self._runs.clear()

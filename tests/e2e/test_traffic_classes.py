@@ -27,8 +27,11 @@ by_class = pytest.mark.parametrize(("source", "target"), CLASSES.values(), ids=C
 @pytest.mark.M1
 @by_class
 def test_all_sizes_arrive_as_esp(protected: Lab, source: str, target: str) -> None:
-    """UDP of any size, TCP and large pings, both families: all of it arrives, none in clear."""
+    """UDP of any size, TCP and large pings, both families: all of it arrives, none in clear, once the path's MTU is known."""
     lab = protected
+    for family in (4, 6):  # the first packet that is too big is answered by an error, as on any path
+        for size in (1400, 8000):
+            lab.exec(source, ["ping", "-c", "1", "-W", "1", "-s", str(size), address(lab, target, family)], check=False)
     flows: list[Udp | Tcp] = [
         Udp.prepare(lab, source, target, rate=40, size=size, family=family) for size in (64, 1400, 8000) for family in (4, 6)
     ]

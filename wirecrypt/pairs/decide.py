@@ -22,7 +22,7 @@ from wirecrypt.model.objects import NodeState
 from wirecrypt.model.session import Announcement, Generation, Session
 from wirecrypt.model.spi import RESIDUES
 from wirecrypt.pairs.memory import PairMemory, Timing
-from wirecrypt.pairs.node_traffic import EXEMPT, SEALED, NodeTraffic, requires_next, sends_next
+from wirecrypt.pairs.node_traffic import EXEMPT, SEALED, GuardedOut, NodeTraffic, requires_next, sends_next
 
 
 class Out(Enum):
@@ -71,6 +71,7 @@ class Observed:
     guard_accepts: bool = True  # the guard lets cleartext from the peer in
     complete: bool = True  # every flow has its policies; not so after a death in the middle of a change
     nodes: NodeTraffic = SEALED
+    guarded: GuardedOut = field(default_factory=GuardedOut)
 
     @property
     def nothing(self) -> bool:
@@ -177,6 +178,7 @@ class Decision:
     remove_all: bool = False
     full: bool = False
     nodes: NodeTraffic = SEALED
+    guarded: GuardedOut = field(default_factory=GuardedOut)
 
 
 def target(inputs: PairInputs) -> Generation | None:
@@ -210,6 +212,7 @@ def decide(inputs: PairInputs, memory: PairMemory, now: float, timing: Timing) -
     if install is not None:
         keep[install] = (True, True)
     receive = _receiving(inputs, memory, keep, now, timing)
+    nodes = _nodes(inputs, memory, out, receive, now, timing)
     seen = inputs.observed
     secure = seen.receive is Receive.REQUIRED and seen.out is out is Out.ESP and seen.complete and inputs.sealed
     return Decision(
@@ -225,7 +228,8 @@ def decide(inputs: PairInputs, memory: PairMemory, now: float, timing: Timing) -
         mark=inputs.marked or secure,
         ready=secure and inputs.marked,
         full=full,
-        nodes=_nodes(inputs, memory, out, receive, now, timing),
+        nodes=nodes,
+        guarded=_guarded(inputs, memory, out, nodes, now, timing),
     )
 
 
@@ -432,6 +436,20 @@ def _nodes(  # noqa: PLR0913 - the facts that decide about node→node
     sealed_long = memory.passed("nodes", None, now, timing.drain)
     required = receive is Receive.REQUIRED
     return NodeTraffic(sends, requires_next(seen.nodes, exempt=inputs.exempt, required=required, sealed_long=sealed_long))
+
+
+def _guarded(  # noqa: PLR0913 - the facts that decide about the guard
+    inputs: PairInputs, memory: PairMemory, out: Out, nodes: NodeTraffic, now: float, timing: Timing
+) -> GuardedOut:
+    """Return what the guard drops on its way out: a linger after the policies, for what was looked up before is still to pass.
+
+    At once where nothing may pass, and never less than it does.
+    """
+    seen = inputs.observed.guarded
+    if out is not Out.ESP:
+        return GuardedOut(out is Out.BLOCK, out is Out.BLOCK and nodes.sends)
+    pods = seen.pods or memory.passed("sent", None, now, timing.linger)
+    return GuardedOut(pods, nodes.sends and (seen.nodes or memory.passed("sealed", None, now, timing.linger)))
 
 
 def _left(inputs: PairInputs, memory: PairMemory, now: float, timing: Timing) -> bool:

@@ -12,7 +12,8 @@ from typing import Final, Literal
 
 from wirecrypt.model.session import Announcement, Generation
 
-Fact = Literal["gone", "idle", "esp", "nodes"]
+Fact = Literal["gone", "idle", "esp", "nodes", "sent", "sealed"]
+_LINGERS: Final = frozenset({"idle", "sent", "sealed"})  # until packets between the policy lookup and the output are out
 _OUTSTANDING: Final = 64
 
 
@@ -37,7 +38,7 @@ class Timing:
 
     def of(self, fact: Fact) -> float:
         """Return how long *fact* has to hold until something follows from it."""
-        return self.linger if fact == "idle" else self.drain
+        return self.linger if fact in _LINGERS else self.drain
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,14 @@ class NodeTraffic:
     requires: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class GuardedOut:
+    """Of which classes the guard drops cleartext on its way out: to the peer's *pods*, and all to its *nodes* addresses."""
+
+    pods: bool = True
+    nodes: bool = True
+
+
 SEALED = NodeTraffic(sends=True, requires=True)
 EXEMPT = NodeTraffic()
 

@@ -6,6 +6,7 @@ to tell the peer a word of ours that it does not surely have; and, in the steady
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -33,18 +34,37 @@ class Due:
 
 
 def observe(memory: PairMemory, inputs: PairInputs, now: float) -> PairMemory:
-    """Bring memory up to date with what the kernel has and the cluster says."""
+    """Bring memory up to date with what the kernel has and the cluster says.
+
+    What the first look of a process finds on its way out was so for long: this process did not switch it.
+    """
+    first = memory.announcing is None
     memory = memory.forget_words_before(inputs.peer_boot_session).only(inputs.observed.installed, now)
     memory = memory.announce(decide.announcement(inputs))
-    facts: list[tuple[Fact, Generation | None]] = [("idle", g) for g in decide.unneeded(inputs)]
+    leaving = _leaving(inputs)
+    memory = memory.holds((*_arriving(inputs, memory), *leaving), now)
+    if first:
+        memory = replace(memory, since={**memory.since, **dict.fromkeys(leaving, float("-inf"))})
+    return replace(memory, plain_known_since=_plain_known(memory, inputs, now))
+
+
+def _arriving(inputs: PairInputs, memory: PairMemory) -> Iterator[tuple[Fact, Generation | None]]:
+    """Yield the facts that packets on the wire, or a switch among SAs, may still contradict."""
+    yield from (("idle", g) for g in decide.unneeded(inputs))
     heard = memory.announcement
     if heard is not None:
-        facts += [("gone", g) for g in decide.gone(inputs, heard)]
+        yield from (("gone", g) for g in decide.gone(inputs, heard))
         if decide.sends_esp(inputs, heard):
-            facts.append(("esp", None))
+            yield "esp", None
         if decide.seals_nodes(inputs, heard):
-            facts.append(("nodes", None))
-    return replace(memory.holds(facts, now), plain_known_since=_plain_known(memory, inputs, now))
+            yield "nodes", None
+
+
+def _leaving(inputs: PairInputs) -> list[tuple[Fact, Generation | None]]:
+    """Return what takes ESP on its way out."""
+    if inputs.observed.out is not Out.ESP:
+        return []
+    return [("sent", None), ("sealed", None)] if inputs.observed.nodes.sends else [("sent", None)]
 
 
 def _plain_known(memory: PairMemory, inputs: PairInputs, now: float) -> float | None:

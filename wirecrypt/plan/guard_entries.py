@@ -65,14 +65,14 @@ def _overlaps(node: Node, claims: Iterable[Network]) -> bool:
 
 
 def _peer(pair: Pair, decision: Decision) -> Mapping[Network, GuardEntry]:
-    sends = decision.out is not Out.PLAIN
+    sends = decision.out is not Out.PLAIN and decision.guarded.pods
     requires = decision.receive is Receive.REQUIRED
     owner = pair.peer.node_id
     found: dict[Network, GuardEntry] = {}
     for prefix in pair.peer.pod_cidrs:
         found[prefix] = _entry(prefix, (GuardAction.DROP, GuardAction.DROP), owner, sends=sends, requires=requires)
     nodes = decision.nodes
-    actions = (_NODES[nodes.sends], _NODES[nodes.requires])
+    actions = (_NODES[nodes.sends and decision.guarded.nodes], _NODES[nodes.requires])
     for prefix in map(host, pair.peer.hosts):
         found[prefix] = _entry(prefix, actions, owner, sends=sends, requires=requires)
     return found

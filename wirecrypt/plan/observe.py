@@ -14,9 +14,9 @@ from wirecrypt.model.mark import MarkLayout
 from wirecrypt.model.pair import Pair
 from wirecrypt.model.session import Generation
 from wirecrypt.model.spi import AHEAD, RESIDUES, Spi
-from wirecrypt.model.xfrm import Direction, Policy, PolicyAction, Sa
+from wirecrypt.model.xfrm import Direction, Network, Policy, PolicyAction, Sa
 from wirecrypt.pairs.decide import Installed, Observed, Out, Receive
-from wirecrypt.pairs.node_traffic import NodeTraffic
+from wirecrypt.pairs.node_traffic import GuardedOut, NodeTraffic
 from wirecrypt.plan.flows import flows_in, flows_out
 from wirecrypt.plan.policies import UDP, base_mark
 from wirecrypt.plan.snapshot import KernelSnapshot, host, policies_of, sas_of
@@ -70,6 +70,7 @@ def observe(pair: Pair, kernel: KernelSnapshot, known: KnownGenerations, marks: 
         guard_accepts=_guard_accepts(pair, kernel),
         complete=_out_complete(pair, nodes, marks, data_out) and _in_complete(pair, nodes, data_in),
         nodes=nodes,
+        guarded=_guarded(pair, kernel),
     )
 
 
@@ -156,6 +157,17 @@ def _receive(policies: list[Policy]) -> Receive:
         return Receive.NONE
     required = any(not t.optional for p in policies for t in p.templates)
     return Receive.REQUIRED if required else Receive.OPTIONAL
+
+
+def _guarded(pair: Pair, kernel: KernelSnapshot) -> GuardedOut:
+    """Return of which classes the guard drops cleartext that leaves, for every prefix of the class."""
+
+    def all_are(action: GuardAction, prefixes: Iterable[Network]) -> bool:
+        entries = [kernel.guard.get(prefix) for prefix in prefixes]
+        return bool(entries) and all(entry is not None and entry.egress is action for entry in entries)
+
+    nodes = all_are(GuardAction.SEALED, map(host, pair.peer.hosts))
+    return GuardedOut(all_are(GuardAction.DROP, pair.peer.pod_cidrs) or nodes, nodes)
 
 
 def _guard_accepts(pair: Pair, kernel: KernelSnapshot) -> bool:

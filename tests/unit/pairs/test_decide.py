@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.unit.pairs.views import (
@@ -25,6 +27,7 @@ from wirecrypt.model.session import Generation
 from wirecrypt.pairs import decide, probing
 from wirecrypt.pairs.decide import Installed, Observed, Out, Receive
 from wirecrypt.pairs.memory import PairMemory
+from wirecrypt.pairs.node_traffic import EXEMPT, GuardedOut
 
 STEADY = esp(g(1, 1), {g(1, 1): complete()})
 BLOCKED = Observed({}, Out.BLOCK, None, Receive.REQUIRED)
@@ -286,3 +289,28 @@ def test_channel_is_the_one_in_use_while_it_is_whole() -> None:
     assert decide.channel(inputs(esp(g(1, 1), {g(1, 1): complete(), g(1, 2): complete(1)}))) == g(1, 1)
     assert decide.channel(inputs(esp(g(1, 1), {g(1, 1): receiving(), g(1, 2): complete(1)}))) == g(1, 2)
     assert decide.channel(inputs(BLOCKED)) is None
+
+
+GUARDED, OPEN = GuardedOut(pods=True, nodes=True), GuardedOut(pods=False, nodes=False)
+
+
+@pytest.mark.R1
+def test_the_guard_drops_what_leaves_a_linger_after_the_policies() -> None:
+    """A packet that was looked up before the switch is still to leave; what the guard drops already it goes on dropping."""
+    plain = inputs(Observed({g(1, 1): complete()}, Out.PLAIN, None, Receive.OPTIONAL, nodes=EXEMPT, guarded=OPEN))
+    memory = probing.observe(PairMemory(), plain, NOW)
+    switched = inputs(esp(g(1, 1), {g(1, 1): complete()}, guarded=OPEN))
+    memory = probing.observe(memory, switched, NOW + 1)
+    assert decide.decide(switched, memory, NOW + 1, TIMING).guarded == OPEN
+    assert memory.due(NOW + 1, TIMING) == NOW + 1 + TIMING.linger
+    assert decide.decide(switched, memory, NOW + 1 + TIMING.linger, TIMING).guarded == GUARDED
+    guarded = inputs(esp(g(1, 1), {g(1, 1): complete()}, guarded=GUARDED))
+    assert decide.decide(guarded, memory, NOW + 1, TIMING).guarded == GUARDED
+
+
+def test_what_a_new_process_finds_encrypted_is_guarded_at_once() -> None:
+    """It did not switch it; and where all is blocked nothing is on its way."""
+    found = inputs(esp(g(1, 1), {g(1, 1): complete()}, guarded=OPEN))
+    assert decide.decide(found, probing.observe(PairMemory(), found, NOW), NOW, TIMING).guarded == GUARDED
+    blocked = inputs(replace(BLOCKED, guarded=OPEN))
+    assert decide.decide(blocked, probing.observe(PairMemory(), blocked, NOW), NOW, TIMING).guarded == GUARDED
