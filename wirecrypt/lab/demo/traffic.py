@@ -45,10 +45,11 @@ class Load:
             self._add(Udp, source, target, rate=RATE)
             self._add(Udp, source, target, rate=RATE6, family=6)
             self._add(Tcp, source, target, rate=STREAM)
-        pod, one, other = "pod/node-1/b", "node-1", "node-2"
-        for source, target in ((pod, other), (other, pod), (one, other), (other, one)):
+        for source, target in (("pod/node-1/b", "node-2"), ("node-2", "pod/node-1/b")):
             self._add(Udp, source, target, rate=SLOW)
             self._add(Udp, source, target, rate=SLOW, family=6)
+        self._add(Udp, "node-1", "node-2", rate=SLOW)
+        self._add(Udp, "node-2", "node-1", rate=SLOW, family=6)
         for source, target in (("pod/node-1/b", "pod/node-3/a"), ("pod/node-3/b", "pod/node-2/b")):
             self.third.append(Udp.prepare(self.lab, source, target, rate=SLOW))
 
