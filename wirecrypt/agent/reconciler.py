@@ -225,8 +225,8 @@ class Reconciler:
         listed = [end for end in (disk.list.peers if disk.list else ()) if end.node_uid == uid]
         both_active = pass_state.own.state is peer.state is NodeState.ACTIVE
         ended = both_active or disk.has(uid) or settings.joining is Joining.BLOCK
-        wish = pass_state.exempts(peer, settings)
-        exempt = disk.exempts(uid) if wish is None else wish
+        exempts = pass_state.exempts(peer, settings)
+        exempt = disk.exempts(uid) if exempts is None else exempts
         ends = tuple(dict.fromkeys([end_of(peer), *before, *listed]))
         pass_state.undecided[uid] = Undecided(peer.name, ends, ended, exempt)
         pass_state.failed[uid] = why

@@ -431,8 +431,8 @@ def _nodes(  # noqa: PLR0913 - the facts that decide about node→node
     """Return what of node→node is sealed next, by the rules of `node_traffic`."""
     seen, heard = inputs.observed, memory.announcement
     fresh = seen.out is Out.PLAIN or (inputs.exempts and out is Out.BLOCK)
-    told = memory.confirmed == announcement(inputs)
-    sends = out is not Out.PLAIN and sends_next(seen.nodes, heard, exempt=inputs.exempt, free=fresh, told=told)
+    confirmed = memory.confirmed == announcement(inputs)
+    sends = out is not Out.PLAIN and sends_next(seen.nodes, heard, exempt=inputs.exempt, free=fresh, confirmed=confirmed)
     sealed_long = memory.passed("nodes", None, now, timing.drain)
     required = receive is Receive.REQUIRED
     return NodeTraffic(sends, requires_next(seen.nodes, exempt=inputs.exempt, required=required, sealed_long=sealed_long))

@@ -33,14 +33,14 @@ SEALED = NodeTraffic(sends=True, requires=True)
 EXEMPT = NodeTraffic()
 
 
-def sends_next(seen: NodeTraffic, heard: Announcement | None, *, exempt: bool, free: bool, told: bool) -> bool:
+def sends_next(seen: NodeTraffic, heard: Announcement | None, *, exempt: bool, free: bool, confirmed: bool) -> bool:
     """Return whether this end sends nothing but ESP to the peer's addresses from now on.
 
-    *free*: nothing can be lost by either, for no traffic takes ESP now. *told*: the peer surely has our present word.
+    *free*: nothing can be lost by either, for no traffic takes ESP now. *confirmed*: the peer surely has our present word.
     """
     if not exempt:
         return seen.sends or free or heard is not None
-    refused = heard is None or heard.requires_nodes or not told
+    refused = heard is None or heard.requires_nodes or not confirmed
     return seen.sends and refused and not free
 
 

@@ -43,8 +43,8 @@ class End:
     def decided(self, *, drained: bool) -> NodeTraffic:
         """Return what a pass writes; *drained*: nothing that the peer sent in clear is on its way."""
         heard = None if self.heard is None else Announcement(frozenset(), None, 1, False, False, *self.heard)  # noqa: FBT003
-        told = self.confirmed == self.word
-        sends = node_traffic.sends_next(self.has, heard, exempt=self.exempt, free=False, told=told)
+        confirmed = self.confirmed == self.word
+        sends = node_traffic.sends_next(self.has, heard, exempt=self.exempt, free=False, confirmed=confirmed)
         long = drained and heard is not None and heard.seals_nodes
         return NodeTraffic(sends, node_traffic.requires_next(self.has, exempt=self.exempt, required=True, sealed_long=long))
 
@@ -175,15 +175,15 @@ def test_two_ends_that_wish_it_sealed_never_send_in_clear() -> None:
     assert all(end.has == SEALED for state in found for end in state.ends)
 
 
-@pytest.mark.parametrize("rule", ["told", "refused", "word"])
+@pytest.mark.parametrize("rule", ["confirmed", "refused", "word"])
 def test_each_rule_is_needed(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the peer's having our word, its not refusing, or its word that it seals, a packet is lost ◆."""
     sends, requires = node_traffic.sends_next, node_traffic.requires_next
 
-    def without(seen: NodeTraffic, heard: Announcement | None, *, exempt: bool, free: bool, told: bool) -> bool:
+    def without(seen: NodeTraffic, heard: Announcement | None, *, exempt: bool, free: bool, confirmed: bool) -> bool:
         if rule == "refused" and heard is not None:
             heard = replace(heard, requires_nodes=False)
-        return sends(seen, heard, exempt=exempt, free=free, told=told or rule == "told")
+        return sends(seen, heard, exempt=exempt, free=free, confirmed=confirmed or rule == "confirmed")
 
     def at_once(seen: NodeTraffic, *, exempt: bool, required: bool, sealed_long: bool) -> bool:
         return requires(seen, exempt=exempt, required=required, sealed_long=sealed_long or rule == "word")

@@ -33,7 +33,7 @@ def attack(vehicle: str, kernel: str, report: Path | None) -> None:
     def say(text: str) -> None:
         console.print(f"[bold]{time.monotonic() - started:6.1f} s[/]  {escape(text)}", highlight=False, soft_wrap=True)
 
-    def told(score: Score) -> None:
+    def scored(score: Score) -> None:
         evidence = "" if score.result == HELD else f": {score.evidence}"
         say(f"{score.result:5}  {score.attacker}: {score.attack}{evidence}")
 
@@ -41,7 +41,7 @@ def attack(vehicle: str, kernel: str, report: Path | None) -> None:
         tempfile.TemporaryDirectory(prefix="wirecrypt-attack-") as folder,
         Lab.up(nodes=3, kernel=kernels.find(vehicle, kernel), progress=say) as lab,
     ):
-        board = session(lab, Path(folder) / "wire", say, told)
+        board = session(lab, Path(folder) / "wire", say, scored)
     console.print(board.table())
     console.print(board.sentence, highlight=False)
     if report:

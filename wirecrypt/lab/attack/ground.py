@@ -90,7 +90,7 @@ class Ground:
         self._ears: dict[str, Ears] = {}
         self._macs: dict[tuple[str, str], bytes] = {}
         self._hidden: list[Markers] = []
-        self._told: set[bytes] = set()
+        self._reported: set[bytes] = set()
         self._seen: list[Frame] = []
 
     def close(self) -> None:
@@ -179,13 +179,13 @@ class Ground:
     def leaked(self, tried: Markers, *, again: bool = False) -> list[bytes]:
         """Return which markers of an attack are readable; `late` does not tell of them any more."""
         found = self.readable(tried.made, again=again)
-        self._told.update(found)
+        self._reported.update(found)
         return found
 
     def late(self) -> list[bytes]:
         """Return which hidden markers are readable by now and were not when their attack ended."""
         made = [marker for markers in self._hidden for marker in markers.made]
-        return [marker for marker in self.readable(made) if marker not in self._told]
+        return [marker for marker in self.readable(made) if marker not in self._reported]
 
     def wait_readable(self, markers: Sequence[bytes]) -> int:
         """Wait until all *markers* are readable on the wire, or for `PATIENCE`; return how many are."""

@@ -108,8 +108,8 @@ def forbidden(tries: Mapping[str, Try], allowed: Try) -> Outcome:
     accepted = [name for name, answer in answers.items() if not answer]
     unclear = [f"{name}: {answer}" for name, answer in answers.items() if answer and not _REFUSED.search(answer)]
     control = not _answer(allowed)
-    told = "".join(f"; not refused but: {text}" for text in unclear)
-    evidence = f"{len(tries)} tries, {len(tries) - len(accepted)} refused; what it may do is accepted: {control}{told}"
+    remarks = "".join(f"; not refused but: {text}" for text in unclear)
+    evidence = f"{len(tries)} tries, {len(tries) - len(accepted)} refused; what it may do is accepted: {control}{remarks}"
     return Outcome(control and not unclear, evidence, f"accepted: {'; '.join(accepted)}" if accepted else "")
 
 

@@ -25,16 +25,16 @@ PLAIN: Final[tuple[Attack[Ground], ...]] = (*pod_attacks.ATTACKS, *host_attacks.
 ENABLED: Final[tuple[Attack[Ground], ...]] = (*node_attacks.ATTACKS, *kubelet_attacks.ATTACKS)
 QUIET: Final = "not tcp port 26443"  # what is left out of the recording: the API server's TLS
 SETTLED = 60.0  # seconds until a pair has one SA each way
-Told = Callable[[Score], None]
+Scored = Callable[[Score], None]
 
 
-def play(ground: Ground, attacks: Iterable[Attack[Ground]], told: Told = lambda _: None) -> Scoreboard:
-    """Play *attacks* on nodes that are at rest and return their scores; *told* hears of each as soon as it is known."""
+def play(ground: Ground, attacks: Iterable[Attack[Ground]], scored: Scored = lambda _: None) -> Scoreboard:
+    """Play *attacks* on nodes that are at rest and return their scores; *scored* hears of each as soon as it is known."""
     board, before = Scoreboard(), settle(ground)
     for attack in attacks:
         outcome, before = _played(ground, attack, before)
         board.scores.append(judge(attack, outcome))
-        told(board.scores[-1])
+        scored(board.scores[-1])
     if late := ground.late():
         board.scores.append(Score("any", "Waits.", FELL, f"{len(late)} packets have become readable after their attacks"))
     return board
@@ -75,7 +75,7 @@ def _once(sas: Sas) -> bool:
     return bool(ends) and len(ends) == len(set(ends))
 
 
-def session(lab: Lab, capture: Path, say: Callable[[str], None], told: Told) -> Scoreboard:
+def session(lab: Lab, capture: Path, say: Callable[[str], None], scored: Scored) -> Scoreboard:
     """Make the ground in a fresh lab of three nodes, play everything, and return the scores."""
     say("kubectl apply -k manifests/, then a controller and an agent on every node")
     operations.deploy(lab, drain=3)
@@ -85,14 +85,14 @@ def session(lab: Lab, capture: Path, say: Callable[[str], None], told: Told) -> 
         operations.label(lab, *nodes)
         operations.wait_protected(lab, nodes)
         say(f"{', '.join(nodes)} are protected from each other: {len(attacks)} attacks")
-        board.scores += _on_ground(lab, capture.with_suffix(f".{len(nodes)}.pcap"), attacks, told)
+        board.scores += _on_ground(lab, capture.with_suffix(f".{len(nodes)}.pcap"), attacks, scored)
     return board
 
 
-def _on_ground(lab: Lab, recording: Path, attacks: Iterable[Attack[Ground]], told: Told) -> list[Score]:
+def _on_ground(lab: Lab, recording: Path, attacks: Iterable[Attack[Ground]], scored: Scored) -> list[Score]:
     with Capture.start(lab, recording, QUIET) as capture:
         ground = Ground(lab, capture)
         try:
-            return play(ground, attacks, told).scores
+            return play(ground, attacks, scored).scores
         finally:
             ground.close()

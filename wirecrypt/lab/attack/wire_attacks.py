@@ -161,16 +161,16 @@ def too_big(ground: Ground) -> Outcome:
     """Say to the peer, as a router and as node-1, that its ESP is too big: large packets go on arriving."""
     own, peer = ground.aim(OWN), ground.aim(PEER)
     _, recording = recorded(ground)
-    told = []
+    errors = []
     for source in (ROUTER[4], own.nodes[4]):
-        told += [
+        errors += [
             packets.icmp4(source, peer.nodes[4], struct.pack("!BBHI", 3, 4, 0, NARROW[4]) + packet[:128])
             for packet in recording
         ]
     count = partial(_heard_errors, ground)
     before = count()
-    ground.inject(PEER, *told)
-    taken = moved(count, before, len(told))
+    ground.inject(PEER, *errors)
+    taken = moved(count, before, len(errors))
     try:
         narrow = f"mtu {NARROW[4]}" in ground.lab.exec(PEER, ["ip", "route", "get", own.nodes[4]]).stdout
         results = [honest(ground, size=size)[1] for size in (400, 1000, 1400) for _ in range(2)]
@@ -179,10 +179,10 @@ def too_big(ground: Ground) -> Outcome:
     arrived = sum(results)
     fell = "" if arrived == len(results) else f"{arrived} of {len(results)} large packets arrive"
     evidence = (
-        f"{len(told)} messages, {taken} taken or refused by the peer; it believes them: {narrow}; "
+        f"{len(errors)} messages, {taken} taken or refused by the peer; it believes them: {narrow}; "
         f"{arrived} of {len(results)} packets arrive"
     )
-    return Outcome(bool(told) and taken >= len(told), evidence, fell)
+    return Outcome(bool(errors) and taken >= len(errors), evidence, fell)
 
 
 def _heard_errors(ground: Ground) -> int:
