@@ -32,14 +32,14 @@ class BesideRun(Elsewhere):
     place = "run beside"
     silence = LONGEST + 60
 
-    def __init__(self, config: pytest.Config, version: str, names: Iterable[str]) -> None:
+    def __init__(self, config: pytest.Config, versions: str, names: Iterable[str]) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="wirecrypt-beside-"))
         super().__init__(config, self.folder / "reports.jsonl")
         wanted, self._log = self.folder / "tests", self.folder / "log"
         wanted.write_text("\n".join(names))
         argv = [
             "setpriv", "--pdeathsig", "INT", sys.executable, "-m", "pytest", "-p", "no:randomly", "-p", "no:cacheprovider",
-            "-q", f"--kernel={version}", f"--reports={self._file}", f"@{wanted}",
+            "-q", f"--kernel={versions}", f"--reports={self._file}", f"@{wanted}",
         ]  # fmt: skip
         with self._log.open("w") as log:
             self.process = subprocess.Popen(
@@ -71,58 +71,38 @@ def is_quiet(item: pytest.Item) -> bool:
     return bool(getattr(getattr(item, "module", None), "QUIET", False))
 
 
-class BesideRuns:
-    """The runs of a test session: one per older kernel, and, once end-to-end tests run here, one of quiet modules."""
+def is_beside(item: pytest.Item, newest: str) -> bool:
+    """Return whether a test runs beside those of the *newest* kernel: it is quiet, or wants a lab of an older one."""
+    parameters: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
+    return is_quiet(item) or parameters.get("lab_kernel", newest) != newest
+
+
+class Beside:
+    """What runs beside a test session, one lab after another: two at a time are enough for two processors."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
-        self._runs: list[BesideRun] = []
-        self._names: dict[str, BesideRun] = {}
-        self._quiet: tuple[str, list[str]] = ("", [])
+        self._run: BesideRun | None = None
+        self._names: frozenset[str] = frozenset()
 
-    def start(self, items: Iterable[pytest.Item], newest: str) -> None:
-        """Start a run for each kernel but the *newest* that *items* want a lab of; what is quiet on that one comes later."""
+    def start(self, items: Iterable[pytest.Item], versions: list[str]) -> None:
+        """Start what is to run beside those of *items* that are not."""
         if self._config.getoption("--reports"):
             return  # this is such a run
         items = list(items)
-        older: dict[str, list[str]] = {}
-        quiet = []
-        for item in items:
-            parameters: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
-            version = str(parameters.get("lab_kernel", newest))
-            if version != newest:
-                older.setdefault(version, []).append(item.nodeid)
-            elif is_quiet(item):
-                quiet.append(item.nodeid)
-        if not all(map(is_quiet, items)):  # else there is nothing that they could run beside of
-            self._quiet = (newest, quiet)
-        for version, names in older.items():
-            self._start(version, names)
-
-    def start_quiet(self) -> None:
-        """Start the run of quiet modules, if there is one and it does not run yet: two labs at a time are enough."""
-        (version, names), self._quiet = self._quiet, ("", [])
-        if names:
-            self._start(version, names)
-
-    def _start(self, version: str, names: list[str]) -> None:
-        run = BesideRun(self._config, version, names)
-        self._runs.append(run)
-        self._names.update(dict.fromkeys(names, run))
+        names = [item.nodeid for item in items if is_beside(item, versions[-1])]
+        if names and len(names) < len(items):
+            self._run, self._names = BesideRun(self._config, ",".join(versions), names), frozenset(names)
 
     def has(self, item: pytest.Item) -> bool:
         """Return whether a test runs beside."""
-        return item.nodeid in self._names or item.nodeid in self._quiet[1]
+        return item.nodeid in self._names
 
     def reports(self, item: pytest.Item) -> list[pytest.TestReport] | None:
         """Return the reports of one test, once it has run; None for a test that does not run beside."""
-        if item.nodeid in self._quiet[1]:
-            self.start_quiet()
-        run = self._names.get(item.nodeid)
-        return run.reports(item.nodeid, item.location) if run else None
+        return self._run.reports(item.nodeid, item.location) if self._run and self.has(item) else None
 
     def end(self) -> None:
-        """End all runs."""
-        for run in self._runs:
-            run.end()
-        self._runs.clear()
+        """End it."""
+        if self._run:
+            self._run.end()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.beside import LONGEST, BesideRuns, is_quiet
+from tests.beside import LONGEST, Beside, is_beside
 from tests.boots import Boots
 from tests.guests import GuestRuns
 from tests.reports import Recorder
@@ -22,7 +22,7 @@ AREAS = ("unit", "cluster", "kernel", "e2e", "bench", "image")
 HERE = Path(__file__).parent
 STATES = ("exposed", "protected", "all_protected")  # fixtures of the shared lab; tests without one have labs of their own
 RUNS = pytest.StashKey[GuestRuns]()
-BESIDE = pytest.StashKey[BesideRuns]()
+BESIDE = pytest.StashKey[Beside]()
 BOOTS = pytest.StashKey[Boots]()
 
 
@@ -40,7 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[BOOTS] = Boots()
-    config.stash[RUNS], config.stash[BESIDE] = GuestRuns(config, config.stash[BOOTS]), BesideRuns(config)
+    config.stash[RUNS], config.stash[BESIDE] = GuestRuns(config, config.stash[BOOTS]), Beside(config)
     config.pluginmanager.register(config.stash[BOOTS])
     if path := config.getoption("--guest-reports") or config.getoption("--reports"):
         config.pluginmanager.register(Recorder(config, path))
@@ -66,20 +66,21 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Quick areas first, and one lab after another: nothing else may take the processors while packets are counted.
 
     Tests that want one state of the shared lab follow one another, whatever their file: bringing a cluster from one state to
     another takes longer than most tests. What is marked slow comes last, and there the image, which tells most about a
-    release, first. What is quiet has run beside the others by its turn.
+    release, first. What runs beside the others is told after them, in the order in which it runs there.
     """
+    newest = versions(config)[-1]
 
-    def order(item: pytest.Item) -> tuple[bool, int, str, bool, int]:
+    def order(item: pytest.Item) -> tuple[bool, int, bool, str, int]:
         parameters: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
         slow, number = is_slow(item), AREAS.index(area(item.path))
         states = [rank for rank, name in enumerate(STATES, 1) if name in getattr(item, "fixturenames", ())]
         area_rank = -number if slow else number
-        return slow, area_rank, str(parameters.get("lab_kernel", "")), is_quiet(item), max(states, default=0)
+        return slow, area_rank, is_beside(item, newest), str(parameters.get("lab_kernel", "")), max(states, default=0)
 
     items.sort(key=order)
     for item in items:
@@ -93,21 +94,21 @@ def pytest_runtestloop(session: pytest.Session) -> None:
     if not in_guest(config) and not config.option.collectonly and not session.testsfailed:
         config.stash[RUNS].start(item for item in session.items if area(item.path) == "kernel")
         bootable = config.stash[BOOTS].without(session.items)
-        config.stash[BESIDE].start((item for item in bootable if not is_slow(item)), versions(config)[-1])
+        config.stash[BESIDE].start((item for item in bootable if not is_slow(item)), versions(config))
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
     """Replay what was reported elsewhere, instead of running such a test here."""
     reports = _elsewhere(item)
     if reports is None:
-        if "lab_kernel" in getattr(getattr(item, "callspec", None), "params", {}):
-            item.config.stash[BESIDE].start_quiet()  # what the older kernels' labs did has been told by then
         return None
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     for report in reports:
         item.ihook.pytest_runtest_logreport(report=report)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    # The test before kept what it has in common with this one; whatever the next one does not want ends here.
+    item.session._setupstate.teardown_exact(nextitem)  # noqa: SLF001  # the hook for it wants a test that was set up
     return True
 
 

@@ -128,9 +128,10 @@ def _host(netns: Netns, number: int) -> Host:
 
 
 def _plug(here: Host, there: Host) -> None:
+    """Give one end its addresses and routes. Without `nodad` an address is tentative for a moment, and no route's source."""
     here.netns.ip(f"addr add {here.outer[4]}/24 dev wire")
     here.netns.ip(f"addr add {here.outer[6]}/64 dev wire nodad")
     here.netns.ip("link set wire up")
     for version in (4, 6):
-        here.netns.ip(f"addr add {here.pod[version]} dev lo")
+        here.netns.ip(f"addr add {here.pod[version]} dev lo{' nodad' if version == 6 else ''}")
         here.netns.ip(f"-{version} route add {there.pods[version]} via {there.outer[version]} src {here.pod[version]}")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.beside import BesideRun
 
-SAMPLE = (Path(__file__).parent / "samples" / "ends.py").relative_to(Path(__file__).parents[2])
+SAMPLES = (Path(__file__).parent / "samples").relative_to(Path(__file__).parents[2])
+SAMPLE = SAMPLES / "ends.py"
 
 
 def outcomes(run: BesideRun, *names: str) -> list[list[tuple[str, str]]]:
@@ -36,3 +39,11 @@ def test_nothing_is_left_of_a_run_that_is_ended(pytestconfig: pytest.Config) -> 
     assert not folder.exists()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_what_a_test_keeps_for_one_that_runs_beside_is_gone_before_the_next(pytestconfig: pytest.Config) -> None:
+    """A fixture of their file ends after the second, though nothing ran here for it: the third begins with nothing."""
+    argv = [sys.executable, "-m", "pytest", "-p", "no:randomly", "-p", "no:cacheprovider", "--kernel=6.1,7.2", "--slow",
+            str(SAMPLES / "each_kernel.py"), str(SAMPLES / "comes_last.py")]  # fmt: skip
+    done = subprocess.run(argv, cwd=pytestconfig.rootpath, capture_output=True, text=True, check=False)
+    assert "3 passed" in done.stdout, done.stdout
