@@ -45,6 +45,7 @@ struct walk {
 	__u8 hop_limit;
 	__u8 fragment;  /* a later fragment: no ports */
 	__u8 level;
+	__u16 peer; /* nodeID of the exempt peer by whose address it was judged */
 	__u16 sport;
 	__u16 dport;
 	__u8 src[16];
@@ -56,6 +57,21 @@ enum step { STEP_DONE, STEP_INNER, STEP_NOT_IP, STEP_UNREADABLE };
 static __always_inline int read_bytes(struct __sk_buff *skb, const struct walk *w, __u32 at, void *to, __u32 size)
 {
 	return bpf_skb_load_bytes(skb, w->off + at, to, size);
+}
+
+/* The beginning of a frame without tags, its network header where words are aligned. */
+struct frame {
+	__u16 pad;
+	__u8 macs[2 * ETH_ALEN];
+	__be16 type;
+	struct iphdr ip;
+};
+
+#define FRAME_LEN (ETH_HLEN + sizeof(struct iphdr))
+
+static __always_inline int is_ip(__u16 type)
+{
+	return type == ETH_P_IP || type == ETH_P_IPV6;
 }
 
 /* Ethernet with up to TAGS VLAN tags in the frame (a tag in the packet's metadata is no part of it). On the wire what
@@ -71,7 +87,7 @@ static __always_inline enum step read_ethernet(struct __sk_buff *skb, struct wal
 			return STEP_UNREADABLE;
 		type = bpf_ntohs(type);
 		w->off += sizeof(type);
-		if (type == ETH_P_IP || type == ETH_P_IPV6)
+		if (is_ip(type))
 			return STEP_INNER;
 		if (type != VLAN_8021Q && type != VLAN_8021AD && type != VLAN_OLD)
 			return w->level && type != ETH_P_ARP ? STEP_UNREADABLE : STEP_NOT_IP;
@@ -92,21 +108,19 @@ static __always_inline enum step skip_ah(struct __sk_buff *skb, struct walk *w)
 	return STEP_DONE;
 }
 
-static __always_inline enum step read_ipv4(struct __sk_buff *skb, struct walk *w)
+static __always_inline enum step read_ipv4(struct walk *w, const struct iphdr *ip)
 {
-	struct iphdr ip;
-
-	if (read_bytes(skb, w, 0, &ip, sizeof(ip)) || ip.ihl < 5)
+	if (ip->ihl < 5)
 		return STEP_UNREADABLE;
 	w->family = 4;
-	w->proto = ip.protocol;
-	w->hop_limit = ip.ttl;
-	w->fragment = (bpf_ntohs(ip.frag_off) & FRAGMENT_OFFSET) != 0;
+	w->proto = ip->protocol;
+	w->hop_limit = ip->ttl;
+	w->fragment = (bpf_ntohs(ip->frag_off) & FRAGMENT_OFFSET) != 0;
 	__builtin_memset(w->src, 0, sizeof(w->src));
 	__builtin_memset(w->dst, 0, sizeof(w->dst));
-	__builtin_memcpy(w->src, &ip.saddr, sizeof(ip.saddr));
-	__builtin_memcpy(w->dst, &ip.daddr, sizeof(ip.daddr));
-	w->off += ip.ihl * 4;
+	__builtin_memcpy(w->src, &ip->saddr, sizeof(ip->saddr));
+	__builtin_memcpy(w->dst, &ip->daddr, sizeof(ip->daddr));
+	w->off += ip->ihl * 4;
 	return STEP_DONE;
 }
 
@@ -157,23 +171,41 @@ static __always_inline enum step skip_extensions(struct __sk_buff *skb, struct w
 {
 	__u32 i;
 
+	if (w->proto == PROTO_ESP)
+		return STEP_DONE;
 	for (i = 0; !w->fragment && is_extension(w->proto); i++)
 		if (i == EXTENSIONS || skip_extension(skb, w))
 			return STEP_UNREADABLE;
 	return STEP_DONE;
 }
 
+/* Ethernet, where it is next, and as much of the network header behind it as IPv4 has; without tags in one go, as most are. */
+static __always_inline enum step read_link(struct __sk_buff *skb, struct walk *w, struct frame *frame)
+{
+	enum step step;
+
+	if (w->ether && !read_bytes(skb, w, 0, frame->macs, FRAME_LEN) && is_ip(bpf_ntohs(frame->type))) {
+		w->off += ETH_HLEN;
+		return STEP_INNER;
+	}
+	step = w->ether ? read_ethernet(skb, w) : STEP_INNER;
+	if (step == STEP_INNER && read_bytes(skb, w, 0, &frame->ip, sizeof(frame->ip)))
+		return STEP_UNREADABLE;
+	return step;
+}
+
 /* The network header says itself which version it is: an Ethernet type may be wrong after decapsulation. */
 static __always_inline enum step read_network(struct __sk_buff *skb, struct walk *w)
 {
-	__u8 first;
+	struct frame frame;
+	enum step step = read_link(skb, w, &frame);
 
 	w->sport = w->dport = 0;
-	if (read_bytes(skb, w, 0, &first, sizeof(first)))
-		return STEP_UNREADABLE;
-	if (first >> 4 == 4)
-		return read_ipv4(skb, w);
-	if (first >> 4 == 6)
+	if (step != STEP_INNER)
+		return step;
+	if (frame.ip.version == 4)
+		return read_ipv4(w, &frame.ip);
+	if (frame.ip.version == 6)
 		return read_ipv6(skb, w);
 	return STEP_UNREADABLE;
 }
@@ -200,7 +232,7 @@ static __always_inline enum step open_geneve(struct __sk_buff *skb, struct walk 
 	type = head[2] << 8 | head[3];
 	w->off += 16 + (head[0] & 0x3f) * 4;
 	w->ether = type == ETHER_BRIDGING;
-	return w->ether || type == ETH_P_IP || type == ETH_P_IPV6 ? STEP_INNER : STEP_UNREADABLE;
+	return w->ether || is_ip(type) ? STEP_INNER : STEP_UNREADABLE;
 }
 
 /* ESP by its protocol's number alone is somebody else's; between enabled nodes it stays what they were judged as. */
@@ -279,7 +311,7 @@ static __always_inline enum step read_ports(struct __sk_buff *skb, struct walk *
 {
 	__be16 ports[2];
 
-	if (w->fragment || !has_ports(w->proto))
+	if (w->proto == PROTO_ESP || w->fragment || !has_ports(w->proto))
 		return STEP_DONE;
 	if (read_bytes(skb, w, 0, ports, sizeof(ports)))
 		return STEP_UNREADABLE;
@@ -295,7 +327,7 @@ static __always_inline int is_neighbour(struct __sk_buff *skb, const struct walk
 {
 	__u8 head[2];
 
-	if (w->level || w->family != 6 || w->proto != PROTO_ICMPV6 || w->hop_limit != HOP_LIMIT_LOCAL)
+	if (w->proto != PROTO_ICMPV6 || w->level || w->family != 6 || w->hop_limit != HOP_LIMIT_LOCAL)
 		return 0;
 	if (skb->len > w->off + NEIGHBOUR_MAX || read_bytes(skb, w, 0, head, sizeof(head)))
 		return 0;

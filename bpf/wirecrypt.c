@@ -8,7 +8,7 @@
  * packet, and its source must be the sender's: the kernel's own check of that compares by the family of the inner
  * packet, four bytes of an IPv6 tunnel's addresses when it is IPv4 (__xfrm_policy_check, xfrm_state_addr_cmp). The
  * ENCRYPT mark at egress can be chosen as well, but believing it only ever drops more: it tells a pod's packet whose
- * source was replaced by the node's.
+ * source was replaced by the node's, and ESP that a pod wrote itself: a sending SA takes that mark off.
  *
  * A packet is read header by header, at most DEPTH network headers deep, and each level is judged by both its
  * addresses; the first level that must not be seen in clear decides. ESP passes only where node addresses (or foreign
@@ -35,6 +35,19 @@ static __always_inline void count_reason(__u32 reason)
 {
 	__u64 *value = bpf_map_lookup_elem(MAP(WC_MAP_COUNTERS), &reason);
 
+	if (value)
+		*value += 1;
+}
+
+/* Cleartext between this node and an exempt peer, by the peer's nodeID: the sum is the count of that reason. */
+static __always_inline void count_exempt(__u32 peer)
+{
+	__u64 none = 0, *value = bpf_map_lookup_elem(MAP(WC_MAP_EXEMPT), &peer);
+
+	if (!value) {
+		bpf_map_update_elem(MAP(WC_MAP_EXEMPT), &peer, &none, BPF_NOEXIST);
+		value = bpf_map_lookup_elem(MAP(WC_MAP_EXEMPT), &peer);
+	}
 	if (value)
 		*value += 1;
 }
@@ -105,9 +118,19 @@ static __always_inline __u32 sender_in(__u32 spi)
 	return spi >> WC_SPI_SENDER_SHIFT & WC_SPI_SENDER;
 }
 
+/* An address that this node's tunnels begin at. */
+static __always_inline int is_own(const struct walk *w, const struct wc_settings *set, const __u8 *address)
+{
+	const __u32 *a = (const __u32 *)address, *own = (const __u32 *)set->own6;
+
+	if (w->family == 4)
+		return a[0] == *(const __u32 *)set->own4;
+	return a[0] == own[0] && a[1] == own[1] && a[2] == own[2] && a[3] == own[3];
+}
+
 /* ESP whose SPI names the owner of the source as its sender. A later fragment has no SPI and is taken at its word: it is
  * worth nothing without the first one. */
-static __always_inline int is_esp_of(struct __sk_buff *skb, const struct walk *w, const struct wc_entry *source)
+static __always_inline int is_esp_of(struct __sk_buff *skb, const struct walk *w, __u32 owner)
 {
 	__be32 spi;
 
@@ -115,9 +138,9 @@ static __always_inline int is_esp_of(struct __sk_buff *skb, const struct walk *w
 		return 0;
 	if (w->fragment)
 		return 1;
-	if (!source || !source->node || read_bytes(skb, w, 0, &spi, sizeof(spi)))
+	if (!owner || read_bytes(skb, w, 0, &spi, sizeof(spi)))
 		return 0;
-	return sender_in(bpf_ntohl(spi)) == source->node;
+	return sender_in(bpf_ntohl(spi)) == owner;
 }
 
 /* Between exempt nodes cleartext passes, but none of a pod, whatever its source says, and no ICMP: its errors quote packets that
@@ -125,16 +148,24 @@ static __always_inline int is_esp_of(struct __sk_buff *skb, const struct walk *w
 static __always_inline __u32 judge_exempt(struct __sk_buff *skb, const struct walk *w, const struct wc_settings *set,
 					  const struct wc_entry *remote, int egress)
 {
-	struct wc_entry *entry = entry_of(w, egress ? w->src : w->dst);
-	__u32 local = action_of(entry, egress);
+	const __u8 *here = egress ? w->src : w->dst;
+	int of_pod = egress && kind_of(skb, set) == WC_KIND_ENCRYPT;
+	__u32 local = 0, owner = set->node;
+
+	if (!is_own(w, set, here)) {
+		struct wc_entry *entry = entry_of(w, here);
+
+		local = action_of(entry, egress);
+		owner = entry ? entry->node : 0;
+	}
 
 	if (local == WC_ACTION_OWN || local == WC_ACTION_DROP)
 		return WC_REASON_EGRESS_POD_NODE;
 	if (local == WC_ACTION_UNKNOWN)
 		return WC_REASON_EGRESS_UNKNOWN;
-	if (is_esp_of(skb, w, egress ? entry : remote))
+	if ((!of_pod || set->esp_keeps_mark) && is_esp_of(skb, w, egress ? owner : remote->node))
 		return WC_REASON_PASSED_ESP;
-	if (egress && kind_of(skb, set) == WC_KIND_ENCRYPT)
+	if (of_pod)
 		return WC_REASON_EGRESS_POD_NODE;
 	return is_icmp(w) && !is_to_group(w) ? WC_REASON_EGRESS_NODE_CLEARTEXT : WC_REASON_NODE_TO_NODE;
 }
@@ -151,8 +182,7 @@ static __always_inline __u32 judge_sealed(const struct walk *w, __u32 as_exempt,
 }
 
 /* The judged end is the remote one: the destination at egress, the source at ingress. A reason as at egress. */
-static __always_inline __u32 judge_level(struct __sk_buff *skb, const struct walk *w, const struct wc_settings *set,
-					 int egress)
+static __always_inline __u32 judge_level(struct __sk_buff *skb, struct walk *w, const struct wc_settings *set, int egress)
 {
 	struct wc_entry *entry = entry_of(w, egress ? w->dst : w->src);
 	__u32 remote = action_of(entry, egress), reason;
@@ -167,6 +197,7 @@ static __always_inline __u32 judge_level(struct __sk_buff *skb, const struct wal
 		return WC_REASON_PASSED_PLAIN;
 	if (remote != WC_ACTION_NODE && remote != WC_ACTION_SEALED)
 		return WC_REASON_PASSED;
+	w->peer = entry->node;
 	reason = judge_exempt(skb, w, set, entry, egress);
 	return remote == WC_ACTION_SEALED ? judge_sealed(w, reason, egress) : reason;
 }
@@ -178,11 +209,6 @@ static __always_inline enum step read_level(struct __sk_buff *skb, struct walk *
 	enum step step, extensions;
 	__u32 reason;
 
-	if (w->ether) {
-		step = read_ethernet(skb, w);
-		if (step != STEP_INNER)
-			return step;
-	}
 	step = read_network(skb, w);
 	if (step)
 		return step;
@@ -196,7 +222,7 @@ static __always_inline enum step read_level(struct __sk_buff *skb, struct walk *
 	reason = judge_level(skb, w, set, egress);
 	if (reason > w->reason)
 		w->reason = reason;
-	if (reason >= WC_REASON_EGRESS_PEER_CLEARTEXT)
+	if (reason >= WC_REASON_EGRESS_PEER_CLEARTEXT || reason == WC_REASON_PASSED_ESP)
 		return STEP_DONE;
 	return extensions ? STEP_UNREADABLE : open_payload(skb, w, set);
 }
@@ -216,10 +242,11 @@ static __always_inline __u32 read_packet(struct __sk_buff *skb, struct walk *w, 
 	return w->reason == WC_REASON_NODE_TO_NODE ? WC_REASON_EGRESS_UNREADABLE : WC_REASON_PASSED_UNREADABLE;
 }
 
-static __always_inline int begins_with_ether(struct __sk_buff *skb)
+/* Where no link is without an Ethernet header, as on most nodes, none is looked up. */
+static __always_inline int begins_with_ether(struct __sk_buff *skb, const struct wc_settings *set)
 {
 	__u32 index = skb->ifindex;
-	struct wc_link *link = bpf_map_lookup_elem(MAP(WC_MAP_LINKS), &index);
+	struct wc_link *link = set->bare_links ? bpf_map_lookup_elem(MAP(WC_MAP_LINKS), &index) : 0;
 
 	return !link || link->header;
 }
@@ -228,11 +255,12 @@ static __always_inline int begins_with_ether(struct __sk_buff *skb)
 static __always_inline int conclude(struct __sk_buff *skb, const struct walk *w, const struct wc_settings *set,
 				    __u32 reason, int egress)
 {
-	if (reason < WC_REASON_EGRESS_PEER_CLEARTEXT) {
+	if (reason == WC_REASON_NODE_TO_NODE)
+		count_exempt(w->peer);
+	else
 		count_reason(reason);
+	if (reason < WC_REASON_EGRESS_PEER_CLEARTEXT)
 		return TC_ACT_UNSPEC;
-	}
-	count_reason(reason);
 	report_drop(skb, w, reason, egress);
 	return set->permissive ? TC_ACT_UNSPEC : TC_ACT_SHOT;
 }
@@ -256,14 +284,13 @@ static __always_inline __u32 sender_of(struct __sk_buff *skb)
  * nobody's. A source that no peer owns is anyone's: a router's error message comes from an address that nobody listed. */
 static __always_inline int sender_owns_source(struct __sk_buff *skb, struct walk *w)
 {
-	enum step step = STEP_INNER;
 	struct wc_entry *entry;
+	enum step step;
 
-	if (w->ether)
-		step = read_ethernet(skb, w);
+	step = read_network(skb, w);
 	if (step == STEP_NOT_IP)
 		return 1; /* no source at all, so nobody's */
-	if (step != STEP_INNER || read_network(skb, w))
+	if (step)
 		return 0;
 	if (!skip_extensions(skb, w))
 		read_ports(skb, w);
@@ -305,18 +332,24 @@ int wirecrypt_mark(struct __sk_buff *skb)
 
 int wirecrypt_guard_egress(struct __sk_buff *skb)
 {
-	struct walk w = {.ether = begins_with_ether(skb)};
+	struct walk w = {};
 	__u32 zero = 0;
 	struct wc_settings *set = bpf_map_lookup_elem(MAP(WC_MAP_SETTINGS), &zero);
 
-	return set ? conclude(skb, &w, set, read_packet(skb, &w, set, 1), 1) : TC_ACT_SHOT;
+	if (!set)
+		return TC_ACT_SHOT;
+	w.ether = begins_with_ether(skb, set);
+	return conclude(skb, &w, set, read_packet(skb, &w, set, 1), 1);
 }
 
 int wirecrypt_guard_ingress(struct __sk_buff *skb)
 {
-	struct walk w = {.ether = begins_with_ether(skb)};
+	struct walk w = {};
 	__u32 zero = 0;
 	struct wc_settings *set = bpf_map_lookup_elem(MAP(WC_MAP_SETTINGS), &zero);
 
-	return set ? conclude(skb, &w, set, judge_ingress(skb, &w, set), 0) : TC_ACT_SHOT;
+	if (!set)
+		return TC_ACT_SHOT;
+	w.ether = begins_with_ether(skb, set);
+	return conclude(skb, &w, set, judge_ingress(skb, &w, set), 0);
 }

@@ -24,6 +24,7 @@
 #define WC_PORTS 4
 #define WC_ENTRIES_MAX 65536
 #define WC_LINKS_MAX 4096
+#define WC_PEERS_MAX 65536
 #define WC_EVENT_BYTES 65536
 #define WC_EVENTS_PER_SECOND 64
 
@@ -36,6 +37,7 @@ enum wc_map {
 	WC_MAP_COUNTERS = 5,
 	WC_MAP_PACE = 6,
 	WC_MAP_EVENTS = 7,
+	WC_MAP_EXEMPT = 8,
 };
 
 /* What is said of a prefix. DROP: an encrypted peer's pods. PASS: in clear by decision. UNKNOWN: inside the cluster's
@@ -83,13 +85,20 @@ enum wc_reason {
 	WC_REASON_EVENTS_LOST = 24,
 };
 
-/* One, at index 0. All zero is strict. Ports in host order, 0: unused. */
+/* One, at index 0. All zero is strict. Ports in host order, 0: unused. *esp_keeps_mark*: SAs made by an agent of before send,
+ * which leave the mark of the packet inside on its ESP. *node* owns *own4* and *own6*, where its tunnels begin: their entries
+ * say so as well, and need not be looked up; in network order, 0: none. *bare_links*: a link of ours may be without an Ethernet
+ * header. */
 struct wc_settings {
 	__u32 mark_shift;
 	__u32 permissive;
 	__u32 lanes;
 	__u16 control_port;
-	__u16 reserved;
+	__u16 esp_keeps_mark;
+	__u32 bare_links;
+	__u32 node;
+	__u8 own4[4];
+	__u8 own6[16];
 	__u16 vxlan_ports[WC_PORTS];
 	__u16 geneve_ports[WC_PORTS];
 };

@@ -7,6 +7,7 @@ import secrets
 import pytest
 
 from tests.e2e import product
+from wirecrypt.lab import operations
 from wirecrypt.lab.lab import Lab
 from wirecrypt.lab.streams import Tcp, Udp, address, start_all, stop_all
 from wirecrypt.lab.wire.capture import Capture
@@ -56,6 +57,20 @@ def test_a_size_that_does_not_fit_is_told_and_not_lost(protected: Lab, source: s
     assert silent == []
     assert "1 received" in parts[0]
     assert "1 received" not in parts[-1]
+
+
+@pytest.mark.L3
+def test_packets_with_options_and_extension_headers_arrive_as_esp_while_keys_change(protected: Lab) -> None:
+    """IPv4 with options, IPv6 with extension headers, in every class: a rotation loses none, and none is readable."""
+    lab = protected
+    flows = [
+        Udp.prepare(lab, source, target, rate=50, family=family, extended=True)
+        for source, target in CLASSES.values()
+        for family in (4, 6)
+    ]
+    start_all(flows)
+    operations.rotate(lab, "under packets with options")
+    assert [(flow.source, result.lost) for flow, result in zip(flows, stop_all(flows), strict=True) if result.lost] == []
 
 
 @pytest.mark.L3

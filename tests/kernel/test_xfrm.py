@@ -55,7 +55,7 @@ def in_order(policies: list[Policy]) -> list[Policy]:
 
 @pytest.mark.parametrize("version", [4, 6])
 @pytest.mark.parametrize("algorithm", list(Algorithm))
-@pytest.mark.parametrize("set_mark", [None, MARKS.decrypted(2, 15)], ids=["sending", "receiving"])
+@pytest.mark.parametrize("set_mark", [None, MARKS.unmarked(), MARKS.decrypted(2, 15)], ids=["none", "sending", "receiving"])
 @pytest.mark.parametrize("limits", [SaLimits(), SaLimits(10**12, 2**64 - 2, 2**33, 2**63)], ids=["unlimited", "limited"])
 def test_state_is_listed_as_written(
     xfrm: KernelXfrm, version: int, algorithm: Algorithm, set_mark: Mark | None, limits: SaLimits

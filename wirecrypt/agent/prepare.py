@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 from typing import Final
 
 from wirecrypt import logs
-from wirecrypt.agent.datapath.guard_attachment import GuardAttachment
+from wirecrypt.agent.datapath.guard_attachment import GuardAttachment, guard_settings
 from wirecrypt.agent.datapath.writes import Datapath
 from wirecrypt.agent.store.blocklist import Blocklist
 from wirecrypt.agent.view.pass_state import block
@@ -21,6 +21,7 @@ from wirecrypt.model.pair import Pair
 from wirecrypt.pairs.decide import Decision
 from wirecrypt.plan.diff import DesiredPair, in_the_way, plan
 from wirecrypt.plan.guard_entries import wanted as guard_entries
+from wirecrypt.plan.marks import esp_keeps_mark
 from wirecrypt.plan.observe import KnownGenerations
 from wirecrypt.plan.policies import Layout, Senders, wanted
 from wirecrypt.plan.shared import shared
@@ -97,7 +98,9 @@ def _guard(
     if not bare:
         return
     if not guard_attachment.attached():
-        guard_attachment.attach(blocklist.own, settings, lanes=settings.lanes or 1)
+        keeps = esp_keeps_mark(kernel.sas.values())
+        own, lanes = blocklist.own, settings.lanes or 1
+        guard_attachment.attach(own, settings, guard_settings(own, settings, lanes, esp_keeps_mark=keeps))
     kernel = datapath.snapshot()
     entries = dict(kernel.guard) | guard_entries(blocklist.own, [(p, _block(blocklist, p)) for p in bare], (), ())
     for error in datapath.apply(plan((), entries, kernel)).values():

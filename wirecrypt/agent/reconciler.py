@@ -12,6 +12,7 @@ from typing import Final
 from wirecrypt import logs
 from wirecrypt.agent.components import Components
 from wirecrypt.agent.control.protocol import ControlProtocol, PeerSession
+from wirecrypt.agent.datapath.guard_attachment import guard_settings
 from wirecrypt.agent.last_pass import LastPass, PassSnapshot
 from wirecrypt.agent.status.status_writer import StatusWriter
 from wirecrypt.agent.status.suspended import Suspended
@@ -33,7 +34,7 @@ from wirecrypt.model.objects import NodePeer, NodeState
 from wirecrypt.model.xfrm import SaKey
 from wirecrypt.pairs import probing
 from wirecrypt.pairs.decide import Out, decide
-from wirecrypt.plan.marks import kept
+from wirecrypt.plan.marks import esp_keeps_mark, kept
 from wirecrypt.settings import Joining, Settings
 
 log = logs.get(__name__)
@@ -69,6 +70,7 @@ class Reconciler:
         self._links_due = float("-inf")
         self._guarded: object = None
         self._unguarded = ""  # why the guard is not in place
+        self._esp_keeps_mark = True  # until a look has shown that no SA of an agent of before sends: this one makes none
         self._wanted = self._effective = Settings()
         self._mark_trouble = "-"  # why the mark field is not where it should be; before the first look nothing is known
         self.last_pass = LastPass()
@@ -158,8 +160,10 @@ class Reconciler:
         """
         if now < self._links_due and (own, settings) == self._guarded:
             return
+        self._esp_keeps_mark = self._esp_keeps_mark and esp_keeps_mark(self._components.datapath.snapshot().sas.values())
+        configured = guard_settings(own, settings, session_params(settings).lanes, esp_keeps_mark=self._esp_keeps_mark)
         try:
-            self._components.guard_attachment.ensure(own, settings, session_params(settings).lanes)
+            self._components.guard_attachment.ensure(own, settings, configured)
         except (BpfError, LinkError) as error:
             if str(error) != self._unguarded:
                 log.error("guard not in place", error=str(error))  # noqa: TRY400 - the message says all

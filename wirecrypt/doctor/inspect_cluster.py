@@ -12,7 +12,7 @@ from wirecrypt.doctor.needs import AGENT, CONTROLLER
 from wirecrypt.errors import ConfigError
 from wirecrypt.model.conditions import ON_THE_WAY, READY, find
 from wirecrypt.model.objects import LABEL, LABEL_ENABLED, EncryptedNode, NodeState, Phase
-from wirecrypt.settings import Mode, from_document
+from wirecrypt.settings import Mode, NodeToNode, from_document
 
 SERVER: Final = Check("cluster", "api-server")
 CLOCK: Final = Check("cluster", "clock")
@@ -175,6 +175,9 @@ def _config(facts: ClusterFacts) -> Iterator[Finding]:
     if not settings.cluster_cidrs:
         step = "list the ranges that pods and nodes get their prefixes from"
         yield CONFIG.warning("clusterCIDRs is empty: packets to addresses that nobody claims pass in clear", step)
+    if settings.node_to_node is NodeToNode.OFF:
+        sentence = "nodeToNode is off: all traffic between the nodes' own addresses is in clear"
+        yield CONFIG.warning(sentence, "set `nodeToNode: workers`: moving loses no packet")
     yield CONFIG.ok("the configuration is valid" if facts.config else "there is no ConfigMap: all defaults")
 
 

@@ -30,8 +30,8 @@ ABOUT: Final = {
         "A pod is told by its service account. Traffic goes on without any of them."
     ),
     "configuration": (
-        "The document in the ConfigMap is valid, and protects: strict mode, and the cluster's ranges listed. Agents keep the "
-        "last good document when a bad one is written."
+        "The document in the ConfigMap is valid, and protects: strict mode, the cluster's ranges listed, node to node not off. "
+        "Agents keep the last good document when a bad one is written."
     ),
     "nodes": (
         "Labels have a value that means something, labelled Nodes have their objects, objects are well-formed, and every "

@@ -70,15 +70,17 @@ class _Flow:
     @classmethod
     def prepare(  # noqa: PLR0913  # keywords with defaults: a call names what it cares for
         cls, lab: Lab, source: str, target: str, *, family: int = 4, rate: int = 1000, size: int = 200, seconds: float = 600,
+        extended: bool = False,
     ) -> Self:  # fmt: skip
         """Start the receiver of traffic from *source* to *target* (names as for `Lab.exec`); `send` starts the sender.
 
-        *rate*: packets of *size* bytes a second, for TCP bytes a second. It ends by itself after *seconds*.
+        *rate*: packets of *size* bytes a second, for TCP bytes a second. It ends by itself after *seconds*. *extended*: with
+        options of IPv4, or extension headers of IPv6 (hop by hop, for the destination), before the payload.
         """
         marker = f"wirecrypt-marker-{secrets.token_hex(8)}"
         document = {
             "address": address(lab, target, family), "port": next(_ports), "rate": rate, "size": size, "seconds": seconds,
-            "marker": marker,
+            "marker": marker, "extended": extended,
         }  # fmt: skip
         return cls(lab, source, target, document, _program(lab, target, {**document, "do": f"{cls.kind}-receive"}))
 

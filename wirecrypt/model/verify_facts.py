@@ -92,7 +92,8 @@ class PeerEvidence:
     policies and guard entries, split by the direction of the packets that they are about. *refused*: what the kernel
     refused in the last pass; *failing*: why the agent reports the pair as failing. *later*: the SPIs that were there at the
     end; an SPI that comes later is a new generation, for no SA is ever made again. *nodes*: traffic between the nodes' own
-    addresses is sealed, exempt by an end's wish, or open though it should be sealed.
+    addresses is sealed, exempt by an end's wish, or open though it should be sealed; *exempt_packets* of it were in clear,
+    as the guard of this node counts since it was loaded.
     """
 
     node: str
@@ -117,6 +118,7 @@ class PeerEvidence:
     clear: tuple[Clear, ...] = ()
     later: tuple[int, ...] = ()
     nodes: str = "sealed"
+    exempt_packets: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,8 +79,9 @@ class SaKey:
 class Sa:
     """One ESP tunnel state: ESN, AEAD with 128-bit ICV, anti-replay window in packets.
 
-    *set_mark* is set on receiving SAs only: the mark that a decrypted packet gets. Every SA has the flag af-unspec, or
-    packets of the other address family than the tunnel's would be lost in silence.
+    *set_mark*: the mark that a receiving SA puts on what it has decrypted; a sending one takes ours off what it has encrypted
+    (value 0; agents of before made it without). Every SA has the flag af-unspec, or packets of the other address family than
+    the tunnel's would be lost in silence.
     """
 
     src: Address
@@ -97,6 +98,11 @@ class Sa:
     def name(self) -> SaKey:
         """Return what names this SA in the kernel."""
         return SaKey(self.dst, self.spi)
+
+    @property
+    def receives(self) -> bool:
+        """Return whether it is a receiving SA of ours, by the mark that it puts on packets."""
+        return self.set_mark is not None and self.set_mark.value != 0
 
 
 @dataclass(frozen=True, slots=True)

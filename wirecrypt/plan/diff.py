@@ -109,7 +109,7 @@ def _stray_actions(stray: Strays, wanted: AbstractSet[PolicyKey]) -> list[Action
     why = "left from a tunnel between other addresses"
     found = [Action(_delete(p.direction), p.name, stray.peer, why) for p in stray.policies if p.name not in wanted]
     for sa in stray.sas:
-        step = Step.DELETE_SENDING if sa.set_mark is None else Step.DELETE_RECEIVING
+        step = Step.DELETE_RECEIVING if sa.receives else Step.DELETE_SENDING
         found.append(Action(step, sa.name, stray.peer, why))
     return found
 
@@ -131,7 +131,7 @@ def _additions(desired: DesiredPair, kernel: KernelSnapshot) -> list[Action]:
     for sa in desired.install:
         if sa.name in kernel.sas:
             continue
-        step = Step.ADD_SENDING if sa.set_mark is None else Step.ADD_RECEIVING
+        step = Step.ADD_RECEIVING if sa.receives else Step.ADD_SENDING
         found.append(Action(step, sa, desired.pair.peer.name, f"new generation {desired.decision.install}"))
     return found
 

@@ -19,7 +19,7 @@ _LAYOUTS: Final = {layout.mask: layout for layout in map(MarkLayout, range(25))}
 
 
 def kept(wanted: MarkLayout, sas: Iterable[Sa]) -> tuple[MarkLayout, ConfigError | None]:
-    """Return the layout to work with: what receiving SAs of ours carry, *wanted* when there is none.
+    """Return the layout to work with: what SAs of ours carry, *wanted* when there is none.
 
     Where these differ the error says so, with the next step.
     """
@@ -37,9 +37,16 @@ def kept(wanted: MarkLayout, sas: Iterable[Sa]) -> tuple[MarkLayout, ConfigError
     )
 
 
+def esp_keeps_mark(sas: Iterable[Sa]) -> bool:
+    """Return whether an SA of ours leaves a pod's mark on what it encrypts: agents of before made such ones."""
+    return any(sa.set_mark is None and sa.reqid == sa.spi and Spi.decode(sa.spi) is not None for sa in sas)
+
+
 def _layout(sa: Sa) -> MarkLayout | None:
-    """Return where an SA of ours puts the mark of decryption, None when it is no such SA."""
+    """Return where an SA of ours puts the mark of decryption, or takes a pod's off; None when it is no such SA."""
     if sa.set_mark is None or sa.reqid != sa.spi or Spi.decode(sa.spi) is None:
         return None
     layout = _LAYOUTS.get(sa.set_mark.mask)
-    return layout if layout is not None and layout.slot_of(sa.set_mark.value) is not None else None
+    if layout is None or (sa.receives and layout.slot_of(sa.set_mark.value) is None):
+        return None
+    return layout

@@ -35,7 +35,10 @@ def states(  # noqa: PLR0913 - the facts that make an SA
     marks: MarkLayout,
     limits: SaLimits,
 ) -> Iterator[Sa]:
-    """Yield the generation's SAs, receiving ones first; only sending SAs have limits, only receiving ones set a mark."""
+    """Yield the generation's SAs, receiving ones first; only sending SAs have limits.
+
+    A receiving one marks what it has decrypted; a sending one takes the pod's mark off: ESP that still has it is a pod's own.
+    """
     own, peer = pair.outer()
     for lane in range(lanes):
         spi = generation.spi(pair.peer.node_id, lane)
@@ -43,4 +46,4 @@ def states(  # noqa: PLR0913 - the facts that make an SA
         yield Sa(peer, own, spi, spi, algorithm, key, set_mark=marks.decrypted(slot, lane))
     for lane in range(lanes):
         spi = generation.spi(pair.own.node_id, lane)
-        yield Sa(own, peer, spi, spi, algorithm, keys(sending=True, lane=lane), limits=limits)
+        yield Sa(own, peer, spi, spi, algorithm, keys(sending=True, lane=lane), set_mark=marks.unmarked(), limits=limits)

@@ -91,6 +91,9 @@ class Guard(Protocol):
     def counters(self) -> Mapping[str, int]:
         """Return packets counted per reason, summed over CPUs."""
 
+    def exempt(self) -> Mapping[int, int]:
+        """Return packets in clear between this node and exempt peers, both ways, by the peer's nodeID."""
+
     def drops(self, limit: int = 64) -> Sequence[Drop]:
         """Take up to *limit* waiting drop events out of the ring buffer, without waiting."""
 

@@ -226,7 +226,8 @@ def _notes(out: _End | None, inbound: _End | None) -> Iterator[str]:
         if end is out and any(p.spi not in end.peer.uses for p in end.peer.probes) and end.peer.uses:
             yield f"{end.name} switched keys towards {end.peer.node} meanwhile: probes went over the new ones"
         if end.peer.nodes == "exempt" and end is out:
-            yield f"{end.name} to {end.peer.node}: traffic between node addresses is exempt, in clear"
+            seen = f"{end.peer.exempt_packets} packets so far"
+            yield f"{end.name} to {end.peer.node}: traffic between node addresses is exempt, in clear ({seen})"
         if not end.node.settled:
             yield f"{end.name} was in the middle of a pass: its policies and guard entries were not compared"
         if end.node.watched.lost:

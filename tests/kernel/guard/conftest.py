@@ -6,7 +6,7 @@ import os
 import platform
 import socket
 from collections.abc import Iterator
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,6 @@ from wirecrypt.kernel.bpf.pins import Pins
 from wirecrypt.kernel.bpf.tcx import tcx_supported
 from wirecrypt.model.guard import GuardAction, GuardEntry, GuardSettings
 
-SETTINGS = GuardSettings(mark_shift=20, strict=True, lanes=4, vxlan_ports=(4789, 8472), geneve_ports=(6081,), control_port=7700)
 _ENTRIES = {
     "10.244.1.0/24": GuardAction.OWN,
     "fd00:11::/64": GuardAction.OWN,
@@ -30,6 +29,10 @@ _ENTRIES = {
     "fd00:10::/28": GuardAction.UNKNOWN,
 }
 HERE, EXEMPT, SEALED = 0x1011, 0x1012, 0x1013
+SETTINGS = GuardSettings(
+    mark_shift=20, strict=True, lanes=4, vxlan_ports=(4789, 8472), geneve_ports=(6081,), control_port=7700, node_id=HERE,
+    own=(ip_address("192.0.2.11"), ip_address("fd00:99::11")),
+)  # fmt: skip
 _NODES = {
     "192.0.2.11/32": (GuardAction.PASS, HERE),
     "fd00:99::11/128": (GuardAction.PASS, HERE),

@@ -8,27 +8,31 @@ from dataclasses import replace
 import pytest
 
 from tests.kernel.guard import frames as f
-from tests.kernel.guard.conftest import EXEMPT, HERE, SEALED
+from tests.kernel.guard.conftest import EXEMPT, HERE, SEALED, SETTINGS
 from tests.kernel.guard.counting import counted
 from tests.kernel.guard.ways import AT, DATA, Way, rows, ways
 from tests.kernel.guard.wire import Wire
 from wirecrypt.kernel.bpf.guard import KernelGuard
+from wirecrypt.model.xfrm import Address
 
 ESP: dict[str, Callable[[str, str, int], bytes]] = {
     "whole": lambda s, d, sender: f.ip(s, d, f.ESP, f.esp(sender, DATA)),
     "first fragment": lambda s, d, sender: f.fragment(s, d, f.ESP, f.esp(sender, DATA), offset=0, more=True),
     "later fragment": lambda s, d, _: f.fragment(s, d, f.ESP, DATA),
 }
+OWN = {"own address configured": SETTINGS.own, "own address looked up": ()}
 enabled = pytest.mark.parametrize("peer", [SEALED, EXEMPT], ids=["sealed", "exempt"])
 
 
 @ways
 @enabled
 @rows("part", ESP)
-def test_esp_of_the_pair_passes(
-    guard: KernelGuard, wire: Wire, way: Way, peer: int, part: Callable[[str, str, int], bytes]
+@rows("own", OWN)
+def test_esp_of_the_pair_passes(  # noqa: PLR0913 - the cases
+    guard: KernelGuard, wire: Wire, way: Way, peer: int, part: Callable[[str, str, int], bytes], own: tuple[Address, ...]
 ) -> None:
     """ESP whose SPI names the source's node passes between enabled nodes, and so does each fragment of it."""
+    guard.configure(replace(SETTINGS, own=own))
     before = dict(guard.counters())
     assert way.crosses(wire, part(*way.ends(peer), way.source(peer)))
     assert counted(guard, before) == {"passed_esp": 1}
@@ -48,10 +52,12 @@ foreign = pytest.mark.parametrize("sender", ["nobody", "a third node", "the othe
 @pytest.mark.L7
 @ways
 @foreign
+@rows("own", OWN)
 def test_esp_of_another_sender_does_not_pass_between_sealed_nodes(
-    guard: KernelGuard, wire: Wire, way: Way, sender: str
+    guard: KernelGuard, wire: Wire, way: Way, sender: str, own: tuple[Address, ...]
 ) -> None:
     """ESP whose SPI names another node than the source's, or none, does not pass to or from a sealed peer."""
+    guard.configure(replace(SETTINGS, own=own))
     before = dict(guard.counters())
     assert not way.crosses(wire, of_another(way, SEALED, sender))
     assert counted(guard, before) == {way.reason("node_cleartext"): 1}
@@ -72,6 +78,7 @@ def test_esp_of_another_sender_is_cleartext_between_exempt_nodes(guard: KernelGu
 def test_a_source_without_an_owner_sends_no_esp(guard: KernelGuard, wire: Wire, way: Way) -> None:
     """Where no entry says whose the source is, ESP whose SPI names nobody does not pass."""
     src, dst = way.ends(SEALED)
+    guard.configure(replace(SETTINGS, own=()))
     guard.set_entries([replace(e, node_id=0) for e in guard.entries() if str(e.prefix.network_address) == src])
     before = dict(guard.counters())
     assert not way.crosses(wire, f.ip(src, dst, f.ESP, f.esp(0, DATA)))

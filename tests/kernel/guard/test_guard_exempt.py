@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
@@ -77,9 +78,22 @@ def test_a_pods_packet_under_its_nodes_address_does_not_leave(
 
 
 @outward
-def test_the_esp_of_a_pods_packet_leaves(guard: KernelGuard, wire: Wire, way: Way) -> None:
-    """ESP of the pair keeps the mark of the packet that it carries, and leaves for an exempt peer."""
-    packet = f.ip(*way.ends(EXEMPT), f.ESP, f.esp(HERE, DATA))
+@pytest.mark.parametrize("peer", [EXEMPT, SEALED], ids=["exempt", "sealed"])
+@pytest.mark.parametrize("lane", [0, 15])
+def test_esp_that_a_pod_wrote_itself_does_not_leave(guard: KernelGuard, wire: Wire, way: Way, peer: int, lane: int) -> None:
+    """A sending SA takes the pod's mark off: ESP of the pair that still has it came out of no SA, and does not leave."""
+    packet = f.ip(*way.ends(peer), f.ESP, f.esp(HERE, DATA))
+    before = dict(guard.counters())
+    assert not wire.leaves(f.ether(packet), mark=LAYOUT.encrypt(lane).value)
+    assert counted(guard, before) == {"egress_pod_node" if peer == EXEMPT else "egress_node_cleartext": 1}
+
+
+@outward
+@pytest.mark.parametrize("peer", [EXEMPT, SEALED], ids=["exempt", "sealed"])
+def test_the_esp_of_sas_of_before_leaves(guard: KernelGuard, wire: Wire, way: Way, peer: int) -> None:
+    """While there are sending SAs that take no mark off, ESP of the pair leaves with the mark of the packet that it carries."""
+    guard.configure(replace(SETTINGS, esp_keeps_mark=True))
+    packet = f.ip(*way.ends(peer), f.ESP, f.esp(HERE, DATA))
     before = dict(guard.counters())
     assert wire.leaves(f.ether(packet), mark=LAYOUT.encrypt(1).value)
     assert counted(guard, before) == {"passed_esp": 1}
@@ -102,3 +116,19 @@ def test_the_mark_of_pods_opens_nothing(guard: KernelGuard, wire: Wire, way: Way
     before = dict(guard.counters())
     assert not wire.leaves(f.ether(f.ip(*way.ends(SEALED), f.UDP, f.udp(DATA))), mark=LAYOUT.encrypt(0).value)
     assert counted(guard, before) == {"egress_node_cleartext": 1}
+
+
+@pytest.mark.L9
+@ways
+def test_cleartext_between_exempt_nodes_is_counted_by_peer(guard: KernelGuard, wire: Wire, way: Way) -> None:
+    """A packet in clear counts for the peer that it goes to or comes from; ESP, and what is dropped, for nobody."""
+    before = dict(guard.exempt())
+    assert way.crosses(wire, f.ip(*way.ends(EXEMPT), f.UDP, f.udp(DATA)))
+    assert way.crosses(wire, f.ip(*way.ends(EXEMPT), f.ESP, f.esp(way.source(EXEMPT), DATA)))
+    assert not way.crosses(wire, f.ip(*way.ends(EXEMPT), icmp_proto(way.ends(EXEMPT)[0]), f.icmp(3, DATA)))
+    assert not way.crosses(wire, f.ip(*way.ends(SEALED), f.UDP, f.udp(DATA)))
+    assert counted_by_peer(guard, before) == {EXEMPT: 1}
+
+
+def counted_by_peer(guard: KernelGuard, before: Mapping[int, int]) -> dict[int, int]:
+    return {peer: now - before.get(peer, 0) for peer, now in guard.exempt().items() if now != before.get(peer, 0)}

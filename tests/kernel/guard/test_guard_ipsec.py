@@ -6,21 +6,26 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
+from ipaddress import ip_address
 
 import pytest
 
 from tests.kernel.guard.conftest import HERE, SEALED, SETTINGS
 from tests.kernel.guard.wire import inside, run
 from wirecrypt.kernel.bpf.guard import KernelGuard
+from wirecrypt.kernel.xfrm.adapter import KernelXfrm
 from wirecrypt.model.mark import MarkLayout
+from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.spi import Spi
+from wirecrypt.model.xfrm import Algorithm, Sa
 
 LAYOUT = MarkLayout(SETTINGS.mark_shift)
 PEER, NODE = "192.0.2.13", "192.0.2.11"
 PODS = {4: ("10.244.2.7", "10.244.1.5"), 6: ("fd00:12::7", "fd00:11::5")}
 PREFIXES = {4: ("10.244.2.0/24", "10.244.1.0/24"), 6: ("fd00:12::/64", "fd00:11::/64")}
 KEY = "0x" + "5a" * 36
-MARKED, UNMARKED, BACK = int(Spi(1, 1, SEALED, 0)), int(Spi(1, 1, SEALED, 1)), int(Spi(1, 1, HERE, 0))
+MARKED, UNMARKED = int(Spi(1, 1, SEALED, 0)), int(Spi(1, 1, SEALED, 1))
+BACK, KEEPING = int(Spi(1, 1, HERE, 0)), int(Spi(1, 1, HERE, 1))  # the first takes a pod's mark off
 
 
 class Pair:
@@ -44,7 +49,8 @@ class Pair:
         for namespace in (self.peer, self.node):
             self._sa(namespace, PEER, NODE, MARKED, f"output-mark {mark.value:#x} mask {mark.mask:#x}")
             self._sa(namespace, PEER, NODE, UNMARKED, "")
-            self._sa(namespace, NODE, PEER, BACK, "")
+            self._sending(namespace)
+            self._sa(namespace, NODE, PEER, KEEPING, "")
         self._policy(self.node, NODE, PEER, BACK)
         self._accept(self.node, PEER, NODE)
         self._accept(self.peer, NODE, PEER)
@@ -63,6 +69,14 @@ class Pair:
             f"flag af-unspec aead rfc4106(gcm(aes)) {KEY} 128 {mark}"
         )
 
+    def _sending(self, namespace: str) -> None:
+        """Add the SA by which the product sends: iproute2 leaves an output mark of zero out."""
+        ends = ip_address(NODE), ip_address(PEER)
+        key = SecretBytes(bytes.fromhex(KEY.removeprefix("0x")))
+        with inside(namespace), KernelXfrm() as xfrm:
+            sa = Sa(*ends, BACK, BACK, Algorithm.AES_256_GCM, key, set_mark=LAYOUT.unmarked())
+            assert not xfrm.add_sas([sa])
+
     def _policy(self, namespace: str, src: str, dst: str, spi: int) -> None:
         mine, others = PREFIXES[self.family] if src == PEER else PREFIXES[self.family][::-1]
         run(
@@ -79,6 +93,10 @@ class Pair:
     def send_by(self, spi: int) -> None:
         """Send the peer's pod's packets through this SA from now on."""
         self._policy(self.peer, PEER, NODE, spi)
+
+    def answer_by(self, spi: int) -> None:
+        """Send the node's pod's packets through this SA from now on."""
+        self._policy(self.node, NODE, PEER, spi)
 
     def down(self) -> None:
         """Remove the namespaces, and all that is in them."""
@@ -120,3 +138,17 @@ def test_pods_talk_through_esp_and_only_by_the_mark_of_the_receiving_sa(guard: K
         here.sendto(b"answer", (far, 5000))
         assert there.recv(100) == b"answer"
     assert [d.reason for d in guard.drops()] == ["ingress_peer_cleartext"]
+
+
+@pytest.mark.L1
+def test_what_an_sa_encrypted_leaves_without_a_pods_mark(guard: KernelGuard, pair: Pair) -> None:
+    """A pod's packet leaves by an SA that takes its mark off; by one that does not, its ESP is as one that a pod wrote."""
+    far, near = PODS[pair.family]
+    with pod(pair.peer, pair.family, far) as there, pod(pair.node, pair.family, near) as here:
+        here.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, LAYOUT.encrypt(3).value)
+        pair.answer_by(KEEPING)
+        here.sendto(b"kept", (far, 5000))
+        pair.answer_by(BACK)
+        here.sendto(b"taken off", (far, 5000))
+        assert there.recv(100) == b"taken off"
+    assert [d.reason for d in guard.drops()] == ["egress_node_cleartext"]

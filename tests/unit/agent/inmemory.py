@@ -149,6 +149,9 @@ class Filters:
     def counters(self) -> Mapping[str, int]:
         return {}
 
+    def exempt(self) -> Mapping[int, int]:
+        return {}
+
     def drops(self, limit: int = 64) -> Sequence[Drop]:  # noqa: ARG002 - the port's
         return ()
 

@@ -136,7 +136,7 @@ ATTACHED = (Attachment("upl", EGRESS, current=True), Attachment("upl", INGRESS, 
 def snapshot(kernel: KernelSnapshot, shown: PassSnapshot | None = None) -> EvidenceSnapshot:
     """Return what a request sees of *kernel* when the last pass left *shown* (by default: all in order)."""
     usages = {name: SaUsage(100, 10, 10) for name in kernel.sas}
-    return EvidenceSnapshot(shown or pass_snapshot(), kernel, usages, ATTACHED, settled=True, pass_age=1.0)
+    return EvidenceSnapshot(shown or pass_snapshot(), kernel, usages, ATTACHED, {PEER.node_id: 12}, settled=True, pass_age=1.0)
 
 
 @dataclass
@@ -186,6 +186,10 @@ class Memories:
     def counters(self) -> Mapping[str, int]:
         """Return a counter of the guard."""
         return {"passed_esp": 7}
+
+    def exempt(self) -> Mapping[int, int]:
+        """Return packets in clear to and from an exempt peer."""
+        return {PEER.node_id: 12}
 
     def without(self, *names: object) -> None:
         """Lose these objects."""

@@ -79,6 +79,11 @@ def test_a_good_cluster_has_no_finding() -> None:
             Severity.WARNING,
             {"config": ConfigDocument({"config.yaml": "mode: permissive\nclusterCIDRs: [10.0.0.0/8]"}, "1")},
         ),
+        (
+            "configuration",
+            Severity.WARNING,
+            {"config": ConfigDocument({"config.yaml": "nodeToNode: off\nclusterCIDRs: [10.0.0.0/8]"}, "1")},
+        ),
         ("nodes", Severity.ERROR, {"node_labels": [node_label("a", "enabled"), node_label("b", "yes")]}),
         ("nodes", Severity.ERROR, {"encrypted": []}),
         ("nodes", Severity.ERROR, {"encrypted": [encrypted("a")]}),

@@ -64,7 +64,7 @@ def flushed_half() -> None:
     """Lose the sending SAs of a pair at one end."""
     cluster = steady("ab")
     kernel = cluster.kernels["a"]
-    for key in [k for k, sa in kernel.sas.items() if sa.set_mark is None]:
+    for key in [k for k, sa in kernel.sas.items() if not sa.receives]:
         del kernel.sas[key]
         cluster.forgive("a", key)
     cluster.calm()

@@ -130,7 +130,7 @@ class Agent:
         """Take a datagram that came out of a receiving SA; the MAC and the claimed SA are checked."""
         kernel = self.cluster.kernels[self.name]
         sa = kernel.sas.get(datagram.via)
-        if sa is None or sa.key.fingerprint != datagram.key or sa.set_mark is None:
+        if sa is None or sa.key.fingerprint != datagram.key or sa.set_mark is None or not sa.receives:
             self.cluster.unreceived += 1
             return
         kernel.touched.add(sa.name)
@@ -236,7 +236,7 @@ class Agent:
     def _observe(self, pair: Pair, known: observe.KnownGenerations, entries: Mapping[Generation, Entry]) -> Observed:
         def right(generation: Generation, lane: int, sa: Sa) -> bool:
             entry = entries.get(generation)
-            return entry is None or entry.prints.get((sa.set_mark is None, lane)) == sa.key.fingerprint
+            return entry is None or entry.prints.get((not sa.receives, lane)) == sa.key.fingerprint
 
         return observe.observe(pair, self.cluster.kernels[self.name].snapshot(), known, MARKS, right)
 
@@ -318,7 +318,7 @@ class Agent:
                 limits=SaLimits(),
             )
         )
-        prints = {(sa.set_mark is None, sa.spi & 0xF): sa.key.fingerprint for sa in sas}
+        prints = {(not sa.receives, sa.spi & 0xF): sa.key.fingerprint for sa in sas}
         self.write_ledger(pair_view.peer.node_uid, generation, Entry(lanes, secret.control(), prints))
         return sas
 

@@ -151,7 +151,7 @@ def test_templates_pin_the_addresses_of_the_tunnel() -> None:
 
 def test_templates_fit_the_states() -> None:
     """Each OUT template names exactly one sending SA of the generation."""
-    sending = {sa.spi for sa in sas(GEN, lanes=3) if sa.set_mark is None}
+    sending = {sa.spi for sa in sas(GEN, lanes=3) if not sa.receives}
     named = {t.spi for p in made(decision(in_use=GEN), lanes=3) if p.direction is Direction.OUT for t in p.templates}
     assert named == sending
 
@@ -232,9 +232,10 @@ def test_both_ends_choose_the_same_tunnel() -> None:
 
 
 def test_states_of_a_generation() -> None:
-    """Receiving ones first, with marks and without limits; sending ones with limits and without marks; reqid is the SPI."""
+    """Receiving ones first, marking and without limits; sending ones with limits, taking marks off; reqid is the SPI."""
     found = sas(GEN, lanes=3, slot=1)
-    assert [sa.set_mark is None for sa in found] == [False] * 3 + [True] * 3
+    assert [sa.receives for sa in found] == [True] * 3 + [False] * 3
+    assert {sa.set_mark for sa in found[3:]} == {MARKS.unmarked()}
     assert [sa.set_mark for sa in found[:3]] == [MARKS.decrypted(1, n) for n in range(3)]
     assert {sa.limits.soft_packets for sa in found[3:]} == {1000}
     assert all(sa.spi == sa.reqid for sa in found)
@@ -246,7 +247,7 @@ def test_both_ends_install_the_same_spis() -> None:
     """What one end sends on, the other receives on."""
     theirs = sas(GEN, pair=Pair(B, A), lanes=2)
     mine = sas(GEN, lanes=2)
-    assert {s.name for s in mine if s.set_mark is None} == {s.name for s in theirs if s.set_mark is not None}
+    assert {s.name for s in mine if not s.receives} == {s.name for s in theirs if s.receives}
 
 
 @pytest.mark.parametrize(("used", "expected"), [((), 0), ((0,), 1), ((1,), 0), ((0, 2), 1), ((0, 1, 2), None), ((-1, 0), 1)])

@@ -32,10 +32,10 @@ class GuardAttachment:
         self.uplinks: tuple[str, ...] = ()  # as of the last pass
         self.links: Sequence[Link] | None = None  # as they were listed last
 
-    def ensure(self, own: NodePeer, settings: Settings, lanes: int) -> None:
+    def ensure(self, own: NodePeer, settings: Settings, configured: GuardSettings) -> None:
         """Load, configure and attach; raises `BpfError` or `LinkError` when the kernel refuses or a link is not there."""
         links = self.links = self._links.links()
-        self._attach(links, own.endpoints, own.pod_cidrs, settings, lanes)
+        self._attach(links, own.endpoints, own.pod_cidrs, settings, configured)
         pods = set(pod_links(links, own.endpoints, own.pod_cidrs)) - set(self.uplinks)
         current = self._current()
         for name in sorted(pods):
@@ -43,16 +43,20 @@ class GuardAttachment:
                 self._attach_mark(name)
         self._guard.hold()
 
-    def attach(self, own: End, settings: Settings, lanes: int) -> list[str]:
+    def attach(self, own: End, settings: Settings, configured: GuardSettings) -> list[str]:
         """Load and configure the programs and put the guard on the uplinks; return the uplinks' names."""
-        self._attach(self._links.links(), own.endpoints, own.pod_cidrs, settings, lanes)
+        self._attach(self._links.links(), own.endpoints, own.pod_cidrs, settings, configured)
         return list(self.uplinks)
 
     def _attach(
-        self, links: Sequence[Link], own: Sequence[Address], pod_cidrs: Sequence[Network], settings: Settings, lanes: int
+        self,
+        links: Sequence[Link],
+        own: Sequence[Address],
+        pod_cidrs: Sequence[Network],
+        settings: Settings,
+        wanted: GuardSettings,
     ) -> None:
         self._guard.hold()
-        wanted = guard_settings(settings, lanes)
         if not self._guard.loaded():
             self._guard.load(wanted)
         self._guard.configure(wanted)
@@ -93,7 +97,7 @@ class GuardAttachment:
             log.warning("mark not attached", link=link, error=str(error))
 
 
-def guard_settings(settings: Settings, lanes: int) -> GuardSettings:
+def guard_settings(own: NodePeer | End, settings: Settings, lanes: int, *, esp_keeps_mark: bool) -> GuardSettings:
     """Return the eBPF programs' part of the configuration."""
     return GuardSettings(
         mark_shift=settings.mark.shift,
@@ -102,4 +106,7 @@ def guard_settings(settings: Settings, lanes: int) -> GuardSettings:
         vxlan_ports=settings.vxlan_ports,
         geneve_ports=settings.geneve_ports,
         control_port=settings.control_port,
+        node_id=own.node_id,
+        own=tuple(own.endpoints),
+        esp_keeps_mark=esp_keeps_mark,
     )

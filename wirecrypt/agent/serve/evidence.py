@@ -47,12 +47,16 @@ Deviations = tuple[Deviation, ...]
 
 @dataclass(frozen=True, slots=True)
 class EvidenceSnapshot:
-    """The kernel of one moment and what the agent had decided by then; *settled*: no pass was running."""
+    """The kernel of one moment and what the agent had decided by then.
+
+    *exempt*: packets in clear by an exempt peer's nodeID; *settled*: no pass was running.
+    """
 
     snapshot: PassSnapshot
     kernel: KernelSnapshot
     usages: Usages
     attachments: Sequence[Attachment]
+    exempt: Mapping[int, int]
     settled: bool
     pass_age: float
 
@@ -135,6 +139,7 @@ def _peer(sources: _Sources, pair_view: PairView, desired: DesiredPair) -> PeerE
         clear=sources.clear.get(uid, ()),
         later=tuple(sorted(key.spi for key in sources.after.usages if key.dst in pair.outer())),
         nodes="exempt" if pair_view.inputs.exempt else "sealed" if now.nodes == SEALED else "open",
+        exempt_packets=seen.exempt.get(pair.peer.node_id, 0),
     )
 
 

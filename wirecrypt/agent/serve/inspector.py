@@ -181,7 +181,8 @@ class Inspector:
             known = guard.entries() if loaded else ()
             kernel = KernelSnapshot.of([e.sa for e in entries], policies, known, foreign=foreign)
             attachments = guard.attachments() if loaded else ()
-            return EvidenceSnapshot(snapshot, kernel, _usages(entries), attachments, settled, self._pass_age())
+            exempt = guard.exempt() if loaded else {}
+            return EvidenceSnapshot(snapshot, kernel, _usages(entries), attachments, exempt, settled, self._pass_age())
 
     def _watch(self, seen: EvidenceSnapshot, settings: Settings, seconds: int) -> tuple[CaptureSummary, Afterwards]:
         """Have probes sent, and watch what leaves meanwhile."""

@@ -62,7 +62,7 @@ class KeyRing:
     def right_key(self, peer_uid: str, generation: Generation, lane: int, sa: Sa) -> bool:
         """Return whether *sa* has the key that it should have; one that cannot be compared any more is taken as it is."""
         kept = self._kept.get((peer_uid, generation))
-        wanted = kept.get((sa.set_mark is None, lane)) if kept else None
+        wanted = kept.get((not sa.receives, lane)) if kept else None
         return wanted is None or wanted == sa.key.fingerprint
 
     def forget(self, peer_uid: str, live: Collection[Generation]) -> None:

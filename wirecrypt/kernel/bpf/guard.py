@@ -37,6 +37,8 @@ __all__ = ["REASONS", "KernelGuard"]
 _HANDLE: Final = 0x5743
 _SETTINGS_KEY: Final = bytes(4)
 
+EXEMPT: Final = "node_to_node"  # the reason that is counted by peer
+
 
 @dataclass(frozen=True, slots=True)
 class _Place:
@@ -92,9 +94,10 @@ class KernelGuard:
 
     def configure(self, settings: GuardSettings) -> bool:
         """Write settings that differ; say whether anything was written. Raises `InputError` before any write."""
-        wanted = records.pack_settings(settings)
         with self._map("settings") as table:
-            if table.get(_SETTINGS_KEY) == wanted:
+            present = _settings(table)
+            wanted = records.pack_settings(settings, bare_links=records.has_bare_links(present))
+            if present == wanted:
                 return False
             table.set(_SETTINGS_KEY, wanted)
         self.writes += 1
@@ -180,12 +183,18 @@ class KernelGuard:
         self.writes += remove_folder(self._pins.folder)
 
     def counters(self) -> Mapping[str, int]:
-        """Return packets counted per reason, summed over CPUs."""
+        """Return packets counted per reason, summed over CPUs, and over peers where they are counted by peer."""
         with self._map("counters") as table:
-            return {
+            found = {
                 name: records.sum_counter(table.get(number.to_bytes(4, sys.byteorder)) or b"")
                 for number, name in records.reason_names().items()
             }
+        return found | {EXEMPT: sum(self.exempt().values())}
+
+    def exempt(self) -> Mapping[int, int]:
+        """Return packets in clear between this node and exempt peers, both ways, by the peer's nodeID."""
+        with self._map("exempt") as table:
+            return {int.from_bytes(key, sys.byteorder): records.sum_counter(value) for key, value in table.items()}
 
     def drops(self, limit: int = 64) -> Sequence[Drop]:
         """Take up to *limit* waiting drop events out of the ring buffer, without waiting (one reader at a time)."""
@@ -238,18 +247,29 @@ class KernelGuard:
     def _note_link(self, index: int, link: str, *, made: bool) -> bool:
         """Record what the programs and a later `detach` must know, before anything is attached; say if the link was known."""
         self.writes += made
+        header = header_length(link)
+        if not header:
+            self._note_bare()
         key = index.to_bytes(4, sys.byteorder)
         with self._map("links") as table:
             present = table.get(key)
             known = records.unpack("wc_link", present) if present else None
             made = made or bool(known and known.clsact_made)
-            wanted = records.pack("wc_link", header=header_length(link), clsact_made=made)
+            wanted = records.pack("wc_link", header=header, clsact_made=made)
             if present != wanted:
                 _forget_gone(table)
                 self._tcx.remove_gone()
                 table.set(key, wanted)
                 self.writes += 1
         return present is not None
+
+    def _note_bare(self) -> None:
+        """Have the programs ask whether a link has an Ethernet header, from before the first that has none; that stays so."""
+        with self._map("settings") as table:
+            present = _settings(table)
+            if not records.has_bare_links(present):
+                table.set(_SETTINGS_KEY, records.with_bare_links(present))
+                self.writes += 1
 
     def _detach(self, index: int) -> None:
         self.writes += self._tcx.detach(index)
@@ -265,6 +285,10 @@ class KernelGuard:
             if records.unpack("wc_link", present).clsact_made:
                 self.writes += tc.remove_clsact_if_empty(index)
             self.writes += table.delete(key)
+
+
+def _settings(table: syscall.Map) -> bytes:
+    return table.get(_SETTINGS_KEY) or bytes(table.value_bytes)
 
 
 def _filters(index: int) -> dict[str, int]:

@@ -52,6 +52,7 @@ def maps() -> tuple[MapSpec, ...]:
         _spec(h, "guard6", (trie, entries), "wc_key6", "wc_entry", extra=("wc_action",), flags=BPF_F_NO_PREALLOC),
         _spec(h, "links", (MapType.HASH, count["WC_LINKS_MAX"]), "wc_link"),
         _spec(h, "counters", (MapType.PERCPU_ARRAY, count["WC_REASONS"]), extra=("wc_reason",)),
+        _spec(h, "exempt", (MapType.PERCPU_HASH, count["WC_PEERS_MAX"]), flags=BPF_F_NO_PREALLOC),
         _spec(h, "pace", (MapType.PERCPU_ARRAY, 1), "wc_pace"),
         _ring(h, count["WC_EVENT_BYTES"]),
     )

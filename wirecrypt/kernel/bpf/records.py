@@ -40,23 +40,44 @@ def unpack(struct: str, data: bytes) -> Any:  # noqa: ANN401 - a ctypes structur
     return header().structs[struct].from_buffer_copy(data)
 
 
-def pack_settings(settings: GuardSettings) -> bytes:
-    """Return struct wc_settings; raises `InputError` for more ports than fit or lanes out of range."""
+def pack_settings(settings: GuardSettings, *, bare_links: bool = False) -> bytes:
+    """Return struct wc_settings, *bare_links* when a link may have no Ethernet header.
+
+    Raises `InputError` for more ports than fit or lanes out of range.
+    """
     room = header().numbers["WC_PORTS"]
     for name, ports in (("VXLAN", settings.vxlan_ports), ("Geneve", settings.geneve_ports)):
         if len(ports) > room:
             raise InputError("configure the guard", what=f"{name} ports {ports}", answer=f"more than {room}", hint="list fewer")
     if not 1 <= settings.lanes <= _MAX_LANES:
         raise InputError("configure the guard", what=f"lanes {settings.lanes}", answer="not in 1..16", hint="choose 1 to 16")
+    own = {address.version: address.packed for address in reversed(settings.own)}
     return pack(
         "wc_settings",
         mark_shift=settings.mark_shift,
         permissive=not settings.strict,
         lanes=settings.lanes,
         control_port=settings.control_port,
+        esp_keeps_mark=settings.esp_keeps_mark,
+        bare_links=bare_links,
+        node=settings.node_id,
+        own4=own.get(4, b""),
+        own6=own.get(6, b""),
         vxlan_ports=settings.vxlan_ports,
         geneve_ports=settings.geneve_ports,
     )
+
+
+def has_bare_links(settings: bytes) -> bool:
+    """Return whether struct wc_settings says that a link may have no Ethernet header."""
+    return bool(unpack("wc_settings", settings).bare_links)
+
+
+def with_bare_links(settings: bytes) -> bytes:
+    """Return struct wc_settings with that said, and all else as it is."""
+    record = unpack("wc_settings", settings)
+    record.bare_links = 1
+    return bytes(record)
 
 
 def trie_of(prefix: Network) -> str:

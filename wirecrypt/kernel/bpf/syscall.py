@@ -44,6 +44,7 @@ class MapType(IntEnum):
 
     HASH = 1
     ARRAY = 2
+    PERCPU_HASH = 5
     PERCPU_ARRAY = 6
     LPM_TRIE = 11
     RINGBUF = 27
@@ -210,7 +211,7 @@ class Map:
         self.fd = fd
         self.shape = shape
         self._name = name
-        per_cpu = shape.type is MapType.PERCPU_ARRAY
+        per_cpu = shape.type in {MapType.PERCPU_HASH, MapType.PERCPU_ARRAY}
         slot = -(-shape.value_size // _PER_CPU_ALIGN) * _PER_CPU_ALIGN
         self.value_bytes = slot * possible_cpus() if per_cpu else shape.value_size
 

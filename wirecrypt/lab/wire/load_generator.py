@@ -42,8 +42,19 @@ def say(**values: Any) -> None:  # noqa: ANN401  # any JSON
 def _socket(document: dict[str, Any], kind: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in document["address"] else socket.AF_INET
     link = socket.socket(family, kind)
+    if document.get("extended"):
+        _extend(link)
     link.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     return link
+
+
+def _extend(link: socket.socket) -> None:
+    """Have all packets carry options that say nothing (RFC 791, 3.1; RFC 8200, 4.2: PadN)."""
+    if link.family == socket.AF_INET:
+        link.setsockopt(socket.IPPROTO_IP, socket.IP_OPTIONS, b"\1\1\1\0")
+        return
+    for header in (socket.IPV6_HOPOPTS, socket.IPV6_DSTOPTS):
+        link.setsockopt(socket.IPPROTO_IPV6, header, b"\0\0\1\4\0\0\0\0")
 
 
 def udp_send(document: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from wirecrypt.agent.datapath.guard_attachment import EGRESS, INGRESS, MARK, GuardAttachment
+from wirecrypt.agent.datapath.guard_attachment import EGRESS, INGRESS, MARK, GuardAttachment, guard_settings
 from wirecrypt.errors import LinkError
 from wirecrypt.model.guard import Attachment, GuardSettings
 from wirecrypt.model.link import Link
@@ -80,7 +80,8 @@ def attachment(memory: Memory) -> GuardAttachment:
 
 
 def attached(memory: Memory, settings: Settings | None = None) -> list[str]:
-    attachment(memory).attach(OWN, settings or Settings(), lanes=1)
+    settings = settings or Settings()
+    attachment(memory).attach(OWN, settings, guard_settings(OWN, settings, 1, esp_keeps_mark=False))
     return memory.done
 
 

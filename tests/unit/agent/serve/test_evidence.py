@@ -50,6 +50,13 @@ def test_a_whole_kernel_has_no_deviation() -> None:
     assert (made.guard_out, made.guard_in) == ((), ())
 
 
+def test_packets_in_clear_are_told_by_peer() -> None:
+    """What the guard counted between node addresses is that peer's, by its node ID; of a node without any it is 0."""
+    (peer,) = seen(node.snapshot(WHOLE)).peers
+    (silent,) = seen(replace(node.snapshot(WHOLE), exempt={OWN.node_id: 3})).peers
+    assert (peer.exempt_packets, silent.exempt_packets) == (12, 0)
+
+
 @given(st.sets(st.sampled_from(sorted([sa.spi for sa in WHOLE.sas.values()]))), st.data())
 def test_exactly_what_is_missing_is_named(spis: set[int], data: st.DataObject) -> None:
     """Whatever subset of SAs and policies is deleted, the facts name that subset by direction, and nothing else."""

@@ -19,7 +19,7 @@ LIMITS = SaLimits(soft_bytes=1000, hard_bytes=2000, soft_packets=10, hard_packet
 
 def sending(node: Node) -> list[SaKey]:
     """Return the sending SAs, oldest epoch first."""
-    return sorted((name for name, sa in node.kernel.sas.items() if sa.set_mark is None), key=lambda n: n.spi)
+    return sorted((name for name, sa in node.kernel.sas.items() if not sa.receives), key=lambda n: n.spi)
 
 
 def protected(disk: Path, *epochs: Epoch) -> Node:
@@ -78,7 +78,7 @@ def test_a_used_up_session_is_replaced_once(tmp_path: Path) -> None:
 def test_the_replacement_of_one_epoch_leaves_the_limits_of_another(tmp_path: Path) -> None:
     """Sessions of two epochs live while a rotation switches: one is replaced, the other's limit still counts."""
     node = protected(tmp_path, ONE, TWO)
-    logged = [sa.name for sa in node.kernel.sas.values() if sa.set_mark is None]
+    logged = [sa.name for sa in node.kernel.sas.values() if not sa.receives]
     assert len(logged) == 2
     node.renewal.expired.update(logged)
     assert reasons(node) == {ONE, TWO}

@@ -42,7 +42,7 @@ def test_a_key_is_length_in_native_order_and_address_in_network_order() -> None:
 
 def test_settings_are_strict_when_all_is_zero() -> None:
     """What was never configured must not be permissive: strict is the zero of its field."""
-    assert records.unpack("wc_settings", bytes(32)).permissive == 0
+    assert records.unpack("wc_settings", bytes(len(records.pack("wc_settings")))).permissive == 0
     assert records.unpack("wc_settings", records.pack_settings(SETTINGS)).permissive == 0
     assert records.unpack("wc_settings", records.pack_settings(replace(SETTINGS, strict=False))).permissive == 1
 
