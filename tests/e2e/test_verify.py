@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
 
 from tests.e2e import product
@@ -10,6 +12,11 @@ from wirecrypt.lab.lab import Lab
 from wirecrypt.lab.waiting import until
 
 NEWEST_KERNEL = True  # what is judged here does not depend on the kernel; joining and rotating are tried on all
+
+
+def _again(damage: str) -> str:
+    """Return what does *damage* again and again for some seconds, in the background."""
+    return f"timeout 4 sh -c {shlex.quote(f'while :; do {damage}; sleep 0.02; done')} >/dev/null 2>&1 &"
 
 
 def _broken(lab: Lab, damage: str) -> str:
@@ -36,10 +43,13 @@ def test_verify_finds_two_protected_nodes_protected(protected: Lab) -> None:
 @pytest.mark.V1
 @pytest.mark.L1
 def test_verify_names_the_pair_and_the_sa_when_an_sa_was_deleted(protected: Lab) -> None:
-    """A receiving SA deleted on node-1: exit status not 0, both nodes and the cause named; the pair heals with new keys."""
+    """A receiving SA deleted on node-1: exit status not 0, both nodes and the cause named; the pair heals with new keys.
+
+    It is replaced at once, so for some seconds somebody deletes it again each time.
+    """
     before = product.states(protected, "node-1")
     with product.trickle(protected, *product.PAIR):
-        text = _broken(protected, _DELETE_SA)
+        text = _broken(protected, _again(_DELETE_SA))
         product.settle(protected, *product.PAIR)
     assert "node-1" in text
     assert "node-2" in text
@@ -56,7 +66,7 @@ def test_verify_names_the_pair_and_the_policy_when_a_policy_was_deleted(protecte
     """
     before = product.policies(protected, "node-1")
     with product.trickle(protected, *product.PAIR):
-        text = _broken(protected, f"timeout 4 sh -c 'while :; do {_DELETE_POLICY}; sleep 0.02; done' >/dev/null 2>&1 &")
+        text = _broken(protected, _again(_DELETE_POLICY))
         until(
             lambda: product.policies(protected, "node-1") == before,
             what="node-1 has its policies again",
