@@ -209,11 +209,38 @@ def templates(lab: Lab, node: str) -> list[str]:
     return [line for policy in product.policies(lab, node) for line in policy.splitlines() if "tmpl" in line]
 
 
-def list_addresses(lab: Lab, node: str, *, first: int) -> None:
-    """Write the InternalIPs of *node* in another order, as a cloud controller may."""
+@pytest.mark.C1
+@pytest.mark.parametrize("missing", [4, 6], ids=["the tunnel's", "the other one"])
+def test_an_address_that_its_node_does_not_mention_for_a_moment_is_held(protected: Lab, missing: int) -> None:
+    """Pods go on to reach it, and the wire is judged: a list that lost an entry says no more than one that is gone."""
+    lab, place = protected, protected.nodes["node-2"].addresses
+    before = [product.policies(lab, node) for node in product.PAIR]
+    pairs = [("pod/node-1/a", "node-2"), ("pod/node-1/a", "pod/node-2/a"), ("node-1", "node-2")]
+    flows = [Udp.prepare(lab, source, target, rate=100, family=f) for source, target in pairs for f in (4, 6)]
+    start_all(flows)
+    try:
+        list_addresses(lab, "node-2", first=10 - missing, only=True)
+        address = str((place.wire4 if missing == 4 else place.wire6).ip)
+        told = lambda: any(address in problem for problem in problems(lab, "node-2"))  # noqa: E731 - said once
+        until(told, what=f"the EncryptedNode says that {address} is missing", seconds=product.SECONDS, every=0.2)
+        product.wait_clock(lab, 3)
+    finally:
+        list_addresses(lab, "node-2", first=4)
+    assert [result.lost for result in stop_all(flows)] == [0] * len(flows)
+    assert [product.policies(lab, node) for node in product.PAIR] == before
+
+
+def problems(lab: Lab, node: str) -> list[str]:
+    """Return what the node's EncryptedNode says is wrong."""
+    return list(lab.api.get(f"/apis/wirecrypt.io/v1alpha1/encryptednodes/{node}")["spec"].get("problems") or [])
+
+
+def list_addresses(lab: Lab, node: str, *, first: int, only: bool = False) -> None:
+    """Write the InternalIPs of *node* in another order, or the *first* one *only*, as a cloud controller may."""
     place = lab.nodes[node].addresses
     both = [str(place.wire4.ip), str(place.wire6.ip)]
-    listed = [{"type": "InternalIP", "address": address} for address in (both if first == 4 else both[::-1])]
+    chosen = (both if first == 4 else both[::-1])[: 1 if only else 2]
+    listed = [{"type": "InternalIP", "address": address} for address in chosen]
     lab.api.patch(f"/api/v1/nodes/{node}/status", {"status": {"addresses": listed}})
 
 

@@ -13,12 +13,13 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import IntEnum
 from ipaddress import ip_network
 from typing import Final
 
+from wirecrypt.controller.mentions import mentioned
 from wirecrypt.controller.proposals import Proposals, Withdrawn, order
 from wirecrypt.errors import ObjectError
 from wirecrypt.model.objects import MOST_ADDRESSES, Node, NodePeer, SeedSecret
@@ -184,9 +185,13 @@ def settle(
     ready = frozenset(node.uid for node in nodes if node.ready)
     proposals = Proposals.of(each_once(peers, ready), ready)
     holders = {p.node_uid: proposals.kept(p, rested) for p in proposals.peers}
-    nodes = [_mentioning(node, holders.get(node.uid)) for node in nodes]
+    found = mentioned(nodes, holders)
+    nodes = [each.node for each in found]
+    holders |= {each.peer.node_uid: each.peer for each in found if each.peer}
     live = {node.uid for node in nodes}
     hearing = _Hearing(reserved)
+    for each in found:
+        hearing.kept[each.node.uid] += [f"{thing}: its Node does not mention it" for thing in each.missing]
     for claim in (c for uid, peer in sorted(holders.items()) if uid not in live for c in _held(peer)):
         hearing.granted.grant(claim)
     for claim in sorted((c for node in nodes for c in _claims(node, holders.get(node.uid))), key=lambda c: c.rank):
@@ -195,13 +200,6 @@ def settle(
         for address, objection in proposals.new(holders[node.uid]):
             hearing.propose(_claim(node, ip_network(address), ClaimKind.ADDRESS), objection)
     return hearing.settled(nodes)
-
-
-def _mentioning(node: Node, peer: NodePeer | None) -> Node:
-    """Return *node* with what *peer* holds where it mentions nothing at all: absence says nothing ◆."""
-    if peer is None:
-        return node
-    return replace(node, endpoints=node.endpoints or peer.endpoints, pod_cidrs=node.pod_cidrs or peer.pod_cidrs)
 
 
 def _claims(node: Node, peer: NodePeer | None) -> Iterable[_Claim]:

@@ -39,6 +39,12 @@ def own_addresses(
     return tuple(sorted(found, key=lambda a: (a.version, int(a)))[:MOST_ADDRESSES])
 
 
+def present(endpoints: Sequence[Address], links: Sequence[Link]) -> tuple[Address, ...]:
+    """Return those of a node's *endpoints* that one of its *links* has, in their order."""
+    there = {address for link in links for address in link.addresses}
+    return tuple(address for address in endpoints if address in there)
+
+
 def _places(links: Sequence[Link], endpoints: Sequence[Address], pod_cidrs: Sequence[Network]) -> frozenset[str]:
     """Return the names of the links whose addresses are the node's own."""
     leading = set(uplinks(links, own=endpoints, pod_cidrs=pod_cidrs, chosen=()))  # whatever is chosen for the guard

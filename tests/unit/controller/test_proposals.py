@@ -216,7 +216,7 @@ def test_a_new_node_gets_no_endpoint_that_another_holds_as_an_address() -> None:
     """What is held is heard first."""
     found = settled(peer(1, [VIP], [VIP]), peer(2, []), n2=node(2, endpoints=(ip_address(VIP),), created=START))
     assert found["n2"].endpoints == ()
-    assert granted(found) == {"n1": [VIP]}
+    assert granted(found) == {"n1": [VIP], "n2": ["192.0.2.2"]}  # its former endpoint, which nobody else has
 
 
 def test_a_full_node_keeps_what_it_has_and_is_told_what_is_too_much() -> None:

@@ -11,9 +11,9 @@ from wirecrypt.agent.components import Components
 from wirecrypt.agent.steps.publishing import FIRST_WAIT, LONGEST_WAIT
 from wirecrypt.agent.view.pass_state import PassState
 from wirecrypt.errors import ClusterError, Conflict, NotFound
-from wirecrypt.model.objects import NodePeer
+from wirecrypt.model.objects import MOST_ADDRESSES, NodePeer
 from wirecrypt.model.xfrm import Address
-from wirecrypt.plan.own_addresses import own_addresses
+from wirecrypt.plan.own_addresses import own_addresses, present
 from wirecrypt.settings import Settings
 
 log = logs.get(__name__)
@@ -36,7 +36,8 @@ class Proposer:
         if links is None:
             return
         services = settings.service_cidrs
-        wanted = own_addresses(links, endpoints=own.endpoints, pod_cidrs=own.pod_cidrs, services=services)
+        others = own_addresses(links, endpoints=own.endpoints, pod_cidrs=own.pod_cidrs, services=services)
+        wanted = (*present(own.endpoints, links), *others)[:MOST_ADDRESSES]
         if own.proposed == wanted:
             self._older = frozenset()
         if not self._is_news(own, wanted):

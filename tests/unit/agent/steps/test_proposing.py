@@ -23,6 +23,7 @@ from wirecrypt.model.xfrm import Address
 from wirecrypt.settings import Settings
 
 VIP, OTHER = ip_address("198.51.100.7"), ip_address("198.51.100.8")
+OWN = node.OWN.endpoints  # are proposed as well: that the node has them still is news when its Node stops to mention one
 
 
 @dataclass
@@ -34,6 +35,7 @@ class Outside:
     written: list[tuple[Address, ...]] = field(default_factory=list)
     error: ClusterError | None = None
     listed: bool = True
+    gone: tuple[Address, ...] = ()  # endpoints that are on no link any more
 
     def propose_addresses(self, name: str, addresses: tuple[Address, ...]) -> None:
         """Note the list, or fail."""
@@ -53,7 +55,8 @@ class Outside:
     @property
     def links(self) -> list[Link] | None:
         """Return the card with all addresses, as the kernel lists it."""
-        card = Link(2, "eth0", "", 1500, up=True, master=None, foreign_peer=False, addresses=(*self.own.endpoints, *self.held))
+        there = tuple(a for a in (*self.own.endpoints, *self.held) if a not in self.gone)
+        card = Link(2, "eth0", "", 1500, up=True, master=None, foreign_peer=False, addresses=there)
         return [card] if self.listed else None
 
 
@@ -70,16 +73,16 @@ def test_what_the_node_holds_is_written_once_and_again_when_it_changes() -> None
     proposer = outside.made()
     step(outside, proposer)
     step(outside, proposer)
-    assert outside.written == [(VIP,)]
-    outside.shows("2", (VIP,))
+    assert outside.written == [(*OWN, VIP)]
+    outside.shows("2", (*OWN, VIP))
     step(outside, proposer)
     outside.held = (VIP, OTHER)
     step(outside, proposer)
-    assert outside.written == [(VIP,), (VIP, OTHER)]
-    outside.shows("3", (VIP, OTHER))
+    assert outside.written == [(*OWN, VIP), (*OWN, VIP, OTHER)]
+    outside.shows("3", (*OWN, VIP, OTHER))
     outside.held = ()
     step(outside, proposer)
-    assert outside.written[2:] == [()]
+    assert outside.written[2:] == [OWN]
 
 
 def test_a_change_is_written_though_the_copies_show_neither_it_nor_the_one_before() -> None:
@@ -89,7 +92,7 @@ def test_a_change_is_written_though_the_copies_show_neither_it_nor_the_one_befor
     step(outside, proposer)
     outside.held = (OTHER,)
     step(outside, proposer)
-    assert outside.written == [(VIP,), (OTHER,)]
+    assert outside.written == [(*OWN, VIP), (*OWN, OTHER)]
 
 
 def test_an_api_server_that_went_back_is_told_again() -> None:
@@ -97,22 +100,23 @@ def test_an_api_server_that_went_back_is_told_again() -> None:
     outside = Outside((VIP,))
     proposer = outside.made()
     step(outside, proposer)
-    outside.shows("2", (VIP,))
+    outside.shows("2", (*OWN, VIP))
     step(outside, proposer)
     outside.shows("1", None)
     step(outside, proposer)
-    assert outside.written == [(VIP,), (VIP,)]
+    assert outside.written == [(*OWN, VIP), (*OWN, VIP)]
 
 
-def test_a_node_with_nothing_else_says_nothing_until_there_was_something() -> None:
-    """But what was granted to it is withdrawn by an agent that finds nothing."""
+def test_a_node_says_that_it_has_its_endpoints_and_withdraws_what_it_does_not_have() -> None:
+    """An endpoint that is on no link is not told, and what was granted to a node without it neither."""
     outside = Outside()
+    outside.own = replace(outside.own, addresses=(VIP,))
     proposer = outside.made()
     step(outside, proposer)
-    assert outside.written == []
-    outside.own = replace(outside.own, addresses=(VIP,))
+    assert outside.written == [OWN]
+    outside.gone = OWN[:1]
     step(outside, proposer)
-    assert outside.written == [()]
+    assert outside.written[1:] == [OWN[1:]]
 
 
 def test_nothing_is_said_before_links_were_listed() -> None:
@@ -134,7 +138,7 @@ def test_a_refusal_is_told_in_each_pass_and_tried_again_with_growing_waits() -> 
     assert step(outside, proposer, FIRST_WAIT * 2) == first
     assert outside.written == []
     assert step(outside, proposer, FIRST_WAIT * 3) == []
-    assert outside.written == [(VIP,)]
+    assert outside.written == [(*OWN, VIP)]
 
 
 def test_an_address_that_goes_before_it_could_be_told_leaves_no_trouble() -> None:
@@ -142,6 +146,7 @@ def test_an_address_that_goes_before_it_could_be_told_leaves_no_trouble() -> Non
     outside = Outside((VIP,), error=Forbidden("PATCH", answer="no"))
     proposer = outside.made()
     assert step(outside, proposer)
+    outside.shows("2", OWN)
     outside.held = ()
     assert step(outside, proposer) == []
 
@@ -154,19 +159,20 @@ def test_an_object_that_is_being_written_or_removed_is_waited_for_quietly(error:
     assert step(outside, proposer) == []
     outside.error = None
     step(outside, proposer, FIRST_WAIT)
-    assert outside.written == [(VIP,)]
+    assert outside.written == [(*OWN, VIP)]
 
 
 def test_a_virtual_address_is_proposed_in_the_pass_after_its_event(tmp_path: Path) -> None:
     """Put on the card, taken off again: each is in the API one pass later, and a pass without a change writes nothing."""
     cloud = active(tmp_path, "a", "b")
     machine = cloud.machines["a"]
-    assert cloud.peer("a").proposed is None
+    endpoints = cloud.peer("a").endpoints
+    assert cloud.peer("a").proposed == endpoints
     for held in ((VIP,), ()):
         machine.uplink.addresses = (*machine.addresses, *held)
         machine.agent.links_changed()
         machine.agent.step(cloud.now)
-        assert cloud.peer("a").proposed == held
+        assert cloud.peer("a").proposed == (*endpoints, *held)
     before = list(cloud.api.writes)
     machine.agent.links_changed()
     machine.agent.step(cloud.now)
