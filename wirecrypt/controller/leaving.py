@@ -1,9 +1,10 @@
 """How a node leaves: state Leaving, then its ID rests, then NodePeer, Secret and, last, the EncryptedNode go. Pure.
 
-Absence of a label is a person's wish, for each node by itself, and needs no confirmation. Absence of an object is never
-consent: few vanished Nodes leave after a grace period, many at once wait for a person (docs/adr/0012). Every NodePeer whose
-Node is gone counts among them as long as it is there, whatever was written or deleted since: a garbage collector and a
-trickle of deletions add up.
+Absence of a label is a person's wish, for each node by itself, and needs no confirmation: it alone is a farewell. Absence of
+an object is never consent ◆: a Node that vanished is not Leaving, and its pairs stay as they are until it is removed. Few
+vanished Nodes are removed after a grace period, many at once wait for a person (docs/adr/0012). Every NodePeer whose Node is
+gone counts among them as long as it is there, whatever was written or deleted since: a garbage collector and a trickle of
+deletions add up.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ GRACE_SECONDS: Final = 60.0
 HELD: Final = (
     "vanished together with many others; if it is really gone, annotate its NodePeer: wirecrypt.io/confirm-removal=true"
 )
+GONE: Final = "its Node is gone, or another has its name: its pairs stay as they are until it is removed"
 _MANY: Final = 10  # more than one in this many nodes vanishing at once waits for a person
 
 
@@ -61,29 +63,33 @@ def leave(objects: NodeObjects, view: ControllerView, watched: LeavingWatch, hel
     if objects.name in held:
         yield from _hold_back(objects)
         return
-    if objects.peer and objects.peer.state is not NodeState.LEAVING:
-        yield UpdatePeer(objects.peer, replace(objects.peer, state=NodeState.LEAVING), why=_why_leaving(objects))
-    if objects.encrypted and objects.encrypted.state is not NodeState.LEAVING:
-        yield UpdateEncrypted(objects.encrypted, NodeState.LEAVING, objects.encrypted.problems, why=_why_leaving(objects))
-    elif objects.encrypted is None and objects.peer and objects.node and not objects.vanished:
-        yield CreateEncrypted(objects.node, objects.peer.node_id, NodeState.LEAVING, (), why="the agent reports on it")
+    farewell = [] if objects.vanished else [*_farewell(objects)]
+    if farewell:
+        yield from farewell
     elif why := _may_go(objects, watched):
         yield from _remove(objects, view, why)
-        return
+    elif objects.vanished and objects.encrypted and objects.encrypted.problems != (GONE,):
+        yield UpdateEncrypted(objects.encrypted, objects.encrypted.state, (GONE,), why="its Node is gone")
+        yield EmitEvent(objects.name, "NodeGone", GONE)
+
+
+def _farewell(objects: NodeObjects) -> Iterable[Action]:
+    """Yield what is left to do until the node is Leaving on all its objects: its label is gone."""
+    why = "the label is gone"
     if objects.peer and objects.peer.state is not NodeState.LEAVING:
-        yield EmitEvent(objects.name, "Leaving", _why_leaving(objects), warning=False)
+        yield UpdatePeer(objects.peer, replace(objects.peer, state=NodeState.LEAVING), why=why)
+    if objects.encrypted and objects.encrypted.state is not NodeState.LEAVING:
+        yield UpdateEncrypted(objects.encrypted, NodeState.LEAVING, objects.encrypted.problems, why=why)
+    elif objects.encrypted is None and objects.peer and objects.node:
+        yield CreateEncrypted(objects.node, objects.peer.node_id, NodeState.LEAVING, (), why="the agent reports on it")
+    if objects.peer and objects.peer.state is not NodeState.LEAVING:
+        yield EmitEvent(objects.name, "Leaving", why, warning=False)
 
 
 def _hold_back(objects: NodeObjects) -> Iterable[Action]:
     if objects.encrypted and not objects.encrypted.deleting and objects.encrypted.problems != (HELD,):
         yield UpdateEncrypted(objects.encrypted, objects.encrypted.state, (HELD,), why="many vanished at once")
     yield EmitEvent(objects.name, "RemovalHeldBack", HELD)
-
-
-def _why_leaving(objects: NodeObjects) -> str:
-    if objects.vanished:
-        return "its Node is gone"
-    return "its NodePeer was deleted" if objects.peer and objects.peer.deleting else "the label is gone"
 
 
 def _may_go(objects: NodeObjects, watched: LeavingWatch) -> str:

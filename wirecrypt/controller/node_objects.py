@@ -33,8 +33,7 @@ class NodeObjects:
     @property
     def leaving(self) -> bool:
         """Return whether the node is on its way out: that is never recanted ◆."""
-        states = {x.state for x in (self.peer, self.encrypted) if x}
-        return NodeState.LEAVING in states or bool(self.peer and self.peer.deleting)
+        return NodeState.LEAVING in {x.state for x in (self.peer, self.encrypted) if x}
 
     @property
     def wanted(self) -> bool:
@@ -44,13 +43,11 @@ class NodeObjects:
 
     @property
     def lost(self) -> bool:
-        """Return whether the NodePeer is to go and no person said so: its Node vanished, or it is deleted under its label.
+        """Return whether the NodePeer is to go and no person said so: its Node vanished.
 
         Its state and whether it is deleted already do not matter: a garbage collector deletes what a vanished Node owned.
         """
-        if self.peer is None:
-            return False
-        return self.vanished or (self.peer.deleting and self.wanted and self.peer.state is not NodeState.LEAVING)
+        return self.peer is not None and self.vanished
 
     @property
     def confirmed(self) -> bool:

@@ -16,6 +16,7 @@ from wirecrypt.controller.actions import (
     CreateEncrypted,
     CreatePeer,
     EmitEvent,
+    RemovePeer,
     UpdateEncrypted,
     UpdatePeer,
 )
@@ -24,7 +25,7 @@ from wirecrypt.controller.leaving import LeavingWatch, held_back, leave
 from wirecrypt.controller.node_objects import NodeObjects, all_objects
 from wirecrypt.controller.proposals import Withdrawn
 from wirecrypt.errors import ObjectError
-from wirecrypt.model.objects import LABEL, LABEL_ENABLED, Node, NodePeer, NodeState
+from wirecrypt.model.objects import LABEL, LABEL_ENABLED, EncryptedNode, Node, NodePeer, NodeState
 from wirecrypt.model.session import Epoch
 from wirecrypt.ports import ControllerView
 from wirecrypt.rotation.actions import WriteNodeKeys
@@ -84,7 +85,9 @@ def _join(
             yield EmitEvent(objects.name, "NoNodeID", str(error))
             return
         ids.add(node_id)
-    if objects.peer:
+    if objects.peer and objects.peer.deleting:
+        yield from _make_again(objects.name, objects.peer, objects.encrypted)
+    elif objects.peer:
         endpoints, prefixes, addresses = settled.endpoints, settled.pod_cidrs, settled.addresses
         new = replace(objects.peer, state=state, endpoints=endpoints, pod_cidrs=prefixes, addresses=addresses)
         yield from _changes(objects.peer, new)
@@ -94,8 +97,10 @@ def _join(
         yield UpdateEncrypted(objects.encrypted, state, problems, why="state or problems differ")
     yield from _keys(objects, objects.node, epochs)
     if objects.peer is None and epochs and not objects.unusable:
-        yield CreatePeer(objects.node, _new_peer(objects.node, node_id, settled), why="its EncryptedNode and keys are there")
-        yield EmitEvent(objects.name, "Joining", f"joins the encrypted nodes with node ID {node_id}", warning=False)
+        peer = _new_peer(objects.node, node_id, settled, state)
+        yield CreatePeer(objects.node, peer, why="its EncryptedNode and keys are there")
+        if state is NodeState.JOINING:
+            yield EmitEvent(objects.name, "Joining", f"joins the encrypted nodes with node ID {node_id}", warning=False)
     yield from _words(objects, settled, state)
 
 
@@ -129,9 +134,20 @@ def _keys(objects: NodeObjects, node: Node, epochs: tuple[Epoch, ...]) -> Iterab
         yield WriteNodeKeys(node.name, node.uid, missing, why="a node has the keys of every live epoch")
 
 
-def _new_peer(node: Node, node_id: int, settled: Settled) -> NodePeer:
+def _make_again(name: str, peer: NodePeer, encrypted: EncryptedNode | None) -> Iterable[Action]:
+    """Yield the end of a NodePeer that was deleted under its label: the label is the wish, so it is made again ◆.
+
+    Its EncryptedNode keeps its node ID and state until then. To its peers it is not shown for a moment, which says nothing.
+    """
+    if encrypted is None or encrypted.deleting or encrypted.node_id != peer.node_id:
+        return
+    yield RemovePeer(peer, why="deleted under its label, and is made again")
+    yield EmitEvent(name, "MadeAgain", "its NodePeer was deleted and is made again; to have the node leave take its label off")
+
+
+def _new_peer(node: Node, node_id: int, settled: Settled, state: NodeState) -> NodePeer:
     claims = settled.endpoints, settled.pod_cidrs
-    return NodePeer(node.name, "", node_id, node.uid, *claims, NodeState.JOINING, node.created)
+    return NodePeer(node.name, "", node_id, node.uid, *claims, state, node.created)
 
 
 def _changes(old: NodePeer, new: NodePeer) -> Iterable[Action]:
@@ -140,9 +156,14 @@ def _changes(old: NodePeer, new: NodePeer) -> Iterable[Action]:
 
 
 def _next_state(objects: NodeObjects, view: ControllerView) -> NodeState:
-    """Return the state that a node which stays is in: Active once both ends of every live pair are ready ◆."""
-    if objects.peer is None or objects.peer.state is not NodeState.JOINING:
-        return objects.peer.state if objects.peer else NodeState.JOINING
+    """Return the state that a node which stays is in: Active once both ends of every live pair are ready ◆.
+
+    One whose NodePeer was lost is what its EncryptedNode says: Active, it blocks what it cannot encrypt.
+    """
+    if objects.peer is None:
+        return objects.encrypted.state if objects.encrypted else NodeState.JOINING
+    if objects.peer.state is not NodeState.JOINING:
+        return objects.peer.state
     mine = objects.encrypted.status if objects.encrypted else None
     if mine is None or not objects.peer.endpoints or not objects.peer.sessions:
         return NodeState.JOINING

@@ -8,9 +8,18 @@ from dataclasses import replace
 import pytest
 
 from tests.unit.controller.standin import CLEANED, SILENT, START, node
-from wirecrypt.controller.actions import Action, EmitEvent, QuarantineNodeID, RemovePeer, UpdateEncrypted, UpdatePeer
+from wirecrypt.controller.actions import (
+    Action,
+    CreateEncrypted,
+    CreatePeer,
+    EmitEvent,
+    QuarantineNodeID,
+    RemovePeer,
+    UpdateEncrypted,
+    UpdatePeer,
+)
 from wirecrypt.controller.claims import Reserved
-from wirecrypt.controller.leaving import HELD, LeavingWatch, held_back
+from wirecrypt.controller.leaving import GONE, HELD, LeavingWatch, held_back
 from wirecrypt.controller.nodes import reconcile
 from wirecrypt.model.objects import EncryptedNode, NodePeer, NodeState, SeedSecret
 from wirecrypt.model.secret import SecretBytes
@@ -48,13 +57,27 @@ def decided(view: ControllerView, *names: str) -> list[Action]:
 
 
 def test_a_few_vanished_nodes_leave_after_the_grace_period() -> None:
-    """One in ten may vanish: Leaving is written, then they are removed without a person."""
-    active = decided(cluster([], [encrypted(n) for n in range(20)], {0, 1}), "n0")
-    assert [type(a) for a in active] == [UpdatePeer, UpdateEncrypted, EmitEvent]
-    leaving = [peer(n, state=NodeState.LEAVING) for n in (0, 1)]
-    actions = decided(cluster(leaving, [], {0, 1}), "n0")
+    """One in ten may vanish: they are removed without a person."""
+    actions = decided(cluster([], [], {0, 1}), "n0")
     assert [type(a) for a in actions] == [QuarantineNodeID, QuarantineNodeID, RemovePeer, EmitEvent]
     assert "gone for 60 s" in actions[-1].why
+
+
+@pytest.mark.L1
+@pytest.mark.parametrize("renewed", [False, True], ids=["gone", "made anew under its name"])
+@pytest.mark.parametrize("deleting", [False, True])
+def test_a_node_that_vanished_says_no_farewell(*, renewed: bool, deleting: bool) -> None:
+    """Until it is removed its pairs stay as they are: nothing becomes Leaving, and its EncryptedNode says why, once."""
+    view = cluster([peer(0, deleting=deleting)], [encrypted(n) for n in range(20)], {0})
+    if renewed:
+        view = replace(view, nodes={**view.nodes, "n0": replace(node(0), uid="new")})
+    chains = reconcile(view, Reserved(), (), LeavingWatch({}))
+    (update, event) = next(chain.actions for chain in chains if chain.name == "n0")
+    assert isinstance(update, UpdateEncrypted)
+    assert (update.state, update.problems) == (NodeState.ACTIVE, (GONE,))
+    assert isinstance(event, EmitEvent)
+    told = replace(view, encrypted={**view.encrypted, "n0": encrypted(0, problems=(GONE,))})
+    assert "n0" not in {chain.name for chain in reconcile(told, Reserved(), (), LeavingWatch({}))}
 
 
 @pytest.mark.parametrize(
@@ -89,10 +112,37 @@ def test_nodes_that_came_back_under_their_names_count_as_vanished() -> None:
     assert held_back(renewed) == renewed.peers.keys()
 
 
-def test_deleted_peers_of_labelled_nodes_count_as_vanished() -> None:
-    """A garbage collector that ran while the Nodes were away is no consent when they are back."""
-    view = cluster([peer(n, deleting=True) for n in range(3)], [], set())
-    assert held_back(view) == {"n0", "n1", "n2"}
+@pytest.mark.L1
+@pytest.mark.parametrize("state", [NodeState.ACTIVE, NodeState.JOINING])
+def test_a_nodepeer_that_is_deleted_under_its_label_is_made_again(state: NodeState) -> None:
+    """With its node ID and state, and no Leaving in between: the label is the wish, whoever deleted however many."""
+    view = cluster(
+        [peer(n, state=state, deleting=True) for n in range(3)], [encrypted(n, state=state) for n in range(20)], set()
+    )
+    assert held_back(view) == frozenset()
+    for n in range(3):
+        assert [type(a) for a in decided(view, f"n{n}") if not isinstance(a, EmitEvent)] == [RemovePeer]
+    without = replace(view, peers={name: p for name, p in view.peers.items() if name != "n0"})
+    epochs = (view.seeds[0].epoch,)
+    chains = reconcile(without, Reserved(), epochs, LONG_GONE)
+    made = [a for chain in chains if chain.name == "n0" for a in chain.actions if isinstance(a, CreatePeer)]
+    assert [(a.peer.node_id, a.peer.state, a.peer.sessions) for a in made] == [(16, state, ())]
+
+
+@pytest.mark.parametrize("shown", [None, {"deleting": True}], ids=["gone", "deleted as well"])
+def test_a_nodepeer_goes_only_when_its_encryptednode_remembers_it(shown: dict[str, object] | None) -> None:
+    """Where that one was deleted too it is made first: else the node would come back under another node ID."""
+    others = [encrypted(n) for n in range(1, 20)]
+    view = cluster([peer(0, deleting=True)], [*others, *([] if shown is None else [encrypted(0, **shown)])], set())
+    kinds = [type(a) for a in decided(view, "n0") if not isinstance(a, EmitEvent)]
+    assert kinds == ([CreateEncrypted] if shown is None else [])
+
+
+def test_a_nodepeer_that_is_deleted_without_a_label_leaves() -> None:
+    """The label is off: that is a farewell, whoever deleted what."""
+    view = cluster([peer(0, deleting=True)], [encrypted(n) for n in range(20)], set())
+    view = replace(view, nodes={**view.nodes, "n0": replace(node(0), label=None)})
+    assert [a.new.state for a in decided(view, "n0") if isinstance(a, UpdatePeer)] == [NodeState.LEAVING]
 
 
 @pytest.mark.parametrize("on_peer", [True, False])
