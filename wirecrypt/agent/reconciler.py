@@ -28,9 +28,9 @@ from wirecrypt.agent.view.cluster_view import ClusterView, end_of, without_new_k
 from wirecrypt.agent.view.configuration import Configuration, session_params, timing
 from wirecrypt.agent.view.pair_view import Flags, view_pair
 from wirecrypt.agent.view.pass_state import PassState, Undecided
-from wirecrypt.agent.view.peers import Deletions, known_peers, rolled_back, unpublish
+from wirecrypt.agent.view.peers import Deletions, known_peers, rolled_back, unpublish, with_successions
 from wirecrypt.errors import BpfError, LinkError, ObjectError
-from wirecrypt.model.objects import NodePeer, NodeState
+from wirecrypt.model.objects import LABEL_ENABLED, NodePeer, NodeState
 from wirecrypt.model.xfrm import SaKey
 from wirecrypt.pairs import probing
 from wirecrypt.pairs.decide import Out, decide
@@ -56,6 +56,7 @@ class Reconciler:
         self._ring = KeyRing()
         self._peer_sessions: dict[str, PeerSession] = {}
         self._known: dict[str, NodePeer] = {}
+        self._plain: set[str] = set()  # UIDs of Nodes that were seen without the label
         self._deletions = Deletions(components.api)
         self._renewal = SessionRenewal()
         self._admission = AdmissionCheck(components.api)
@@ -194,6 +195,9 @@ class Reconciler:
         state = components.session_keeper.open(own)
         kernel = components.datapath.snapshot()
         seen = known_peers(cluster_view, self._known, components.pairs_on_disk.list)
+        if not rolled_back(own, newest_seen(state)):
+            seen = with_successions(seen)
+        self._plain |= {node.uid for node in cluster_view.nodes if node.label != LABEL_ENABLED}
         pass_state = PassState(
             own,
             cluster_view,
@@ -203,6 +207,8 @@ class Reconciler:
             guarded=not self._unguarded,
             connected=components.api.api_addresses(),
             now=now,
+            succeeded=seen.succeeded,
+            plain_before=frozenset(self._plain),
         )
         for uid, peer in sorted(seen.peers.items(), key=lambda item: item[1].name):
             accepted = self._known.get(uid)
@@ -212,7 +218,9 @@ class Reconciler:
                 peer = peer if self._admission.holds else without_new_keys(peer, accepted)  # noqa: PLW2901 - refined
                 self._known[uid] = peer
             try:
-                self._decide(pass_state, unpublish(peer) if vanished else peer, settings, vanished=vanished, now=now)
+                ended = any(self._ended(old, own) for old in seen.predecessors(peer))
+                shown = unpublish(peer) if vanished else peer
+                self._decide(pass_state, shown, settings, vanished=vanished, ended=ended, now=now)
             except ObjectError as error:
                 self._leave_undecided(pass_state, peer, settings, str(error))
         for peer in cluster_view.duplicates:
@@ -235,12 +243,18 @@ class Reconciler:
         pass_state.undecided[uid] = Undecided(peer.name, ends, ended, exempt)
         pass_state.failed[uid] = why
 
-    def _decide(self, pass_state: PassState, peer: NodePeer, settings: Settings, *, vanished: bool, now: float) -> None:
+    def _ended(self, peer: NodePeer, own: NodePeer) -> bool:
+        """Return whether plaintext with *peer* is over for good, and so with whoever is in its place."""
+        return self._components.pairs_on_disk.has(peer.node_uid) or own.state is peer.state is NodeState.ACTIVE
+
+    def _decide(  # noqa: PLR0913 - the facts about one peer
+        self, pass_state: PassState, peer: NodePeer, settings: Settings, *, vanished: bool, ended: bool, now: float
+    ) -> None:
         components = self._components
         peer_session = self._peer_sessions.setdefault(peer.node_uid, PeerSession())
         flags = Flags(
             gone=False,
-            marked=components.pairs_on_disk.has(peer.node_uid),
+            marked=components.pairs_on_disk.has(peer.node_uid) or ended,
             block_joining=settings.joining is Joining.BLOCK,
             exempts=pass_state.exempts(peer, settings),
             peer_exempts=peer_session.memory.peer_exempts(peer.boot_session),

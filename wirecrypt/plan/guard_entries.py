@@ -7,11 +7,11 @@ that node sends may carry packets from there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Final
 
 from wirecrypt.model.guard import GuardAction, GuardEntry
-from wirecrypt.model.objects import Node
+from wirecrypt.model.objects import LABEL_ENABLED, Node
 from wirecrypt.model.pair import End, Pair
 from wirecrypt.model.xfrm import Address, Network
 from wirecrypt.pairs.decide import Decision, Out, Receive
@@ -52,11 +52,15 @@ def wanted(
     return found
 
 
-def plain_nodes(nodes: Iterable[Node], participants: Sequence[End]) -> list[Node]:
-    """Return the Nodes without a part in encryption whose prefixes overlap no participant's claim."""
+def plain_nodes(nodes: Iterable[Node], participants: Sequence[End], before: Container[str] = ()) -> list[Node]:
+    """Return the Nodes without a part in encryption whose prefixes overlap no participant's claim.
+
+    One with the label is in clear only if it was so *before* (UIDs), until it has joined; else nothing is known of it yet.
+    """
     claims = [p for end in participants for p in (*end.pod_cidrs, *map(host, end.hosts))]
     names = {end.name for end in participants}
-    return [n for n in nodes if n.name not in names and not _overlaps(n, claims)]
+    plain = (n for n in nodes if n.label != LABEL_ENABLED or n.uid in before)
+    return [n for n in plain if n.name not in names and not _overlaps(n, claims)]
 
 
 def _overlaps(node: Node, claims: Iterable[Network]) -> bool:

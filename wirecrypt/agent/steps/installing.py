@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from wirecrypt import logs
 from wirecrypt.agent.components import Components
-from wirecrypt.agent.steps.left_behind import LeftBehind, left_behind
+from wirecrypt.agent.steps.left_behind import LeftBehind, left_behind, of_predecessors
 from wirecrypt.agent.store.keyring import KeyRing
 from wirecrypt.agent.view.cluster_view import end_of
 from wirecrypt.agent.view.pair_view import PairView
@@ -61,7 +61,7 @@ class Installer:
         wanted_now = desired_pairs(pass_state, settings, self._states)
         self.foreign = _foreign(wanted_now, pass_state.kernel)
         entries = guard_wanted(pass_state, settings) if self._components.datapath.has_guard() else {}  # no map, no entry
-        left = self._left.due(pass_state, settings)
+        left = [*self._left.due(pass_state, settings), *of_predecessors(pass_state, settings)]
         return plan(wanted_now, entries, pass_state.kernel, shared=tuple(shared(settings.mark.layout)), strays=left)
 
     def _states(
@@ -113,7 +113,7 @@ def preview(pass_state: PassState, settings: Settings) -> list[Action]:
         guard_wanted(pass_state, settings),
         pass_state.kernel,
         shared=tuple(shared(settings.mark.layout)),
-        strays=left_behind(pass_state, settings).values(),
+        strays=[*left_behind(pass_state, settings).values(), *of_predecessors(pass_state, settings)],
     )
 
 
@@ -132,7 +132,7 @@ def guard_wanted(pass_state: PassState, settings: Settings) -> dict[Network, Gua
     undecided = [(peer, end) for peer in pass_state.undecided.values() for end in peer.ends]
     there = [s.pair.peer for s, _ in pass_state.pairs() if not s.inputs.peer_gone]
     ends = [own, *(end_of(p) for p in pass_state.cluster_view.peers), *there, *(end for _, end in undecided)]
-    plain = guard_plan.plain_nodes(pass_state.cluster_view.nodes, ends)
+    plain = guard_plan.plain_nodes(pass_state.cluster_view.nodes, ends, pass_state.plain_before)
     dropped = [(Pair(own, end), block("undecided", exempt=peer.exempt)) for peer, end in undecided if peer.ended]
     pairs = [*dropped, *((s.pair, d) for s, d in pass_state.pairs())]
     kept = {p: pass_state.kernel.guard.get(p, _passed(p)) for peer, end in undecided if not peer.ended for p in _prefixes(end)}

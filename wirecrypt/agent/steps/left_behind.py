@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from wirecrypt.agent.view.pass_state import PassState
 from wirecrypt.errors import ObjectError
+from wirecrypt.model.spi import Spi
 from wirecrypt.plan.strays import Ends, Strays, strays
 from wirecrypt.settings import Settings
 
@@ -19,6 +20,22 @@ def left_behind(pass_state: PassState, settings: Settings, seen: Mapping[Ends, S
         return strays(pass_state.known_pairs(), pass_state.own.node_id, pass_state.kernel, settings.mark.layout, seen)
     except ObjectError:
         return {}
+
+
+def of_predecessors(pass_state: PassState, settings: Settings) -> list[Strays]:
+    """Return what no pair has of nodes in whose place another one is: of peers the receiving SAs, of this one the sending.
+
+    All else between the two addresses is the pair's that is there now.
+    """
+    own, mark = pass_state.own, settings.mark.layout.unmarked()
+    sas = [(sa, spi) for sa in pass_state.kernel.sas.values() if sa.reqid == sa.spi and (spi := Spi.decode(sa.spi))]
+    former = [sa for sa, spi in sas if sa.src in own.endpoints and sa.set_mark == mark and spi.sender != own.node_id]
+    found = [Strays(own.name, tuple(former), ())] if former else []
+    for old in pass_state.succeeded.values():
+        received = tuple(sa for sa, spi in sas if sa.receives and spi.sender == old.node_id and sa.src in old.endpoints)
+        if received:
+            found.append(Strays(old.name, received, ()))
+    return found
 
 
 class LeftBehind:

@@ -15,6 +15,7 @@ from wirecrypt.errors import ClusterError, ObjectError
 from wirecrypt.model.objects import LABEL, LABEL_ENABLED, Node, NodePeer
 from wirecrypt.model.pair import End, Pair
 from wirecrypt.model.session import Announcement
+from wirecrypt.model.spi import Spi
 from wirecrypt.pairs.decide import Decision, Out, Receive
 from wirecrypt.plan.diff import DesiredPair, plan
 from wirecrypt.plan.observe import KnownGenerations
@@ -47,6 +48,19 @@ class NodeCleanup:
                     peer_sessions.pop(uid, None)
                     known.pop(uid, None)
                     self._deletions.forget(uid)
+
+        for uid, old in pass_state.succeeded.items():
+            if not _is_left(pass_state, old) and self._is_noted(pass_state, uid, old):
+                self._components.pairs_on_disk.drop(uid)
+                peer_sessions.pop(uid, None)
+                known.pop(uid, None)
+                self._deletions.forget(uid)
+
+    def _is_noted(self, pass_state: PassState, uid: str, old: NodePeer) -> bool:
+        """Return whether the peer in the place of *old* is on disk where that one is."""
+        disk = self._components.pairs_on_disk
+        successors = [v.peer for v in pass_state.pair_views.values() if v.peer.endpoints[:1] == old.endpoints[:1]]
+        return not disk.has(uid) or all(disk.has(peer.node_uid) for peer in successors)
 
     def idle(self, cluster_view: ClusterView, now: float) -> float:
         """Be without any kernel object; what a node that left still has is removed once its absence is confirmed."""
@@ -117,6 +131,12 @@ class NodeCleanup:
             left = [_nothing(pair) for pair in (blocklist.pairs() if blocklist else ()) if _present(pair, kernel)]
             for error in datapath.apply(plan(left, kernel.guard, kernel)).values():
                 raise error
+
+
+def _is_left(pass_state: PassState, old: NodePeer) -> bool:
+    """Return whether the kernel has an SA that a former peer sends by."""
+    found = (Spi.decode(sa.spi) for sa in pass_state.kernel.sas.values() if sa.receives and sa.src in old.endpoints)
+    return any(spi.sender == old.node_id for spi in found if spi is not None)
 
 
 def _nothing(pair: Pair) -> DesiredPair:

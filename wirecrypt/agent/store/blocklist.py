@@ -87,7 +87,7 @@ class PairsOnDisk:
 
     def add(self, own: End, peer: End, *, exempt: bool = False) -> None:
         """Put a pair on disk, or its newer claims; on stable storage when `has` says so."""
-        before = self.list if self.list is not None and self.list.own.node_uid == own.node_uid else Blocklist(own)
+        before = self.list if self.list is not None and self.list.own.name == own.name else Blocklist(own)
         self._save(replace(before, own=own).with_peer(peer, exempt=exempt))
 
     def note(self, own: NodePeer) -> None:

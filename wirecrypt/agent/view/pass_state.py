@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from wirecrypt.agent.store.state import State
@@ -39,8 +39,9 @@ class Undecided:
 class PassState:
     """One look at everything, by peer node UID: surveys, decisions, why a pair fails, what went wrong with it.
 
-    *undecided*: peers about which nothing could be decided; *failed* says why. *guarded*: the guard is in place. *connected*:
-    where this agent reaches the API server. *now*: monotonic seconds.
+    *succeeded*: peers in whose place another one is shown, by their UID. *plain_before*: UIDs of Nodes that were seen without
+    the label, in clear until they have joined. *undecided*: peers about which nothing could be decided; *failed* says why.
+    *guarded*: the guard is in place. *connected*: where this agent reaches the API server. *now*: monotonic seconds.
     """
 
     own: NodePeer
@@ -56,6 +57,8 @@ class PassState:
     failing: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     undecided: dict[str, Undecided] = field(default_factory=dict)
+    succeeded: Mapping[str, NodePeer] = field(default_factory=dict)
+    plain_before: frozenset[str] = frozenset()
     trouble: list[tuple[str, str]] = field(default_factory=list)
 
     def exempts(self, peer: NodePeer, settings: Settings) -> bool | None:

@@ -7,14 +7,14 @@ pairs on disk) until its deletion is confirmed: by a quorum read, from an API th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final
 
 from wirecrypt.agent.store.blocklist import Blocklist
 from wirecrypt.agent.view.cluster_view import ClusterView
 from wirecrypt.errors import ClusterError, ObjectError
-from wirecrypt.model.objects import Node, NodePeer, NodeState
+from wirecrypt.model.objects import LABEL_ENABLED, Node, NodePeer, NodeState
 from wirecrypt.model.pair import End
 from wirecrypt.plan.holders import without
 from wirecrypt.ports import AgentApi
@@ -24,10 +24,18 @@ ASK: Final = 5.0  # seconds between two questions about one peer, and for which 
 
 @dataclass(frozen=True, slots=True)
 class KnownPeers:
-    """Peers by node UID; *vanished*: those that the API does not show."""
+    """Peers by node UID; *vanished*: those that the API does not show.
+
+    *succeeded*: those of them whose tunnel's addresses the API shows as another peer's, which is in their place.
+    """
 
     peers: Mapping[str, NodePeer]
     vanished: frozenset[str]
+    succeeded: Mapping[str, NodePeer] = field(default_factory=dict)
+
+    def predecessors(self, peer: NodePeer) -> list[NodePeer]:
+        """Return the peers that *peer* is in the place of."""
+        return [old for old in self.succeeded.values() if old.endpoints[:1] == peer.endpoints[:1]]
 
 
 def known_peers(cluster_view: ClusterView, before: Mapping[str, NodePeer], blocklist: Blocklist | None) -> KnownPeers:
@@ -40,6 +48,18 @@ def known_peers(cluster_view: ClusterView, before: Mapping[str, NodePeer], block
     taken = {a for peer in (cluster_view.own, *cluster_view.peers) if peer for a in peer.addresses}
     missing = {uid: without(peer, taken) for uid, peer in known.items() if uid not in shown}
     return KnownPeers({**missing, **shown}, frozenset(missing))
+
+
+def with_successions(seen: KnownPeers) -> KnownPeers:
+    """Return *seen* with each vanished peer set aside whose tunnel would end where a peer that is shown has its own.
+
+    An address is one node's, and the API says whose: a Node that was made anew, or a machine that got the address of one
+    before. Two pairs between the same two addresses would each take the other's SAs and policies for their own ◆.
+    """
+    places = {p.endpoints[:1] for uid, p in seen.peers.items() if uid not in seen.vanished and p.endpoints}
+    succeeded = {uid: p for uid, p in seen.peers.items() if uid in seen.vanished and p.endpoints[:1] in places}
+    peers = {uid: p for uid, p in seen.peers.items() if uid not in succeeded}
+    return KnownPeers(peers, seen.vanished - succeeded.keys(), succeeded)
 
 
 class Deletions:
@@ -66,9 +86,9 @@ def deletion_confirmed(peer: NodePeer, nodes: tuple[Node, ...], api: AgentApi, *
     """Return whether a vanished *peer* is really gone: its NodePeer by a quorum read, and its Node too.
 
     A peer that left (traffic to it is *plain* already) is gone without its Node being deleted. No answer is no proof, and
-    nor is an object that cannot be read.
+    nor is an object that cannot be read. A labelled Node of its name has a NodePeer before long, which is in its place.
     """
-    if not plain and any(n.uid == peer.node_uid for n in nodes):
+    if not plain and any(n.uid == peer.node_uid or (n.name == peer.name and n.label == LABEL_ENABLED) for n in nodes):
         return False
     try:
         found = api.node_peer(peer.name)

@@ -1,0 +1,134 @@
+"""A Node that is deleted and made anew under its name: its pairs stay, then block, and are never in clear."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.unit.agent.cloud import Cloud, active
+from wirecrypt.agent.store.blocklist import load_blocklist
+from wirecrypt.model.guard import GuardAction
+from wirecrypt.model.objects import LABEL_ENABLED, NodePeer, NodeState
+from wirecrypt.model.spi import Spi
+
+ANEW = "uid-b-anew"
+
+
+@pytest.fixture
+def cloud(tmp_path: Path) -> Cloud:
+    """Return nodes a and b, Active and encrypted."""
+    return active(tmp_path, "a", "b")
+
+
+def made_anew(cloud: Cloud, label: str | None = LABEL_ENABLED) -> None:
+    """Have Node b under another UID."""
+    cloud.api.nodes_by_name["b"] = replace(cloud.api.nodes_by_name["b"], uid=ANEW, label=label)
+
+
+def watched(cloud: Cloud, seconds: float, peer: NodePeer, *names: str) -> list[set[str]]:
+    """Let time pass; return what traffic from a to b's pods met in each pass, and have the guard never let it through."""
+    met = []
+    for _ in range(int(seconds * 4)):
+        cloud.run(0.25, *names)
+        met.append(cloud.machines["a"].kernel.out(peer))
+        actions = [e.egress for p, e in cloud.machines["a"].filters.table.items() if p in peer.pod_cidrs]
+        assert actions == [GuardAction.DROP] * len(peer.pod_cidrs)
+    return met
+
+
+def senders(cloud: Cloud, name: str) -> set[int]:
+    """Return the node IDs of the senders of all SAs of a node."""
+    found = (Spi.decode(sa.spi) for sa in cloud.machines[name].kernel.sas.values())
+    return {spi.sender for spi in found if spi is not None}
+
+
+@pytest.mark.L1
+def test_a_node_that_was_made_anew_is_never_in_clear(cloud: Cloud) -> None:
+    """While its old objects stay it is encrypted, also when they are gone; with new ones it blocks until it is proved."""
+    old = cloud.peer("b")
+    made_anew(cloud)
+    assert watched(cloud, 5, old) == [{"esp"}] * 20
+    cloud.remove("b")
+    assert watched(cloud, 8, old) == [{"esp"}] * 32
+    cloud.label("b", node_id=99)
+    assert {*map(frozenset, watched(cloud, 3, old))} <= {frozenset({"block"}), frozenset({"esp"})}
+    cloud.machines["b"].start()
+    met = watched(cloud, 10, old)
+    assert met[-1] == {"esp"}
+    assert all(met)
+    cloud.state(NodeState.ACTIVE, "b")
+    cloud.run(5)
+    assert {cloud.api.ready(name) for name in "ab"} == {(True, "AllPeersProtected")}
+    assert cloud.machines["b"].kernel.out(cloud.peer("a")) == {"esp"}
+
+
+def test_nothing_is_left_of_the_one_before(cloud: Cloud) -> None:
+    """Neither SAs nor its place on disk; what is there is the new pair's, and a pass more changes nothing."""
+    made_anew(cloud)
+    cloud.remove("b")
+    cloud.label("b", node_id=99)
+    cloud.machines["b"].start()
+    cloud.run(12)
+    cloud.state(NodeState.ACTIVE, "b")
+    cloud.run(5)
+    assert senders(cloud, "a") == senders(cloud, "b") == {16, 99}
+    listed = load_blocklist(cloud.machines["a"].pairs)
+    assert listed is not None
+    assert [end.node_uid for end in listed.peers] == [ANEW]
+    before = len(cloud.machines["a"].journal)
+    cloud.run(5)
+    assert len(cloud.machines["a"].journal) == before
+
+
+@pytest.mark.L1
+def test_an_agent_that_restarts_in_between_lets_nothing_pass(cloud: Cloud) -> None:
+    """What a knew of b before is on disk: whoever is in its place is not in clear either."""
+    old = cloud.peer("b")
+    made_anew(cloud)
+    cloud.remove("b")
+    cloud.machines["a"].start()
+    assert watched(cloud, 3, old, "a") == [{"esp"}] * 12
+    cloud.label("b", node_id=99)
+    cloud.machines["a"].start()
+    assert all(watched(cloud, 3, old, "a"))
+    cloud.machines["a"].start()
+    assert all(watched(cloud, 3, old, "a"))
+
+
+def test_a_node_that_is_made_anew_without_the_label_is_gone(cloud: Cloud) -> None:
+    """Once its old objects are: nobody asked for its encryption."""
+    old = cloud.peer("b")
+    made_anew(cloud, label=None)
+    assert watched(cloud, 5, old) == [{"esp"}] * 20
+    cloud.remove("b")
+    cloud.run(12, "a")
+    assert (cloud.machines["a"].kernel.out(old), cloud.machines["a"].kernel.sas) == (set(), {})
+
+
+@pytest.mark.L1
+def test_another_machine_at_the_same_address_gets_its_own_pair(cloud: Cloud) -> None:
+    """A Node of another name that got address and prefix of one that is gone: the plan touches nothing of the live pair."""
+    old = cloud.peer("b")
+    del cloud.api.nodes_by_name["b"]
+    cloud.remove("b")
+    node = replace(cloud.machines["b"].cloud.api.nodes_by_name["a"], name="c", uid="uid-c", label=LABEL_ENABLED)
+    cloud.api.nodes_by_name["c"] = replace(node, endpoints=old.endpoints, pod_cidrs=old.pod_cidrs)
+    cloud.label("c", node_id=98)
+    assert all(watched(cloud, 12, old, "a"))
+    assert senders(cloud, "a") <= {16, 98}
+
+
+@pytest.mark.L1
+def test_a_labelled_node_that_nobody_has_seen_plain_is_unknown_and_not_in_clear(cloud: Cloud) -> None:
+    """A prefix that went from a removed node to a new one with the label: until it has its NodePeer nothing lets it pass."""
+    machine = cloud.add("c", 18)
+    cloud.api.nodes_by_name["c"] = replace(cloud.api.nodes_by_name["c"], label=LABEL_ENABLED)
+    cloud.run(2, "a")
+    assert not {*machine.pods} & {*cloud.machines["a"].filters.table}
+    cloud.api.nodes_by_name["c"] = replace(cloud.api.nodes_by_name["c"], label=None)
+    cloud.run(2, "a")
+    cloud.api.nodes_by_name["c"] = replace(cloud.api.nodes_by_name["c"], label=LABEL_ENABLED)
+    cloud.run(2, "a")
+    assert {cloud.machines["a"].filters.table[prefix].egress for prefix in machine.pods} == {GuardAction.PASS}
