@@ -84,13 +84,16 @@ def test_the_contract_of_people(cluster: Server, rule: Callable[[CliApi], None])
 
 
 def test_enable_and_disable(cluster: Server) -> None:
-    """The label comes on exactly the named Nodes, is left alone where it is, and goes again."""
+    """The label comes on exactly the named Nodes, is left alone where it is, and goes again; from all only with --yes."""
     assert wirecrypt(cluster, "enable a b").exit_code == 0
     assert labels(cluster) == {"a": "enabled", "b": "enabled", "c": None}
     again = wirecrypt(cluster, "enable --all")
     assert "node/a unchanged: enabled already" in again.stdout
     assert labels(cluster) == dict.fromkeys("abc", "enabled")
-    assert wirecrypt(cluster, "disable --all").exit_code == 0
+    assert wirecrypt(cluster, "disable --all --dry-run").exit_code == 0
+    assert wirecrypt(cluster, "disable --all").exit_code == 2
+    assert labels(cluster) == dict.fromkeys("abc", "enabled")
+    assert wirecrypt(cluster, "disable --all --yes").exit_code == 0
     assert labels(cluster) == dict.fromkeys("abc")
 
 
@@ -133,7 +136,7 @@ def test_a_wrong_token_is_refused(cluster: Server, line: str) -> None:
     assert one_line(done, "401")
 
 
-@pytest.mark.parametrize("line", ["status", "enable a", "disable --all", "rotate --wait", "rotate --abort"])
+@pytest.mark.parametrize("line", ["status", "enable a", "disable --all --yes", "rotate --wait", "rotate --abort"])
 def test_an_unreachable_server(cluster: Server, line: str, tmp_path: Path) -> None:
     """Nobody listens there: exit 1 with the address and the next step, also with --wait."""
     document = json.loads(cluster.kubeconfig("admin").read_text())
@@ -270,6 +273,31 @@ def test_doctor_says_what_it_may_not_see(cluster: Server, reader: str) -> None:
     done = wirecrypt(cluster, "doctor --only cluster -o json", token=reader)
     unseen = {f["check"] for f in json.loads(done.stdout)["findings"] if f["sentence"].startswith("could not be looked at")}
     assert {"kinds", "admission-policies", "access", "pods", "configuration"} <= unseen
+
+
+@pytest.mark.parametrize("who", ["unknown", "without rights"])
+def test_doctor_tells_that_it_may_see_nothing(cluster: Server, reader: str, who: str) -> None:
+    """Credentials that the server does not know, and an account with no right: exit 4, and no word of being well."""
+    if who == "without rights":
+        cluster.admin.delete(f"{BINDINGS}/test-reader")
+    done = wirecrypt(cluster, "doctor --only cluster -o json", token=NOBODY if who == "unknown" else reader)
+    assert (done.exit_code, json.loads(done.stdout)["seen"]) == (4, False), done.stdout
+
+
+def test_doctor_compares_ranges_with_nodes(cluster: Server) -> None:
+    """Prefixes and addresses of real Nodes are held against clusterCIDRs; a Node whose address is none is named."""
+    cluster.node("d", cidrs=["10.244.9.0/24"])
+    broken = {"addresses": [{"type": "InternalIP", "address": "no address"}]}
+    cluster.admin.patch(f"{paths.NODES}/c/status", {"status": broken})
+    before = cluster.admin.get(paths.CONFIG)["data"]
+    cluster.admin.patch(paths.CONFIG, {"data": {"config.yaml": "clusterCIDRs: [192.168.0.0/16]"}})
+    try:
+        done = wirecrypt(cluster, "doctor --only cluster -o json")
+    finally:
+        cluster.admin.patch(paths.CONFIG, {"data": before})
+    found = [f["sentence"] for f in json.loads(done.stdout)["findings"] if f["check"] == "ranges"]
+    assert any("d 10.244.9.0/24" in sentence for sentence in found), found
+    assert any("could not be looked at: Node c: " in sentence for sentence in found), found
 
 
 def test_doctor_in_the_agents_pod(cluster: Server) -> None:

@@ -68,6 +68,7 @@ def test_traffic_between_node_addresses_is_chosen_by_a_word(word: str, value: No
         ("lanes: 17", "lanes = 17", "1 to 16"),
         ("lanes: true", "lanes = True", "1 to 16"),
         ("clusterCIDRs: [10.0.0.1/8]", "clusterCIDRs", "host bits zero"),
+        ("clusterCIDRs: [10.1.2.3/8]", "clusterCIDRs", "has host bits set"),
         ("clusterCIDRs: 10.0.0.0/8", "clusterCIDRs", "a list"),
         ("vxlanPorts: [4789, 4789]", "vxlanPorts", "twice"),
         ("vxlanPorts: [1, 2, 3, 4, 5]", "vxlanPorts", "at most 4"),
@@ -95,6 +96,25 @@ def test_a_bad_field_is_refused_with_path_and_allowed_values(text: str, path: st
     assert path in str(caught.value)
     assert allowed in str(caught.value)
     assert "Next:" in str(caught.value)
+
+
+@pytest.mark.parametrize("field", ["clusterCIDRs", "serviceCIDRs"])
+@pytest.mark.parametrize(
+    ("entry", "why"),
+    [
+        ("10.0.0.0", "10.0.0.0 has no prefix length: write one, as in 10.0.0.0/8, or 10.0.0.0/32 for this one address"),
+        ("fd00::", "fd00:: has no prefix length: write one, as in fd00::/16, or fd00::/128 for this one address"),
+        ("0.0.0.0/0", "0.0.0.0/0 is every address there is"),
+        ("0.0.0.0/0.0.0.0", "0.0.0.0/0 is every address there is"),
+        ("::/0", "::/0 is every address there is"),
+    ],
+)
+def test_a_range_has_a_length_and_an_end(field: str, entry: str, why: str) -> None:
+    """An address alone is no range, and a range of all addresses is nobody's; both families, both fields."""
+    with pytest.raises(ConfigError) as caught:
+        parse(f"{field}: ['{entry}']")
+    assert why in str(caught.value)
+    assert parse(f"{field}: [10.0.0.0/32, 'fd00::/128', 0.0.0.0/1]")
 
 
 DEEP = 3000

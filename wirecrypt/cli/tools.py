@@ -5,6 +5,7 @@ Options that every verb has (`--kubeconfig`, `--context`, `-o`) may stand before
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -86,6 +87,7 @@ class Tools:
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    terminal: Callable[[], bool] = lambda: sys.stdin is not None and sys.stdin.isatty()
     gather_cluster: Callable[[Path | None, str | None], ClusterFacts] = _gather_cluster
     gather_node: Callable[[int, Path | None], NodeInspection] = _gather_node
 

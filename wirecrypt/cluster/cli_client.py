@@ -6,7 +6,7 @@ that was read by its UID, so that a Node or a rotation that was made anew under 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -62,8 +62,11 @@ class CliClient:
 
     def node_labels(self) -> Sequence[NodeLabel]:
         """Return all Nodes by name."""
-        items, _ = _patiently(lambda: self._api.items(paths.NODES))
-        return sorted((_node_label(raw) for raw in items), key=lambda w: w.name)
+        return node_labels(self.raw_nodes())
+
+    def raw_nodes(self) -> Sequence[Mapping[str, Any]]:
+        """Return all Nodes as the API server has them."""
+        return _patiently(lambda: self._api.items(paths.NODES))[0]
 
     def encrypted_nodes(self) -> Sequence[EncryptedNode]:
         """Return all EncryptedNodes but the canary by name."""
@@ -103,6 +106,11 @@ class CliClient:
         late = "let it finish; `wirecrypt status` shows how far it is"
         with _doing("abort the rotation", f"KeyRotation {rotation.name}", right="patch keyrotations", late=late):
             _patiently(lambda: self._api.patch(f"{paths.KEY_ROTATIONS}/{rotation.name}", body))
+
+
+def node_labels(items: Iterable[Mapping[str, Any]]) -> list[NodeLabel]:
+    """Return what the metadata of Nodes say, by name."""
+    return sorted((_node_label(raw) for raw in items), key=lambda w: w.name)
 
 
 def _node_label(raw: Mapping[str, Any]) -> NodeLabel:

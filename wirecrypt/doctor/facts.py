@@ -10,7 +10,7 @@ from wirecrypt.cluster.cli_client import NodeLabel
 from wirecrypt.doctor.mark_users import MarkUse
 from wirecrypt.doctor.needs import RequiredAccess
 from wirecrypt.kernel.probe import Feature
-from wirecrypt.model.objects import ConfigDocument, EncryptedNode, KeyRotation
+from wirecrypt.model.objects import ConfigDocument, EncryptedNode, KeyRotation, Node
 from wirecrypt.ports import Lease
 
 
@@ -38,6 +38,7 @@ class PodFacts:
 class ClusterFacts:
     """What the API server shows. *skew*: how far its clock is ahead of ours, in seconds; *now* is its time.
 
+    *nodes*: those whose claims can be read; `unseen` has the others as `claims NAME`.
     *access*: what an account needs and whether it may. *bindings*: the actions of each admission policy that is bound.
     """
 
@@ -51,6 +52,7 @@ class ClusterFacts:
     access: Sequence[tuple[RequiredAccess, bool]] | None = None
     pods: Sequence[PodFacts] | None = None
     node_labels: Sequence[NodeLabel] | None = None
+    nodes: Sequence[Node] | None = None
     encrypted: Sequence[EncryptedNode] | None = None
     rotations: Sequence[KeyRotation] | None = None
     config: ConfigDocument | None = None

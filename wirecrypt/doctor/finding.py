@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
@@ -20,13 +20,17 @@ class Severity(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One finding. *side* is cluster or node, *check* names what was looked at and is the heading in the reference."""
+    """One finding. *side* is cluster or node, *check* names what was looked at and is the heading in the reference.
+
+    *seen* is false for what could not be looked at.
+    """
 
     side: str
     check: str
     severity: Severity
     sentence: str
     next_step: str = ""
+    seen: bool = True
 
     @property
     def doc(self) -> str:
@@ -55,7 +59,7 @@ class Check:
 
     def unseen(self, why: str, next_step: str = "run doctor with the right to look") -> Finding:
         """Return that it could not be looked at."""
-        return self.warning(f"could not be looked at: {why}", next_step)
+        return replace(self.warning(f"could not be looked at: {why}", next_step), seen=False)
 
 
 def worst(findings: Iterable[Finding]) -> Severity:

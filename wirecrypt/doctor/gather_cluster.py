@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from wirecrypt.cluster.api import Api
-from wirecrypt.cluster.cli_client import CliClient
+from wirecrypt.cluster.cli_client import CliClient, node_labels
+from wirecrypt.cluster.codec import decode
 from wirecrypt.cluster.connection import Connection
 from wirecrypt.cluster.lease import ClusterLease
 from wirecrypt.cluster.readers import ObjectReader
 from wirecrypt.doctor.facts import ClusterFacts, CrdFacts, PodFacts
 from wirecrypt.doctor.inspect_cluster import EXPECTED_KINDS, EXPECTED_POLICIES
 from wirecrypt.doctor.needs import AGENT, CONTROLLER, NEEDS, RequiredAccess
-from wirecrypt.errors import NotFound, WirecryptError
-from wirecrypt.model.objects import SYSTEM_NAMESPACE
+from wirecrypt.errors import NotFound, ObjectError, WirecryptError
+from wirecrypt.model.objects import SYSTEM_NAMESPACE, Node
 
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -62,6 +63,7 @@ def _all(api: Api, now: datetime, version: str, date: datetime | None) -> Cluste
             unseen[name] = error.answer or str(error)
             return None
 
+    raw_nodes = read("nodes", client.raw_nodes)
     return ClusterFacts(
         now=date or now,
         version=version,
@@ -71,7 +73,8 @@ def _all(api: Api, now: datetime, version: str, date: datetime | None) -> Cluste
         bindings=read("policies", lambda: _bindings(api)),
         access=read("access", lambda: _access(api)),
         pods=read("pods", lambda: [_pod(raw) for raw in api.items(_PODS)[0]]),
-        node_labels=read("node_labels", client.node_labels),
+        node_labels=None if raw_nodes is None else read("nodes", lambda: node_labels(raw_nodes)),
+        nodes=None if raw_nodes is None else _nodes(raw_nodes, unseen),
         encrypted=read("encrypted", client.encrypted_nodes) if kinds != {} else None,
         rotations=read("rotations", client.rotations) if kinds != {} else None,
         config=read("config", reader.config),
@@ -79,6 +82,17 @@ def _all(api: Api, now: datetime, version: str, date: datetime | None) -> Cluste
         malformed={name: error.answer or str(error) for name, error in client.malformed.items()},
         unseen=unseen,
     )
+
+
+def _nodes(items: Iterable[Mapping[str, Any]], unseen: dict[str, str]) -> list[Node]:
+    """Return the Nodes whose claims can be read; of the others *unseen* is told why not."""
+    found: list[Node] = []
+    for raw in items:
+        try:
+            found.append(decode.node(raw))
+        except ObjectError as error:
+            unseen[f"claims {raw.get('metadata', {}).get('name', '?')}"] = error.answer or str(error)
+    return sorted(found, key=lambda node: node.name)
 
 
 def _found(call: Callable[[], Json]) -> Json | None:

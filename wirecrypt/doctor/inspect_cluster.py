@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from typing import Final
 
 from wirecrypt.doctor.facts import ClusterFacts
 from wirecrypt.doctor.finding import Check, Finding
+from wirecrypt.doctor.inspect_ranges import RANGES, inspect_ranges
 from wirecrypt.doctor.needs import AGENT, CONTROLLER
 from wirecrypt.errors import ConfigError
 from wirecrypt.model.conditions import ON_THE_WAY, READY, find
@@ -24,14 +26,18 @@ CONFIG: Final = Check("cluster", "configuration")
 NODES: Final = Check("cluster", "nodes")
 CLAIMS: Final = Check("cluster", "claims")
 ROTATIONS: Final = Check("cluster", "rotations")
-CHECKS: Final = (SERVER, CLOCK, KINDS, POLICIES, ACCESS, PODS, CONFIG, NODES, CLAIMS, ROTATIONS)
+REACH: Final = frozenset({SERVER.name, CLOCK.name})  # told by any answer, a refusal too: nothing of wirecrypt was seen yet
+CHECKS: Final = (SERVER, CLOCK, KINDS, POLICIES, ACCESS, PODS, CONFIG, RANGES, NODES, CLAIMS, ROTATIONS)
 
 EXPECTED_KINDS: Final = tuple(f"{kind}.wirecrypt.io" for kind in ("encryptednodes", "keyrotations", "nodepeers"))
 EXPECTED_POLICIES: Final = ("wirecrypt-agent-own-node", "wirecrypt-agent-token-only-bound", "wirecrypt-status-by-agent-only")
 VERSION: Final = "v1alpha1"
 MOST_SKEW: Final = 5.0
 LONG: Final = timedelta(hours=1)
-APPLY: Final = "`kubectl apply -k manifests/`"
+APPLY: Final = (
+    "apply your own overlay of manifests/ again (`kubectl apply -k FOLDER`), not manifests/ itself: it has the defaults"
+)
+INSTALL: Final = "make an overlay of manifests/ with your ranges and image, and apply it: docs/how-to/install.md"
 _SHOWN: Final = 5
 
 
@@ -41,8 +47,8 @@ def inspect_cluster(facts: ClusterFacts) -> list[Finding]:
         step = "check the kubeconfig (--kubeconfig, --context), the address, the network and the certificate"
         return [SERVER.error(f"the API server does not answer: {facts.unreachable}", step)]
     if facts.kinds is not None and not facts.kinds:
-        return [_server(facts), KINDS.error("wirecrypt is not installed: its kinds are missing", APPLY)]
-    parts = (_clock, _kinds, _policies, _access, _pods, _config, _nodes, _claims, _rotations)
+        return [_server(facts), KINDS.error("wirecrypt is not installed: its kinds are missing", INSTALL)]
+    parts = (_clock, _kinds, _policies, _access, _pods, _config, _ranges, _nodes, _claims, _rotations)
     return [_server(facts), *(finding for part in parts for finding in part(facts))]
 
 
@@ -165,6 +171,9 @@ def _config(facts: ClusterFacts) -> Iterator[Finding]:
     if facts.config is None and "config" in facts.unseen:
         yield CONFIG.unseen(facts.unseen["config"])
         return
+    if facts.config is None:
+        yield CONFIG.warning("the ConfigMap wirecrypt-config is missing: programs that never read one do nothing", APPLY)
+        return
     try:
         settings = from_document(facts.config)
     except ConfigError as error:
@@ -178,7 +187,14 @@ def _config(facts: ClusterFacts) -> Iterator[Finding]:
     if settings.node_to_node is NodeToNode.OFF:
         sentence = "nodeToNode is off: all traffic between the nodes' own addresses is in clear"
         yield CONFIG.warning(sentence, "set `nodeToNode: workers`: moving loses no packet")
-    yield CONFIG.ok("the configuration is valid" if facts.config else "there is no ConfigMap: all defaults")
+    yield CONFIG.ok("the configuration is valid")
+
+
+def _ranges(facts: ClusterFacts) -> Iterator[Finding]:
+    """Yield what does not fit the ranges of a document that is there and valid; else the configuration's finding says all."""
+    if facts.config is not None:
+        with suppress(ConfigError):
+            yield from inspect_ranges(from_document(facts.config), facts.nodes, facts.unseen)
 
 
 def _nodes(facts: ClusterFacts) -> Iterator[Finding]:

@@ -31,7 +31,14 @@ ABOUT: Final = {
     ),
     "configuration": (
         "The document in the ConfigMap is valid, and protects: strict mode, the cluster's ranges listed, node to node not off. "
-        "Agents keep the last good document when a bad one is written."
+        "Agents and controllers keep the last good document when a bad one is written or the ConfigMap is gone; one that has "
+        "read none since its start does nothing."
+    ),
+    "ranges": (
+        "The prefixes and addresses of Nodes lie inside `clusterCIDRs`, unless these are empty, and no range of Services "
+        "overlaps them; no address of `apiServers` is a Service's. Strict mode drops packets to an address inside "
+        "`clusterCIDRs` that nobody claims; outside them such a packet passes in clear. The addresses of Nodes may be outside "
+        "where other machines share their range."
     ),
     "nodes": (
         "Labels have a value that means something, labelled Nodes have their objects, objects are well-formed, and every "
@@ -77,7 +84,8 @@ def page() -> Iterator[str]:
     """Yield the lines of docs/reference/doctor.md."""
     yield from ("# What doctor looks at", "")
     yield "`wirecrypt doctor` looks at the cluster, and as root at this node, and changes nothing. A finding is `ok`,"
-    yield "`warning` (also: it could not be looked at) or `error`; any error ends in exit status 1."
+    yield "`warning` (also: it could not be looked at) or `error`; any error ends in exit status 1. Where nothing could be"
+    yield "looked at, for want of rights (401, 403) or of root, the exit status is 4, and `-o json` has `seen: false`."
     for title, checks in (("In the cluster", inspect_cluster.CHECKS), ("On a node", inspect_node.CHECKS)):
         yield from ("", f"## {title}")
         for check in checks:

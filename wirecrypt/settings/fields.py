@@ -16,7 +16,7 @@ from wirecrypt.settings.kinds import (
     ADDRESS,
     LINK,
     PORT,
-    PREFIX,
+    RANGE,
     ValueKind,
     choice,
     duration,
@@ -215,7 +215,7 @@ class Settings:
     )
     cluster_cidrs: tuple[Network, ...] = option(
         (),
-        listing(PREFIX, 16),
+        listing(RANGE, 16),
         "The ranges that pods and nodes get their prefixes from. Packets to an address in them that nobody claims are "
         "dropped in strict mode, but those of API servers pass. Empty means that unknown addresses pass, for then nobody can "
         "tell them from others. Where an agent hears nothing of the API server for a minute after a change, it goes back to "
@@ -223,7 +223,7 @@ class Settings:
     )
     service_cidrs: tuple[Network, ...] = option(
         (),
-        listing(PREFIX, 4),
+        listing(RANGE, 4),
         "The ranges of Service addresses. A node's claim that overlaps one is refused.",
     )
     api_servers: tuple[Address, ...] = option(

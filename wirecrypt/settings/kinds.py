@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from wirecrypt.model.xfrm import Network
+
 E = TypeVar("E", bound=Enum)
 
 _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _SIZES: Final = {"": 1, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50}
 _LINK_NAME: Final = 15
+_IPV4: Final = 4
 _PORTS: Final = range(1, 65536)
 
 
@@ -121,6 +124,17 @@ def _text(raw: object) -> str:
     return raw
 
 
+def _range(text: str) -> Network:
+    """Return the prefix; an address alone would be taken for a range of one, which is hardly what was meant."""
+    network = ip_network(text)
+    if "/" not in text:
+        sample = "10.0.0.0/8" if network.version == _IPV4 else "fd00::/16"
+        raise ValueError(f"{text} has no prefix length: write one, as in {sample}, or {network} for this one address")
+    if not network.prefixlen:
+        raise ValueError(f"{network} is every address there is")
+    return network
+
+
 def _link(raw: object) -> str:
     name = _text(raw)
     if not 0 < len(name) <= _LINK_NAME or "/" in name or any(c.isspace() for c in name):
@@ -128,7 +142,9 @@ def _link(raw: object) -> str:
     return name
 
 
-PREFIX: Final = ValueKind(lambda raw: ip_network(_text(raw)), "an IP prefix such as 10.0.0.0/8 or fd00::/16, host bits zero")
+RANGE: Final = ValueKind(
+    lambda raw: _range(_text(raw)), "an IP prefix such as 10.0.0.0/8 or fd00::/16: with its length, not 0, and host bits zero"
+)
 ADDRESS: Final = ValueKind(lambda raw: ip_address(_text(raw)), "an IP address")
 LINK: Final = ValueKind(_link, "a link's name of 1 to 15 characters")
 PORT: Final = integer(_PORTS.start, _PORTS.stop - 1)

@@ -14,7 +14,10 @@ from wirecrypt.doctor.facts import ClusterFacts, NodeInspection
 
 @dataclass
 class Line:
-    """The command line: *client* is the cluster, *slept* is called at each wait with the seconds that passed."""
+    """The command line: *client* is the cluster, *slept* is called at each wait with the seconds that passed.
+
+    *typed*: what is answered at a terminal; None where there is none.
+    """
 
     client: FakeCliClient = field(default_factory=FakeCliClient)
     slept: Callable[[float], None] = lambda _: None
@@ -22,10 +25,11 @@ class Line:
     node_facts: NodeInspection = field(default_factory=lambda: NodeInspection(mask=0x0FF00000, root=False, release="6.1"))
     asked: list[tuple[str | None, str | None]] = field(default_factory=list)
     passed: float = 0.0
+    typed: str | None = None
 
     def __call__(self, line: str) -> Result:
         """Run `wirecrypt` with the words of *line*."""
-        return CliRunner().invoke(cli, line.split(), obj=self._tools(), catch_exceptions=False)
+        return CliRunner().invoke(cli, line.split(), obj=self._tools(), input=self.typed, catch_exceptions=False)
 
     def _tools(self) -> Tools:
         return Tools(
@@ -33,6 +37,7 @@ class Line:
             monotonic=lambda: self.passed,
             sleep=self._sleep,
             now=lambda: NOW,
+            terminal=lambda: self.typed is not None,
             gather_cluster=lambda _, __: self.cluster_facts,
             gather_node=lambda _, __: self.node_facts,
         )

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from wirecrypt.doctor.facts import ClusterFacts, CrdFacts, PodFacts
 from wirecrypt.doctor.finding import Finding, Severity, worst
 from wirecrypt.doctor.inspect_cluster import CHECKS, EXPECTED_KINDS, EXPECTED_POLICIES, inspect_cluster
 from wirecrypt.doctor.needs import AGENT, CONTROLLER, NEEDS, RequiredAccess
-from wirecrypt.model.objects import ConfigDocument, NodeState, Phase
+from wirecrypt.model.objects import ConfigDocument, Node, NodeState, Phase
 from wirecrypt.ports import Lease
 
 MANIFESTS = Path(__file__).resolve().parents[3] / "manifests"
@@ -33,6 +34,7 @@ GOOD = ClusterFacts(
         PodFacts("controller-2", CONTROLLER, "b", ready=True),
     ],
     node_labels=[node_label("a", "enabled"), node_label("b")],
+    nodes=[Node("a", "uid-a", "enabled", (ip_address("10.0.0.1"),), (ip_network("10.1.0.0/24"),), NOW)],
     encrypted=[encrypted("a", made=status())],
     rotations=[rotation("initial", Phase.COMPLETE)],
     config=ConfigDocument({"config.yaml": "clusterCIDRs: [10.0.0.0/8]"}, "1"),
@@ -84,6 +86,11 @@ def test_a_good_cluster_has_no_finding() -> None:
             Severity.WARNING,
             {"config": ConfigDocument({"config.yaml": "nodeToNode: off\nclusterCIDRs: [10.0.0.0/8]"}, "1")},
         ),
+        (
+            "ranges",
+            Severity.WARNING,
+            {"config": ConfigDocument({"config.yaml": "clusterCIDRs: [10.0.0.0/8]\nserviceCIDRs: [10.96.0.0/12]"}, "1")},
+        ),
         ("nodes", Severity.ERROR, {"node_labels": [node_label("a", "enabled"), node_label("b", "yes")]}),
         ("nodes", Severity.ERROR, {"encrypted": []}),
         ("nodes", Severity.ERROR, {"encrypted": [encrypted("a")]}),
@@ -116,6 +123,7 @@ def test_each_fault_is_a_finding_with_a_next_step(check: str, severity: Severity
         ("nodes", "encrypted"),
         ("rotations", "rotations"),
         ("configuration", "config"),
+        ("ranges", "nodes"),
     ],
 )
 def test_what_may_not_be_read_is_never_ok(check: str, fact: str) -> None:
@@ -123,6 +131,30 @@ def test_what_may_not_be_read_is_never_ok(check: str, fact: str) -> None:
     found = [f for f in inspect_cluster(replace(GOOD, **{fact: None, "unseen": {fact: "403 no"}})) if f.check == check]  # type: ignore[arg-type]
     assert [f.severity for f in found if "403 no" in f.sentence] == [Severity.WARNING]
     assert all(f.severity is not Severity.OK for f in found)
+
+
+def test_a_missing_config_map_is_never_well() -> None:
+    """Nothing is decided by programs that never read one: a warning alone, and no word of defaults."""
+    (finding,) = [f for f in inspect_cluster(replace(GOOD, config=None)) if f.check == "configuration"]
+    assert (finding.severity, "is missing" in finding.sentence) == (Severity.WARNING, True)
+    assert "your own overlay" in finding.next_step
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"kinds": dict.fromkeys(EXPECTED_KINDS[1:], KIND)},
+        {"policies": frozenset()},
+        {"access": [(NEEDS[0], False)]},
+        {"config": None},
+        {"kinds": {}},
+    ],
+)
+def test_no_next_step_puts_the_defaults_over_a_cluster(more: dict[str, Any]) -> None:
+    """What is to be applied is the reader's own overlay: manifests/ itself has the default configuration and image."""
+    steps = {f.next_step for f in bad(**more)}
+    assert steps
+    assert all("overlay of" in step and "-k manifests" not in step for step in steps)
 
 
 def test_needs_are_granted_by_the_manifests() -> None:

@@ -14,13 +14,14 @@ from wirecrypt.cli.output import Grid, emit
 from wirecrypt.cli.tools import connecting, context, exits, formatted, kubeconfig, tools
 from wirecrypt.doctor.facts import ClusterFacts
 from wirecrypt.doctor.finding import Finding, Severity, worst
-from wirecrypt.doctor.inspect_cluster import inspect_cluster
+from wirecrypt.doctor.inspect_cluster import REACH, inspect_cluster
 from wirecrypt.doctor.inspect_node import inspect_node
 from wirecrypt.errors import ConfigError
 from wirecrypt.settings import Settings, from_document
 
 _SIGNS: Final = {Severity.OK: ("ok", "green"), Severity.WARNING: ("warning", "yellow"), Severity.ERROR: ("error", "red")}
 _SIDES: Final = ("cluster", "node")
+NOT_SEEN: Final = 4
 
 
 @click.command(
@@ -29,6 +30,7 @@ _SIDES: Final = ("cluster", "node")
             0: "no error was found (there may be warnings)",
             1: "errors were found",
             2: "wrong usage",
+            NOT_SEEN: "nothing could be looked at: no right to, or not root",
         }
     )
 )
@@ -53,6 +55,8 @@ def doctor(only: str | None, bpffs: Path | None, *, everything: bool) -> None:
     emit(_document(findings), lambda: _lines(findings, everything=everything))
     if worst(findings) is Severity.ERROR:
         raise click.exceptions.Exit(1)
+    if not _seen(findings):
+        raise click.exceptions.Exit(NOT_SEEN)
 
 
 def _settings(facts: ClusterFacts) -> Settings:
@@ -62,14 +66,21 @@ def _settings(facts: ClusterFacts) -> Settings:
     return Settings()
 
 
+def _seen(findings: Sequence[Finding]) -> bool:
+    """Return whether anything was looked at, but how the API server is reached."""
+    return any(f.seen for f in findings if f.check not in REACH)
+
+
 def _document(findings: Sequence[Finding]) -> dict[str, object]:
     return {
         "worst": worst(findings).value,
+        "seen": _seen(findings),
         "findings": [
             {
                 "side": f.side,
                 "check": f.check,
                 "severity": f.severity.value,
+                "seen": f.seen,
                 "sentence": f.sentence,
                 "nextStep": f.next_step,
                 "doc": f.doc,
@@ -97,3 +108,5 @@ def _lines(findings: Sequence[Finding], *, everything: bool) -> Iterable[Grid | 
     errors = sum(f.severity is Severity.ERROR for f in findings)
     warnings = sum(f.severity is Severity.WARNING for f in findings)
     yield f"{errors} errors, {warnings} warnings"
+    if not _seen(findings):
+        yield "nothing could be looked at, so this says nothing about wirecrypt"

@@ -1,14 +1,18 @@
-"""`wirecrypt enable` and `wirecrypt disable`: the wish, as a label on Nodes. All Nodes are checked before any is changed."""
+"""`wirecrypt enable` and `wirecrypt disable`: the wish, as a label on Nodes. All Nodes are checked before any is changed.
+
+To take all nodes out is what nobody wants by a slip: a person at a terminal is asked back, a program says `--yes`.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import click
 
 from wirecrypt.cli.output import count, emit, say
-from wirecrypt.cli.tools import TIMED_OUT, CliApi, Duration, client, connecting, exits, formatted
+from wirecrypt.cli.tools import TIMED_OUT, CliApi, Duration, client, connecting, exits, formatted, tools
 from wirecrypt.cli.view import still_here, unready
 from wirecrypt.cli.waiting import wait_until
 from wirecrypt.cluster.cli_client import NodeLabel
@@ -24,8 +28,20 @@ class Done:
     changed: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """The label's *value*, None for no label; *wait* in seconds, None for not at all. Unless *sure*, a person is asked back."""
+
+    value: str | None
+    everyone: bool
+    wait: float | None
+    dry_run: bool
+    sure: bool = True
+
+
 _nodes = click.argument("nodes", nargs=-1, metavar="NODE...")
 _timeout = click.option("--timeout", type=Duration(), default="5m", show_default=True, help="How long --wait waits.")
+_dry_run = click.option("--dry-run", is_flag=True, help="Only say what would be done; the API server is asked if it may be.")
 
 
 @click.command(
@@ -42,14 +58,15 @@ _timeout = click.option("--timeout", type=Duration(), default="5m", show_default
 @click.option("--all", "everyone", is_flag=True, help="All Nodes that run Linux.")
 @click.option("--wait", is_flag=True, help="Wait until each of them is Ready: all its peers are protected.")
 @_timeout
+@_dry_run
 @connecting
 @formatted
-def enable(nodes: tuple[str, ...], timeout: float, *, everyone: bool, wait: bool) -> None:
+def enable(nodes: tuple[str, ...], timeout: float, *, everyone: bool, wait: bool, dry_run: bool) -> None:
     """Encrypt the traffic of NODE... with every other enabled node, by the label wirecrypt.io/encryption=enabled.
 
     An unknown node is refused before any is changed. Traffic goes on meanwhile; a node is protected when `status` says Ready.
     """
-    _apply(nodes, LABEL_ENABLED, everyone=everyone, wait=timeout if wait else None)
+    _apply(nodes, Wish(value=LABEL_ENABLED, everyone=everyone, wait=timeout if wait else None, dry_run=dry_run))
 
 
 @click.command(
@@ -57,37 +74,69 @@ def enable(nodes: tuple[str, ...], timeout: float, *, everyone: bool, wait: bool
         {
             0: "no node is labelled any more (with --wait: and all have left)",
             1: "the API server refused",
-            2: "an unknown node, or no node: nothing was changed",
+            2: "an unknown node, no node, or --all without a yes: nothing was changed",
             3: "--wait: not gone in time; it goes on",
         }
     )
 )
 @_nodes
-@click.option("--all", "everyone", is_flag=True, help="All Nodes.")
+@click.option("--all", "everyone", is_flag=True, help="All Nodes; asks back.")
+@click.option("--yes", is_flag=True, help="Do not ask back; needed with --all where there is no terminal.")
 @click.option("--wait", is_flag=True, help="Wait until each of them has left: its objects are gone.")
 @_timeout
+@_dry_run
 @connecting
 @formatted
-def disable(nodes: tuple[str, ...], timeout: float, *, everyone: bool, wait: bool) -> None:
+def disable(  # noqa: PLR0913 - the verb's options
+    nodes: tuple[str, ...], timeout: float, *, everyone: bool, yes: bool, wait: bool, dry_run: bool
+) -> None:
     """Take NODE... out of encryption, by removing the label. Traffic goes on, in cleartext once both ends agreed."""
-    _apply(nodes, None, everyone=everyone, wait=timeout if wait else None)
+    sure = yes or dry_run or not everyone
+    _apply(nodes, Wish(value=None, everyone=everyone, wait=timeout if wait else None, dry_run=dry_run, sure=sure))
 
 
-def _apply(names: Sequence[str], value: str | None, *, everyone: bool, wait: float | None) -> None:
+def _apply(names: Sequence[str], wish: Wish) -> None:
+    if wish.dry_run and wish.wait is not None:
+        hint = "leave one out: a dry run changes nothing that could be waited for"
+        raise InputError("choose what to do", answer="both --dry-run and --wait", hint=hint)
     cluster = client()
-    chosen = choose(cluster.node_labels(), names, everyone=everyone, linux_only=value is not None)
-    done = write(cluster, chosen, value)
-    if wait is None:
-        _print_done(done, value)
+    chosen = choose(cluster.node_labels(), names, everyone=wish.everyone, linux_only=wish.value is not None)
+    if not wish.sure:
+        _ask_back(sum(node.label is not None for node in chosen))
+    done = write(cluster, chosen, wish.value, dry_run=wish.dry_run)
+    if wish.wait is None:
+        document = {"dryRun": wish.dry_run, "nodes": [_document(one) for one in done]}
+        emit(document, lambda: [_line(one, wish) for one in done] or ["no node"])
         return
     for one in done:
-        say(_line(one, value))
+        say(_line(one, wish))
+    _wait(cluster, done, wish.value, wish.wait)
+
+
+def _wait(cluster: CliApi, done: Sequence[Done], value: str | None, seconds: float) -> None:
+    """Wait until the nodes are as they were wished, and say so; exits with `TIMED_OUT` when they are not in time."""
     waited = [one.node for one in done]
     missing: Callable[[], list[str]] = (lambda: unready(cluster, waited)) if value else (lambda: still_here(cluster, waited))
-    left = wait_until(missing, seconds=wait)
-    emit({"nodes": [_document(one) for one in done], "waitingFor": left}, lambda: [_result(left, value, len(waited))])
+    left = wait_until(missing, seconds=seconds)
+    document = {"dryRun": False, "nodes": [_document(one) for one in done], "waitingFor": left}
+    emit(document, lambda: [_result(left, value, len(waited))])
     if left:
         raise click.exceptions.Exit(TIMED_OUT)
+
+
+def _ask_back(number: int) -> None:
+    """Return once a person at the terminal said yes to *number* nodes that leave; raises `InputError` for anything else."""
+    tried = "take all nodes out of encryption"
+    if not tools().terminal():
+        raise InputError(
+            tried, answer="there is no terminal to ask back on; nothing was changed", hint="say --yes if it is meant"
+        )
+    if not number:
+        return
+    question = f"Take {count(number, 'node')} out of encryption? Their traffic will be in clear. [y/N] "
+    click.echo(question, err=True, nl=False)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise InputError(tried, answer="the answer was not yes; nothing was changed", hint="name the nodes that are meant")
 
 
 def choose(node_labels: Sequence[NodeLabel], names: Sequence[str], *, everyone: bool, linux_only: bool) -> list[NodeLabel]:
@@ -113,11 +162,16 @@ def choose(node_labels: Sequence[NodeLabel], names: Sequence[str], *, everyone: 
     return [known[name] for name in dict.fromkeys(names)]
 
 
-def write(cluster: CliApi, nodes: Sequence[NodeLabel], value: str | None) -> list[Done]:
-    """Set or remove the label where it differs: first asked for all, then done, so that a refusal changes nothing."""
+def write(cluster: CliApi, nodes: Sequence[NodeLabel], value: str | None, *, dry_run: bool = False) -> list[Done]:
+    """Set or remove the label where it differs: first asked for all, then done, so that a refusal changes nothing.
+
+    With *dry_run* it is asked alone, and what would be changed is returned.
+    """
     differing = [n for n in nodes if n.label != value]
     for node in differing:
         cluster.label(node, value, dry_run=True)
+    if dry_run:
+        return [Done(n.name, n in differing) for n in nodes]
     changed: set[str] = set()
     for node in differing:
         try:
@@ -136,13 +190,10 @@ def _partly(error: ClusterError, changed: Sequence[str]) -> ClusterError:
     return type(error)(error.tried, what=error.what, answer=error.answer, hint=hint)
 
 
-def _print_done(done: Sequence[Done], value: str | None) -> None:
-    emit({"nodes": [_document(one) for one in done]}, lambda: [_line(one, value) for one in done] or ["no node"])
-
-
-def _line(one: Done, value: str | None) -> str:
-    word = "enabled" if value else "disabled"
-    return f"node/{one.node} {word}" if one.changed else f"node/{one.node} unchanged: {word} already"
+def _line(one: Done, wish: Wish) -> str:
+    word = "enabled" if wish.value else "disabled"
+    would = "would be " if wish.dry_run else ""
+    return f"node/{one.node} {would}{word}" if one.changed else f"node/{one.node} unchanged: {word} already"
 
 
 def _document(one: Done) -> dict[str, object]:

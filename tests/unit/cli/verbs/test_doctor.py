@@ -3,9 +3,17 @@
 import json
 from dataclasses import replace
 
+import pytest
+
 from tests.unit.cli.conftest import Line
+from tests.unit.cli.fake_cli_client import NOW
 from tests.unit.doctor.test_inspect_cluster import GOOD as CLUSTER
 from tests.unit.doctor.test_inspect_node import GOOD as NODE
+from wirecrypt.doctor.facts import ClusterFacts, NodeInspection
+
+FACTS = ("kinds", "policies", "access", "pods", "nodes", "encrypted", "rotations", "config", "lease")
+REFUSED = ClusterFacts(now=NOW, skew=0.0, unseen=dict.fromkeys(FACTS, "401 Unauthorized"))
+NOT_ROOT = NodeInspection(mask=0x0FF00000, root=False, release="6.1")
 
 
 def test_all_is_well(wirecrypt: Line) -> None:
@@ -43,3 +51,32 @@ def test_one_side_alone(wirecrypt: Line) -> None:
     wirecrypt.cluster_facts, wirecrypt.node_facts = replace(CLUSTER, unreachable="refused"), NODE
     assert wirecrypt("doctor --only node").exit_code == 0
     assert wirecrypt("doctor --only cluster").exit_code == 1
+
+
+@pytest.mark.parametrize("line", ["doctor", "doctor --only cluster", "doctor --only node"])
+def test_nothing_could_be_looked_at(wirecrypt: Line, line: str) -> None:
+    """A server that refuses all, and no root: exit 4, which is neither well nor ill, said to users and to programs."""
+    wirecrypt.cluster_facts, wirecrypt.node_facts = REFUSED, NOT_ROOT
+    done = wirecrypt(line)
+    assert (done.exit_code, done.stdout.splitlines()[-1].partition(",")[0]) == (4, "nothing could be looked at")
+    told = wirecrypt(f"{line} -o json")
+    assert (told.exit_code, json.loads(told.stdout)["seen"]) == (4, False)
+
+
+@pytest.mark.parametrize(
+    ("cluster", "node"), [(CLUSTER, NOT_ROOT), (REFUSED, NODE), (replace(REFUSED, encrypted=[]), NOT_ROOT)]
+)
+def test_what_was_looked_at_is_enough(wirecrypt: Line, cluster: ClusterFacts, node: NodeInspection) -> None:
+    """One side, or one check of one side, was looked at and is well: exit 0, and what was not is a warning."""
+    wirecrypt.cluster_facts, wirecrypt.node_facts = cluster, node
+    done = wirecrypt("doctor -o json")
+    found = json.loads(done.stdout)
+    assert (done.exit_code, found["worst"], found["seen"]) == (0, "warning", True)
+    assert {f["severity"] for f in found["findings"] if not f["seen"]} == {"warning"}
+
+
+def test_an_error_counts_where_nothing_could_be_looked_at(wirecrypt: Line) -> None:
+    """A server that does not answer is an error all the same: exit 1, and nothing was seen."""
+    wirecrypt.cluster_facts, wirecrypt.node_facts = ClusterFacts(now=NOW, unreachable="refused"), NOT_ROOT
+    done = wirecrypt("doctor -o json")
+    assert (done.exit_code, json.loads(done.stdout)["seen"]) == (1, False)

@@ -165,3 +165,80 @@ def test_a_bad_duration_is_usage(nodes: Line) -> None:
     done = nodes("enable b --wait --timeout soon")
     assert (done.exit_code, nodes.client.writes) == (2, [])
     assert "such as 10s" in done.stderr
+
+
+@pytest.fixture
+def three(nodes: Line) -> Line:
+    """Return the command line with Nodes a and c enabled, b and w not."""
+    nodes.client.nodes["c"] = node_label("c", "enabled")
+    return nodes
+
+
+def test_to_disable_all_is_asked_back(three: Line) -> None:
+    """On a terminal the number of nodes is named, those that carry the label; yes goes on, and the question is no answer."""
+    three.typed = "y\n"
+    done = three("disable --all -o json")
+    assert (done.exit_code, three.client.writes) == (0, ["label a None", "label c None"])
+    assert "Take 2 nodes out of encryption?" in done.stderr
+    assert [n["changed"] for n in json.loads(done.stdout)["nodes"]] == [True, False, True, False]
+
+
+@pytest.mark.parametrize("typed", ["n\n", "\n", ""])
+def test_without_a_yes_all_stay(three: Line, typed: str) -> None:
+    """No, nothing, or the end of input: nothing is changed, exit 2."""
+    three.typed = typed
+    done = three("disable --all")
+    assert (done.exit_code, three.client.writes) == (2, [])
+    assert "nothing was changed" in done.stderr
+
+
+def test_without_a_terminal_all_wants_yes(three: Line) -> None:
+    """Nobody is there to be asked: refused with the option that says it, exit 2; with the option nobody is asked."""
+    done = three("disable --all")
+    assert (done.exit_code, three.client.writes) == (2, [])
+    assert "--yes" in done.stderr
+    sure = three("disable --all --yes")
+    assert (sure.exit_code, three.client.writes, "out of encryption?" in sure.output) == (
+        0,
+        ["label a None", "label c None"],
+        False,
+    )
+
+
+def test_who_names_nodes_is_not_asked(three: Line) -> None:
+    """A name is meant, and where no node carries the label there is nothing to ask."""
+    assert three("disable a c").exit_code == 0
+    three.typed = ""
+    assert (three("disable --all").exit_code, three.client.writes) == (0, ["label a None", "label c None"])
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("enable a b --dry-run", ["node/a unchanged: enabled already", "node/b would be enabled"]),
+        ("disable a b --dry-run", ["node/a would be disabled", "node/b unchanged: disabled already"]),
+        (
+            "disable --all --dry-run",
+            ["node/a would be disabled", "node/b unchanged: disabled already", "node/w unchanged: disabled already"],
+        ),
+    ],
+)
+def test_a_dry_run_says_what_would_be(nodes: Line, line: str, said: list[str]) -> None:
+    """Each node with what would become of it; nothing is written, and nobody is asked."""
+    done = nodes(line)
+    assert (done.exit_code, nodes.client.writes, done.stdout.splitlines()) == (0, [], said)
+    told = json.loads(nodes(f"{line} -o json").stdout)
+    assert (told["dryRun"], nodes.client.writes) == (True, [])
+    assert [n["changed"] for n in told["nodes"]] == ["would be" in each for each in said]
+
+
+def test_a_dry_run_asks_whether_it_may(nodes: Line) -> None:
+    """What the API server would refuse is refused in the dry run."""
+    nodes.client.refuse = forbid("label b dry")
+    assert nodes("enable b --dry-run").exit_code == 1
+
+
+def test_a_dry_run_has_nothing_to_wait_for(nodes: Line) -> None:
+    """--dry-run with --wait is wrong usage."""
+    done = nodes("enable b --dry-run --wait")
+    assert (done.exit_code, "both --dry-run and --wait" in done.stderr, nodes.client.writes) == (2, True, [])
