@@ -32,7 +32,10 @@ MOST_ENDPOINTS: Final = 4
 MOST_PREFIXES: Final = 64
 _NOBODYS: Final = tuple(
     ip_network(text)
-    for text in ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "::/127", "fe80::/10", "ff00::/8")
+    for text in (
+        *("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3"),
+        *("::/127", "::ffff:0:0/96", "64:ff9b::/96", "2002::/16", "fe80::/10", "ff00::/8"),  # three are IPv4 by other names
+    )
 )
 _EPOCH_START: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -49,7 +52,7 @@ class Reserved:
 class Settled:
     """What a node gets of its claims, sorted as claimed, and in words the refused ones and those that are only *kept*.
 
-    *kept*: the node holds them already, and as new ones they would be refused.
+    *kept*: the node holds them already, and as new ones they would be refused. *strange*: what its agent said that cannot be.
     """
 
     endpoints: tuple[Address, ...]
@@ -57,6 +60,7 @@ class Settled:
     refused: tuple[str, ...]
     kept: tuple[str, ...] = ()
     addresses: tuple[Address, ...] = ()
+    strange: str = ""
 
 
 class ClaimKind(IntEnum):

@@ -29,6 +29,7 @@ from wirecrypt.model.objects import LABEL, LABEL_ENABLED, EncryptedNode, Node, N
 from wirecrypt.model.session import Epoch
 from wirecrypt.ports import ControllerView
 from wirecrypt.rotation.actions import WriteNodeKeys
+from wirecrypt.rotation.numbers import highest, never_was
 from wirecrypt.rotation.phases import SECRET_FAILED
 
 MOST_PROBLEMS: Final = 16  # both as the CRD allows it
@@ -47,6 +48,8 @@ def reconcile(
     *rested*: addresses that may be given up.
     """
     settled = settle(view.nodes.values(), view.peers.values(), reserved, rested)
+    known = highest(view.rotations, view.seeds, view.keys.values())
+    strange = {name: words for name, peer in view.peers.items() if (words := never_was(peer, known))}
     ids = {p.node_id for p in view.peers.values()} | {e.node_id for e in view.encrypted.values()}
     held = held_back(view)
     chains = []
@@ -54,7 +57,8 @@ def reconcile(
         if objects.vanished or objects.leaving or not objects.wanted:
             actions = [*leave(objects, view, watched, held), *_bad_label(objects)]
         else:
-            actions = [*_join(objects, view, settled[objects.name], epochs, ids), *_bad_label(objects)]
+            gets = replace(settled[objects.name], strange=strange.get(objects.name, ""))
+            actions = [*_join(objects, view, gets, epochs, ids), *_bad_label(objects)]
         if actions:
             chains.append(Chain(objects.name, tuple(actions)))
     return tuple(chains)
@@ -108,8 +112,8 @@ def _problems(objects: NodeObjects, settled: Settled) -> tuple[str, ...]:
     """Return what a person is to see, cut to what the object can hold: what is compared is what would be written."""
     label = _label_problem(objects.node)
     words = (*((label,) if label else ()), *settled.refused, *(f"{claim}; kept" for claim in settled.kept))
-    secret = (objects.unusable,) if objects.unusable else ()
-    return tuple(word[:LONGEST_PROBLEM] for word in (*secret, *words))[:MOST_PROBLEMS]
+    first = filter(None, (objects.unusable, settled.strange))
+    return tuple(word[:LONGEST_PROBLEM] for word in (*first, *words))[:MOST_PROBLEMS]
 
 
 def _words(objects: NodeObjects, settled: Settled, state: NodeState) -> Iterable[Action]:
@@ -123,6 +127,8 @@ def _words(objects: NodeObjects, settled: Settled, state: NodeState) -> Iterable
         yield EmitEvent(objects.name, "ClaimKept", f"{claim}; {text}")
     if objects.unusable:
         yield EmitEvent(objects.name, SECRET_FAILED, objects.unusable)
+    if settled.strange:
+        yield EmitEvent(objects.name, "SessionIgnored", settled.strange)
 
 
 def _keys(objects: NodeObjects, node: Node, epochs: tuple[Epoch, ...]) -> Iterable[Action]:

@@ -35,6 +35,7 @@ from wirecrypt.rotation.actions import (
     UpdateRotationStatus,
     WriteNodeKeys,
 )
+from wirecrypt.rotation.numbers import base_epoch, held, next_number
 
 WAVE: Final = 64  # node keys written per step, so that one rotation does not flood the API server
 MOST_LAGGARDS: Final = 64
@@ -67,20 +68,6 @@ def current(rotations: Iterable[KeyRotation]) -> KeyRotation | None:
     return next(iter(begun or [r for r in open_ if not r.abort]), None)
 
 
-def next_number(snapshot: RotationInputs) -> int:
-    """Return 1 + the highest epoch number in Secrets, sessions and rotations: a number is never used twice ◆."""
-    numbers = [0]
-    numbers += [n for r in snapshot.rotations for n in (r.from_epoch, r.to_epoch)]
-    numbers += _numbers(snapshot)
-    numbers += [s.epoch.number for peer in snapshot.peers for s in peer.sessions]
-    return 1 + max(numbers)
-
-
-def base_epoch(snapshot: RotationInputs) -> int:
-    """Return the number of the newest epoch that nodes may have keys of, 0 when there is none."""
-    return max(_numbers(snapshot), default=0)
-
-
 def joining_epochs(snapshot: RotationInputs) -> tuple[Epoch, ...]:
     """Return the epochs whose keys a node that joins now must have: the phase decides, not the Secrets ◆.
 
@@ -94,12 +81,6 @@ def joining_epochs(snapshot: RotationInputs) -> tuple[Epoch, ...]:
     elif rotation and rotation.phase is Phase.RETIRING:
         without = rotation.from_epoch
     return tuple(sorted(s.epoch for s in snapshot.seeds if s.epoch.number != without))
-
-
-def _numbers(snapshot: RotationInputs) -> set[int]:
-    """Return the numbers of all epochs that a Secret holds something of."""
-    held = {k.epoch.number for secret in snapshot.keys.values() for k in secret.keys}
-    return held | {s.epoch.number for s in snapshot.seeds}
 
 
 def _ordered(rotations: Iterable[KeyRotation]) -> list[KeyRotation]:
@@ -210,7 +191,7 @@ def _retiring(snapshot: RotationInputs, rotation: KeyRotation, now: datetime) ->
         yield from _update_status(rotation, progress, now, SECRET_FAILED, text)
     elif not lacking:
         why = f"nobody accepts epoch {rotation.from_epoch} any more" if rotation.from_epoch else "the first epoch is in use"
-        older = sorted(n for n in _numbers(snapshot) if n < rotation.to_epoch)
+        older = sorted(n for n in held(snapshot.seeds, snapshot.keys.values()) if n < rotation.to_epoch)
         yield from (action for number in older for action in _removals(snapshot, number, why))
         yield from (DeleteSeed(s, why) for s in snapshot.seeds if s.epoch.number in older)
         yield from _move(rotation, Phase.COMPLETE, now, why, base=replace(progress, completed=now))

@@ -35,7 +35,8 @@ from wirecrypt.rotation.actions import (
     UpdateRotationStatus,
     WriteNodeKeys,
 )
-from wirecrypt.rotation.phases import current, joining_epochs, next_number, step
+from wirecrypt.rotation.numbers import LEAP, never_was, next_number
+from wirecrypt.rotation.phases import current, joining_epochs, step
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
 FRESH = "f" * 32
@@ -106,6 +107,14 @@ def test_a_number_is_never_used_twice() -> None:
     assert next_number(RotationInputs(seeds=(seed(Epoch(7, "")),))) == 8
     assert next_number(RotationInputs(keys={"a": keys("a", Epoch(7, ""))})) == 8
     assert next_number(RotationInputs(peers=(peer("a", Epoch(7, "")),))) == 8
+
+
+def test_a_number_that_cannot_be_moves_nobody() -> None:
+    """A node that publishes a session of an epoch that never was: the next one follows what is known, and there is a next."""
+    known = RotationInputs(seeds=(seed(Epoch(7, "")),), peers=(peer("a", Epoch(2**63 - 2, "")), peer("b", Epoch(9, ""))))
+    assert next_number(known) == 10
+    assert [bool(never_was(p, 7)) for p in known.peers] == [True, False]
+    assert not never_was(peer("a", Epoch(7 + LEAP, "")), 7)
 
 
 def test_only_one_rotation_runs_and_the_others_wait_in_order() -> None:
