@@ -192,3 +192,19 @@ def test_the_farewell_is_written_beside_the_pairs(cloud: Cloud) -> None:
     before = b.pairs.stat().st_ino
     cloud.run(0.5, "b")
     assert b.pairs.stat().st_ino == before
+
+
+# ---- the own status
+
+
+@pytest.mark.parametrize("change", ["made anew", "from a backup"])
+def test_a_status_that_is_not_there_any_more_is_written_again(cloud: Cloud, change: str) -> None:
+    """An EncryptedNode that was deleted and made anew has none, one that was restored an older one: seen within two minutes."""
+    before = cloud.api.encrypted["a"]
+    assert before.status is not None
+    older = replace(before.status, ready_for=(), peers_protected=0) if change == "from a backup" else None
+    cloud.api.encrypted["a"] = replace(before, uid="anew", status=older)
+    writes = len(cloud.api.writes)
+    cloud.run(125)
+    assert cloud.api.encrypted["a"].status == before.status
+    assert [w for w in cloud.api.writes[writes:] if w == "status a"] == ["status a"]

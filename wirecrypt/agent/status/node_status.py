@@ -95,6 +95,16 @@ class WriteLimiter:
         """Note that nothing is known of what the API server has."""
         self._written = None
 
+    def compare(self, found: NodeStatus | None) -> None:
+        """Forget what was written when it is not what was *found*: the object was made anew, or comes from a backup."""
+        if found is None or (self._written is not None and _essence(found) != _essence(self._written)):
+            self.forget()
+
+
+def _essence(status: NodeStatus) -> tuple[NodeStatus, frozenset[tuple[str, bool | None, str]]]:
+    said = frozenset((c.type, c.status, c.reason) for c in status.conditions)
+    return replace(_settled(status), conditions=()), said
+
 
 def _settled(status: NodeStatus) -> NodeStatus:
     return replace(status, sequence_headroom=0)

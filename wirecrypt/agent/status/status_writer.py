@@ -21,6 +21,7 @@ from wirecrypt.settings import Settings
 
 log = logs.get(__name__)
 AGAIN: Final = 2.0
+COMPARE: Final = 120.0  # seconds between two looks at what the API server has of what was written: nobody tells of a change
 
 
 class StatusWriter:
@@ -31,6 +32,7 @@ class StatusWriter:
         self._pacer = WriteLimiter()
         self._not_before = float("-inf")
         self._uid = ""
+        self._compared = float("-inf")
 
     def forget(self) -> None:
         """Note that others wrote the status, or that the object may be another next time."""
@@ -41,6 +43,8 @@ class StatusWriter:
         if pass_state.own.node_uid != self._uid:
             self._uid = pass_state.own.node_uid
             self._pacer.forget()
+        if now - self._compared >= COMPARE:
+            self._compare(now)
         status = build(self._node(pass_state, trouble, settings), _peers(pass_state))
         if now < self._not_before or not self._pacer.due(status, now):
             return
@@ -57,6 +61,16 @@ class StatusWriter:
             self._not_before = now + AGAIN
         else:
             self._pacer.written(status, now)
+
+    def _compare(self, now: float) -> None:
+        """Look at the own EncryptedNode: one that was made anew, or restored from a backup, is to be written again."""
+        self._compared = now
+        try:
+            found = self._components.api.encrypted_node(self._components.node)
+        except (ClusterError, ObjectError):
+            return  # whoever cannot be asked has not said that anything is gone
+        if found is not None:
+            self._pacer.compare(found.status)
 
     def _node(self, pass_state: PassState, trouble: Sequence[tuple[str, str]], settings: Settings) -> NodeReport:
         sessions = as_seen(pass_state.state)
