@@ -29,7 +29,7 @@ from wirecrypt.agent.view.configuration import Configuration, session_params, ti
 from wirecrypt.agent.view.pair_view import Flags, view_pair
 from wirecrypt.agent.view.pass_state import PassState, Undecided
 from wirecrypt.agent.view.peers import Deletions, known_peers, rolled_back, unpublish, with_successions
-from wirecrypt.errors import BpfError, LinkError, ObjectError
+from wirecrypt.errors import BpfError, LinkError, ObjectError, WirecryptError
 from wirecrypt.model.objects import LABEL_ENABLED, NodePeer, NodeState
 from wirecrypt.model.xfrm import SaKey
 from wirecrypt.pairs import probing
@@ -83,6 +83,13 @@ class Reconciler:
     def links_changed(self) -> None:
         """Take note of links, addresses or routes that changed."""
         self._links_due = float("-inf")
+
+    def failed(self, error: WirecryptError, now: float) -> None:
+        """Have the node's status say that a pass ended in *error*: what it said before is not known to hold any more."""
+        snapshot = self.last_pass.snapshot
+        if snapshot is not None:
+            self._status_writer.forget()
+            self._suspended.report(snapshot.pass_state.own.node_uid, "PassFailed", str(error), now)
 
     def step(self, now: float) -> float:
         """Do one pass at monotonic time *now*; return when the next one is due."""

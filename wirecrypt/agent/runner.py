@@ -79,6 +79,7 @@ class Runner:
             return False, self._agent.step(now)
         except WirecryptError as error:
             log.error("pass failed", error=str(error), kind=type(error).__name__)  # noqa: TRY400 - the message says all
+            self._agent.failed(error, now)
             return True, now + min(LONGEST_AFTER_ERROR, AFTER_ERROR * 2 ** min(failures, 5))
 
     def _wait(self, due: float) -> None:

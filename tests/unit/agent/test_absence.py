@@ -10,6 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.unit.agent.cloud import Cloud, Machine, active
+from wirecrypt.errors import StateError
 from wirecrypt.model.objects import NodeState
 
 
@@ -208,3 +209,22 @@ def test_a_status_that_is_not_there_any_more_is_written_again(cloud: Cloud, chan
     cloud.run(125)
     assert cloud.api.encrypted["a"].status == before.status
     assert [w for w in cloud.api.writes[writes:] if w == "status a"] == ["status a"]
+
+
+def test_a_pass_that_failed_is_told_until_one_succeeds(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is full when a session is to be replaced: what the status said before is not true any more."""
+    a = cloud.machines["a"]
+    full = StateError("write the state file", answer="No space left on device", hint="make room")
+
+    def refuse(_state: object) -> None:
+        raise full
+
+    monkeypatch.setattr(a.store, "save", refuse)
+    a.kernel.sas.clear()
+    with pytest.raises(StateError) as raised:
+        cloud.run(5, "a")
+    a.agent.failed(raised.value, cloud.now)
+    assert cloud.api.ready("a") == (False, "PassFailed")
+    monkeypatch.undo()
+    cloud.run(10)
+    assert cloud.api.ready("a") == (True, "AllPeersProtected")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from wirecrypt.agent.runner import Runner
+from wirecrypt.errors import StateError, WirecryptError
 from wirecrypt.model.xfrm import SaKey
 
 DEADLINE = 10.0  # seconds
@@ -26,7 +27,7 @@ class Loop:
 
     def __post_init__(self) -> None:
         self.reader, self.writer = os.pipe2(os.O_NONBLOCK)
-        self.looks = threading.Semaphore(0)
+        self.looks, self.failures = threading.Semaphore(0), threading.Semaphore(0)
 
     def happen(self, what: str) -> None:
         """Have the kernel tell something."""
@@ -34,9 +35,16 @@ class Loop:
         os.write(self.writer, b"x")
 
     def step(self, now: float) -> float:
-        """Be a pass."""
+        """Be a pass, one that fails where that is asked for."""
         self.passes.release()
+        if "failing" in self.told:
+            raise StateError("write the state file", answer="No space left on device", hint="make room")
         return now + 3600
+
+    def failed(self, error: WirecryptError, _now: float) -> None:
+        """Take note of a pass that failed."""
+        self.told.append(str(error))
+        self.failures.release()
 
     def start(self, _wake: object) -> None:
         """Watch nothing."""
@@ -104,4 +112,15 @@ def test_what_the_pass_did_itself_is_no_reason_to_look_again(loop: Loop) -> None
     assert loop.looks.acquire(timeout=DEADLINE)
     assert not loop.passes.acquire(blocking=False)
     loop.happen("touched")
+    assert loop.passes.acquire(timeout=DEADLINE)
+
+
+def test_a_pass_that_failed_is_handed_on_and_tried_again(loop: Loop) -> None:
+    """The loop goes on; who is asked how the node is hears of it."""
+    loop.told.append("failing")
+    loop.happen("touched")
+    assert loop.failures.acquire(timeout=DEADLINE)
+    assert "No space left" in loop.told[-1]
+    loop.told.remove("failing")
+    assert loop.passes.acquire(timeout=DEADLINE)
     assert loop.passes.acquire(timeout=DEADLINE)
