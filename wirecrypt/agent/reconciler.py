@@ -30,11 +30,12 @@ from wirecrypt.agent.view.pair_view import Flags, view_pair
 from wirecrypt.agent.view.pass_state import PassState, Undecided
 from wirecrypt.agent.view.peers import Deletions, known_peers, rolled_back, unpublish, with_successions
 from wirecrypt.errors import BpfError, LinkError, ObjectError, WirecryptError
-from wirecrypt.model.objects import LABEL_ENABLED, NodePeer, NodeState
-from wirecrypt.model.xfrm import SaKey
+from wirecrypt.model.objects import NodePeer, NodeState
+from wirecrypt.model.xfrm import Network, SaKey
 from wirecrypt.pairs import probing
 from wirecrypt.pairs.decide import Out, decide
 from wirecrypt.plan.marks import esp_keeps_mark, kept
+from wirecrypt.plan.snapshot import host
 from wirecrypt.settings import Joining, Settings
 
 log = logs.get(__name__)
@@ -56,7 +57,7 @@ class Reconciler:
         self._ring = KeyRing()
         self._peer_sessions: dict[str, PeerSession] = {}
         self._known: dict[str, NodePeer] = {}
-        self._plain: set[str] = set()  # UIDs of Nodes that were seen without the label
+        self._former: dict[Network, None] = {}  # claims of peers that were encrypted and are gone
         self._deletions = Deletions(components.api)
         self._renewal = SessionRenewal()
         self._admission = AdmissionCheck(components.api)
@@ -204,7 +205,6 @@ class Reconciler:
         seen = known_peers(cluster_view, self._known, components.pairs_on_disk.list)
         if not rolled_back(own, newest_seen(state)):
             seen = with_successions(seen)
-        self._plain |= {node.uid for node in cluster_view.nodes if node.label != LABEL_ENABLED}
         pass_state = PassState(
             own,
             cluster_view,
@@ -215,7 +215,7 @@ class Reconciler:
             connected=components.api.api_addresses(),
             now=now,
             succeeded=seen.succeeded,
-            plain_before=frozenset(self._plain),
+            former=tuple(self._former),
         )
         for uid, peer in sorted(seen.peers.items(), key=lambda item: item[1].name):
             accepted = self._known.get(uid)
@@ -272,11 +272,18 @@ class Reconciler:
         self._ring.recall(found.pair, pass_state.state)
         if vanished and self._is_gone(pass_state, peer, plain=found.inputs.observed.out is Out.PLAIN, now=now):
             found = replace(found, inputs=replace(found.inputs, peer_gone=True))
+            self._note_former(pass_state, peer)
         peer_session.memory = probing.observe(peer_session.memory, found.inputs, now)
         peer_session.pair_view = found
         pass_state.pair_views[peer.node_uid] = found
         pass_state.decisions[peer.node_uid] = decide(found.inputs, peer_session.memory, now, timing(settings))
         pass_state.failing[peer.node_uid] = probing.failing(found.inputs, peer_session.memory, now, timing(settings))
+
+    def _note_former(self, pass_state: PassState, peer: NodePeer) -> None:
+        """Note the claims of an encrypted peer that is gone: they are unknown now, whichever Node has them next."""
+        if self._ended(peer, pass_state.own):
+            self._former |= dict.fromkeys((*peer.pod_cidrs, *map(host, (*peer.endpoints, *peer.addresses))))
+            pass_state.former = tuple(self._former)
 
     def _is_gone(self, pass_state: PassState, peer: NodePeer, *, plain: bool, now: float) -> bool:
         """Ask the API server about a vanished peer; an API that went back confirms nothing."""

@@ -7,7 +7,7 @@ that node sends may carry packets from there.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from wirecrypt.model.guard import GuardAction, GuardEntry
@@ -52,15 +52,16 @@ def wanted(
     return found
 
 
-def plain_nodes(nodes: Iterable[Node], participants: Sequence[End], before: Container[str] = ()) -> list[Node]:
+def plain_nodes(nodes: Iterable[Node], participants: Sequence[End], former: Sequence[Network] = ()) -> list[Node]:
     """Return the Nodes without a part in encryption whose prefixes overlap no participant's claim.
 
-    One with the label is in clear only if it was so *before* (UIDs), until it has joined; else nothing is known of it yet.
+    One with the label is in clear until it has joined, but not where it has a *former* claim of a peer that was encrypted:
+    nothing is known of that until then.
     """
     claims = [p for end in participants for p in (*end.pod_cidrs, *map(host, end.hosts))]
     names = {end.name for end in participants}
-    plain = (n for n in nodes if n.label != LABEL_ENABLED or n.uid in before)
-    return [n for n in plain if n.name not in names and not _overlaps(n, claims)]
+    taken = [n for n in nodes if n.name not in names and not _overlaps(n, claims)]
+    return [n for n in taken if n.label != LABEL_ENABLED or not _overlaps(n, former)]
 
 
 def _overlaps(node: Node, claims: Iterable[Network]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -121,14 +122,26 @@ def test_another_machine_at_the_same_address_gets_its_own_pair(cloud: Cloud) -> 
 
 
 @pytest.mark.L1
-def test_a_labelled_node_that_nobody_has_seen_plain_is_unknown_and_not_in_clear(cloud: Cloud) -> None:
-    """A prefix that went from a removed node to a new one with the label: until it has its NodePeer nothing lets it pass."""
-    machine = cloud.add("c", 18)
-    cloud.api.nodes_by_name["c"] = replace(cloud.api.nodes_by_name["c"], label=LABEL_ENABLED)
-    cloud.run(2, "a")
-    assert not {*machine.pods} & {*cloud.machines["a"].filters.table}
+def test_a_prefix_that_was_encrypted_does_not_pass_with_a_node_that_is_not_there_yet(cloud: Cloud) -> None:
+    """It went from a removed node to a new one with the label: unknown until that has its NodePeer, also with other claims."""
+    old = cloud.peer("b")
+    del cloud.api.nodes_by_name["b"]
+    cloud.remove("b")
+    node = cloud.api.nodes_by_name["a"]
+    cloud.api.nodes_by_name["c"] = replace(
+        node, name="c", uid="uid-c", endpoints=(ip_address("192.0.2.77"),), pod_cidrs=old.pod_cidrs, label=LABEL_ENABLED
+    )
+    cloud.run(12, "a")
+    assert cloud.machines["a"].kernel.out(old) == set()
+    assert not {*old.pod_cidrs} & {*cloud.machines["a"].filters.table}
     cloud.api.nodes_by_name["c"] = replace(cloud.api.nodes_by_name["c"], label=None)
     cloud.run(2, "a")
+    assert {cloud.machines["a"].filters.table[prefix].egress for prefix in old.pod_cidrs} == {GuardAction.PASS}
+
+
+def test_a_node_that_joins_for_the_first_time_is_in_clear_until_then(cloud: Cloud) -> None:
+    """The label before the NodePeer, as in a cluster that is labelled first and gets its agents then: no packet is lost."""
+    machine = cloud.add("c", 18)
     cloud.api.nodes_by_name["c"] = replace(cloud.api.nodes_by_name["c"], label=LABEL_ENABLED)
     cloud.run(2, "a")
     assert {cloud.machines["a"].filters.table[prefix].egress for prefix in machine.pods} == {GuardAction.PASS}

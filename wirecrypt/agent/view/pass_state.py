@@ -14,7 +14,7 @@ from wirecrypt.model.mark import MarkLayout
 from wirecrypt.model.objects import NodePeer, NodeState
 from wirecrypt.model.pair import End, Pair
 from wirecrypt.model.session import Announcement
-from wirecrypt.model.xfrm import Address
+from wirecrypt.model.xfrm import Address, Network
 from wirecrypt.pairs.decide import Decision, Out, Receive
 from wirecrypt.pairs.node_traffic import EXEMPT, SEALED
 from wirecrypt.plan.snapshot import KernelSnapshot, policies_of, sas_of
@@ -39,9 +39,9 @@ class Undecided:
 class PassState:
     """One look at everything, by peer node UID: surveys, decisions, why a pair fails, what went wrong with it.
 
-    *succeeded*: peers in whose place another one is shown, by their UID. *plain_before*: UIDs of Nodes that were seen without
-    the label, in clear until they have joined. *undecided*: peers about which nothing could be decided; *failed* says why.
-    *guarded*: the guard is in place. *connected*: where this agent reaches the API server. *now*: monotonic seconds.
+    *succeeded*: peers in whose place another one is shown, by their UID. *former*: claims of peers that were encrypted and are
+    gone. *undecided*: peers about which nothing could be decided; *failed* says why. *guarded*: the guard is in place.
+    *connected*: where this agent reaches the API server. *now*: monotonic seconds.
     """
 
     own: NodePeer
@@ -58,7 +58,7 @@ class PassState:
     failed: dict[str, str] = field(default_factory=dict)
     undecided: dict[str, Undecided] = field(default_factory=dict)
     succeeded: Mapping[str, NodePeer] = field(default_factory=dict)
-    plain_before: frozenset[str] = frozenset()
+    former: tuple[Network, ...] = ()
     trouble: list[tuple[str, str]] = field(default_factory=list)
 
     def exempts(self, peer: NodePeer, settings: Settings) -> bool | None:
