@@ -12,11 +12,11 @@ from typing import Final
 from wirecrypt import logs
 from wirecrypt.agent.components import Components
 from wirecrypt.agent.control.protocol import ControlProtocol, PeerSession
-from wirecrypt.agent.datapath.guard_attachment import guard_settings
 from wirecrypt.agent.last_pass import LastPass, PassSnapshot
 from wirecrypt.agent.status.status_writer import StatusWriter
 from wirecrypt.agent.status.suspended import Suspended
 from wirecrypt.agent.steps.admission_check import AdmissionCheck
+from wirecrypt.agent.steps.guarding import GuardUpkeep
 from wirecrypt.agent.steps.installing import Installer
 from wirecrypt.agent.steps.node_cleanup import NodeCleanup
 from wirecrypt.agent.steps.proposing import Proposer
@@ -25,16 +25,16 @@ from wirecrypt.agent.steps.renewal import SessionRenewal
 from wirecrypt.agent.store.keyring import KeyRing
 from wirecrypt.agent.store.state import newest_seen
 from wirecrypt.agent.view.cluster_view import ClusterView, end_of, without_new_keys
-from wirecrypt.agent.view.configuration import Configuration, session_params, timing
+from wirecrypt.agent.view.configuration import Configuration, timing
 from wirecrypt.agent.view.pair_view import Flags, view_pair
 from wirecrypt.agent.view.pass_state import PassState, Undecided
 from wirecrypt.agent.view.peers import Deletions, known_peers, rolled_back, unpublish, with_successions
-from wirecrypt.errors import BpfError, LinkError, ObjectError, WirecryptError
+from wirecrypt.errors import ObjectError, WirecryptError
 from wirecrypt.model.objects import NodePeer, NodeState
 from wirecrypt.model.xfrm import Network, SaKey
 from wirecrypt.pairs import probing
 from wirecrypt.pairs.decide import Out, decide
-from wirecrypt.plan.marks import esp_keeps_mark, kept
+from wirecrypt.plan.marks import kept
 from wirecrypt.plan.snapshot import host
 from wirecrypt.settings import Joining, Settings
 
@@ -69,10 +69,7 @@ class Reconciler:
         self._status_writer = StatusWriter(components)
         self._config = Configuration()
         self._logged: dict[str, str] = {}
-        self._links_due = float("-inf")
-        self._guarded: object = None
-        self._unguarded = ""  # why the guard is not in place
-        self._esp_keeps_mark = True  # until a look has shown that no SA of an agent of before sends: this one makes none
+        self._guard = GuardUpkeep(components, RESYNC)
         self._wanted = self._effective = Settings()
         self._mark_trouble = "-"  # why the mark field is not where it should be; before the first look nothing is known
         self.last_pass = LastPass()
@@ -83,7 +80,7 @@ class Reconciler:
 
     def links_changed(self) -> None:
         """Take note of links, addresses or routes that changed."""
-        self._links_due = float("-inf")
+        self._guard.links_changed()
 
     def failed(self, error: WirecryptError, now: float) -> None:
         """Have the node's status say that a pass ended in *error*: what it said before is not known to hold any more."""
@@ -130,7 +127,7 @@ class Reconciler:
         self._cleanup.active(own)
         self._suspended.end()
         components.session_keeper.open(own)
-        self._ensure_guard(own, settings, now)
+        self._guard.ensure(own, settings, now)
         components.guard_attachment.log_drops()
         components.channel.listen(own.endpoints, settings.control_port)
         self._protocol(own, settings).take_in(self._peer_sessions, now)
@@ -162,25 +159,6 @@ class Reconciler:
         ]
         return min([now + RESYNC, *(moment for moments in due for moment in moments), *self._renewal.waits(now)])
 
-    def _ensure_guard(self, own: NodePeer, settings: Settings, now: float) -> None:
-        """Look at links and filters when a link, the own claims or the configuration changed, and every resync.
-
-        A guard that the kernel refuses keeps no pair from its policies, and no node becomes Active behind it.
-        """
-        if now < self._links_due and (own, settings) == self._guarded:
-            return
-        self._esp_keeps_mark = self._esp_keeps_mark and esp_keeps_mark(self._components.datapath.snapshot().sas.values())
-        configured = guard_settings(own, settings, session_params(settings).lanes, esp_keeps_mark=self._esp_keeps_mark)
-        try:
-            self._components.guard_attachment.ensure(own, settings, configured)
-        except (BpfError, LinkError) as error:
-            if str(error) != self._unguarded:
-                log.error("guard not in place", error=str(error))  # noqa: TRY400 - the message says all
-            self._unguarded = str(error)
-            return
-        self._unguarded = ""
-        self._links_due, self._guarded = now + RESYNC, (own, settings)
-
     def _with_effective_mark(self, settings: Settings) -> Settings:
         """Return *settings* with the mark field where this node's SAs carry it: it does not move under them."""
         if settings != self._wanted or self._mark_trouble:
@@ -211,7 +189,7 @@ class Reconciler:
             state,
             kernel,
             trusted=self._admission.holds,
-            guarded=not self._unguarded,
+            guarded=not self._guard.trouble,
             connected=components.api.api_addresses(),
             now=now,
             succeeded=seen.succeeded,
@@ -310,8 +288,8 @@ class Reconciler:
             found.append(self._config.trouble)
         if self._mark_trouble:
             found.append(("ConfigInvalid", self._mark_trouble))
-        if self._unguarded:
-            found.append(("GuardRefused", self._unguarded))
+        if self._guard.trouble:
+            found.append(("GuardRefused", self._guard.trouble))
         if disk.refused:
             found.append(("PairsNotWritten", disk.refused))
         if disk.trouble:
