@@ -23,9 +23,9 @@ class ControlChannel(Protocol):
     """UDP between node addresses on the control port; which SA a datagram takes is chosen by its mark."""
 
     def listen(self, addresses: Iterable[Address], port: int) -> Mapping[Address, KernelError]:
-        """Have one socket for each of the node's own *addresses* on UDP *port*, and no other.
+        """Have UDP *port* for the node's own *addresses*: nobody else gets it, and what is sent to other addresses is not read.
 
-        Return those that could not be had, with the error; the next call tries them again.
+        Return those that could not be listened on, with the error; the next call tries them again.
         """
 
     def failed(self) -> Mapping[Address, KernelError]:

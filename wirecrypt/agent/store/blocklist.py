@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from wirecrypt import logs
 from wirecrypt.agent.store import private_file
-from wirecrypt.agent.store.state_fields import StateFields, by_version, encode
+from wirecrypt.agent.store.state_fields import CHECKSUM, StateFields, by_version, encode
 from wirecrypt.errors import StateError
 from wirecrypt.model.objects import NodePeer, NodeState
 from wirecrypt.model.pair import End, Pair
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 
 log = logs.get(__name__)
 PATH: Final = Path("/var/lib/wirecrypt/pairs.json")
-VERSION: Final = 3
-ASIDE: Final = ".unreadable"
+VERSION: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +71,7 @@ class PairsOnDisk:
     @property
     def trouble(self) -> str:
         """Return what is wrong while a file that could not be read waits for a person, empty when none does."""
-        kept = self._path.with_name(f"{self._path.name}{ASIDE}")
+        kept = private_file.aside(self._path)
         if not os.path.lexists(kept):
             return self._unread
         return f"{self._path} could not be read, a boot may have blocked too few pairs; look at {kept}, then remove it"
@@ -139,7 +138,7 @@ def open_blocklist(path: Path = PATH) -> tuple[Blocklist | None, str]:
 def load_blocklist(path: Path = PATH) -> Blocklist | None:
     """Return the pairs to block, None when there is no file.
 
-    Raises `StateError` when the file could have been touched by others, is malformed or of an unknown version.
+    Raises `StateError` when the file could have been touched by others, is malformed, changed or of an unknown version.
     """
     content = private_file.read(path)
     if content is None:
@@ -157,8 +156,9 @@ def save_blocklist(blocklist: Blocklist, path: Path = PATH) -> None:
 
 def _aside(path: Path) -> Iterator[Path]:
     """Yield the names under which an unreadable file may be kept: those that nothing has, in order."""
+    first = private_file.aside(path)
     for number in count():
-        name = path.with_name(f"{path.name}{ASIDE}{f'.{number}' if number else ''}")
+        name = first.with_name(f"{first.name}.{number}") if number else first
         if not os.path.lexists(name):
             yield name
 
@@ -216,10 +216,18 @@ def _old_list(top: StateFields, *, leaving: bool) -> Blocklist:
 
 
 def _read_3(top: StateFields) -> Blocklist:
-    top.only("version", "own", "peers", "leaving")
+    """Read what had no checksum."""
+    return _read_list(top.only("version", "own", "peers", "leaving"))
+
+
+def _read_4(top: StateFields) -> Blocklist:
+    return _read_list(top.only("version", "own", "peers", "leaving", CHECKSUM))
+
+
+def _read_list(top: StateFields) -> Blocklist:
     listed = [(_read_end(each, "exempt"), each.flag("exempt")) for each in top.objects("peers")]
     exempt = frozenset(peer.node_uid for peer, in_clear in listed if in_clear)
     return Blocklist(_read_end(top.inner("own")), tuple(peer for peer, _ in listed), top.flag("leaving"), exempt)
 
 
-_READERS: Final = {1: _read_1, 2: _read_2, 3: _read_3}
+_READERS: Final = {1: _read_1, 2: _read_2, 3: _read_3, 4: _read_4}

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MODE: Final = 0o600
+_ASIDE: Final = ".unreadable"
+_HEX: Final = b"0123456789abcdefABCDEF"
+_BLANK: Final = bytes.maketrans(_HEX, b"0" * len(_HEX))
 _SAFE: Final = os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -69,6 +72,25 @@ def rename(path: Path, to: Path) -> None:
         raise _refused("rename", path, error) from error
 
 
+def aside(path: Path) -> Path:
+    """Return the name that *path* gets when it cannot be read, and is kept for a person to look at."""
+    return path.with_name(f"{path.name}{_ASIDE}")
+
+
+def blank(path: Path) -> None:
+    """Make every hex digit in *path* a 0, so that no key is left in it, and its mode 0600; it keeps its owner and time.
+
+    What is no regular file, or has another name as well, stays as it is. Raises `StateError` when the system refuses.
+    """
+    try:
+        found = path.lstat()
+        if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
+            path.chmod(MODE)
+            _overwrite(path, found)
+    except OSError as error:
+        raise _refused("blank", path, error) from error
+
+
 def remove(path: Path) -> None:
     """Remove *path*, durably; one that is gone already is no failure. Raises `StateError` when the system refuses."""
     try:
@@ -112,6 +134,17 @@ def _write(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(handle)
+
+
+def _overwrite(path: Path, found: os.stat_result) -> None:
+    handle = os.open(path, os.O_RDWR | os.O_NONBLOCK | _SAFE)
+    with os.fdopen(handle, "r+b") as file:
+        content = file.read()
+        file.seek(0)
+        file.write(content.translate(_BLANK))
+        file.flush()
+        os.fsync(handle)
+        os.utime(handle, ns=(found.st_atime_ns, found.st_mtime_ns))
 
 
 def _sync_folder(folder: Path) -> None:

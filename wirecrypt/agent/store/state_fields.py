@@ -1,9 +1,14 @@
-"""Typed reading of JSON files: a refusal names the file and the field, never the value, which may be a key."""
+"""Typed reading of JSON files: a refusal names the file and the field, never the value, which may be a key.
+
+A file begins with the checksum of all else that is in it, byte by byte: a digit that a bad disk or a hand changed would be as
+good a key or number as the one that was written. It keeps no forger away; the file's mode does.
+"""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 
 from wirecrypt.errors import StateError
@@ -13,7 +18,8 @@ if TYPE_CHECKING:
 
 Made = TypeVar("Made")
 
-_HINT: Final = "remove the file; the agent goes on as after the loss of it"
+CHECKSUM: Final = "checksum"
+_HINT: Final = "see what is kept of it next to it, then remove that; the agent goes on as after the loss of the file"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -28,8 +34,14 @@ class StateFields:
 
     @classmethod
     def parse(cls, place: str, content: bytes) -> StateFields:
-        """Return the object that *content* is; raises `StateError` when it is no JSON object."""
-        return cls.of(place, _json(content))
+        """Return the object that *content* is; raises `StateError` when it is no JSON object, or has another's checksum.
+
+        Whether it must have one is for the reader of its version to say.
+        """
+        top = cls.of(place, _json(content))
+        if CHECKSUM in top.values and not _is_whole(content):
+            top.refuse(CHECKSUM, "not that of the file: something in it was changed")
+        return top
 
     @classmethod
     def of(cls, place: str, value: object) -> StateFields:
@@ -129,8 +141,20 @@ def by_version(top: StateFields, readers: Mapping[int, Callable[[StateFields], M
 
 
 def encode(content: Mapping[str, object]) -> bytes:
-    """Return *content* as a document, the same for the same content."""
-    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
+    """Return *content* as a document, the same for the same content, with its checksum in front."""
+    return _with_checksum(json.dumps(content, sort_keys=True, separators=(",", ":")).encode())
+
+
+def _with_checksum(document: bytes) -> bytes:
+    return _front(sha256(document).hexdigest()) + document[1:]
+
+
+def _is_whole(content: bytes) -> bool:
+    return content == _with_checksum(b"{" + content[len(_front(sha256().hexdigest())) :])
+
+
+def _front(checksum: str) -> bytes:
+    return f'{{"{CHECKSUM}":"{checksum}",'.encode()
 
 
 def _json(content: bytes) -> object:

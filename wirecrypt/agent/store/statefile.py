@@ -2,6 +2,8 @@
 
 A version is read by its reader in a table; a new version keeps the reader of the one before it. The file is the only place
 but memory where private session keys are written; it belongs to one agent at a time (a lock file next to it).
+One that cannot be read is kept aside for a person to look at, blank where keys were: which digit of them is wrong nobody can
+tell, and they would outlive the sessions that they are of.
 """
 
 from __future__ import annotations
@@ -12,9 +14,11 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from wirecrypt import logs
 from wirecrypt.agent.store import private_file
 from wirecrypt.agent.store.state import LedgerEntry, OwnSession, State
-from wirecrypt.agent.store.state_fields import StateFields, by_version, encode, refuse
+from wirecrypt.agent.store.state_fields import CHECKSUM, StateFields, by_version, encode, refuse
+from wirecrypt.errors import StateError
 from wirecrypt.keys import SessionKey
 from wirecrypt.keys.derive import CONTROL_BYTES
 from wirecrypt.keys.encoding import EPOCH_ID_BYTES
@@ -38,8 +42,9 @@ __all__ = [
     "open_state",
 ]
 
+log = logs.get(__name__)
 STATE_PATH: Final = Path("/run/wirecrypt/state.json")
-STATE_VERSION: Final = 2
+STATE_VERSION: Final = 3
 
 
 class StateFile:
@@ -51,18 +56,31 @@ class StateFile:
     def load(self) -> State | None:
         """Return the state, None when there is no file.
 
-        Raises `StateError` when the file could have been touched by others, is malformed or of an unknown version.
+        Raises `StateError` when the file could have been touched by others, is malformed, changed or of an unknown version: it
+        is kept aside then, in the place of one that was before it.
         """
-        content = private_file.read(self._path)
-        return None if content is None else decode_state(content, place=str(self._path))
+        try:
+            content = private_file.read(self._path)
+            return None if content is None else decode_state(content, place=str(self._path))
+        except StateError:
+            self._keep_aside()
+            raise
 
     def save(self, state: State) -> None:
         """Replace the file by *state*; raises `StateError` when the system refuses, and the old file stays."""
         private_file.replace(self._path, encode_state(state).reveal())
 
     def remove(self) -> None:
-        """Remove the file, if there is one: the node left. Raises `StateError` when the system refuses."""
+        """Remove the file and one kept aside, if there are any: the node left. Raises `StateError` when the system refuses."""
         private_file.remove(self._path)
+        private_file.remove(private_file.aside(self._path))
+
+    def _keep_aside(self) -> None:
+        try:
+            private_file.blank(self._path)
+            private_file.rename(self._path, private_file.aside(self._path))
+        except StateError as error:
+            log.error("file not kept aside", path=str(self._path), error=str(error))  # noqa: TRY400 - the message says all
 
 
 @contextmanager
@@ -138,7 +156,7 @@ def _entry(entry: LedgerEntry) -> dict[str, object]:
     }
 
 
-# ---- read; version 1 of the state knows neither the NodePeer's UID nor what was offered
+# ---- read; version 1 of the state knows neither the NodePeer's UID nor what was offered, version 2 has no checksum
 
 _ENTRY: Final = (
     *("epoch", "epoch_id", "lo", "hi", "lanes", "algorithm"),
@@ -147,6 +165,7 @@ _ENTRY: Final = (
 
 
 _STATE_1: Final = ("version", "node_uid", "boot_id", "boot_session", "last_session", "sessions", "node_keys", "ledger")
+_STATE_2: Final = (*_STATE_1, "peer_uid", "rolled_back")
 _OWN_1: Final = ("epoch", "epoch_id", "number", "public", "lanes", "algorithm", "private", "published")
 
 
@@ -157,7 +176,15 @@ def _read_state_1(top: StateFields) -> State:
 
 
 def _read_state_2(top: StateFields) -> State:
-    each = top.only(*_STATE_1, "peer_uid", "rolled_back").objects("sessions")
+    return _read_newer(top.only(*_STATE_2))
+
+
+def _read_state_3(top: StateFields) -> State:
+    return _read_newer(top.only(*_STATE_2, CHECKSUM))
+
+
+def _read_newer(top: StateFields) -> State:
+    each = top.objects("sessions")
     sessions = tuple(replace(_read_own(own.only(*_OWN_1, "offered")), offered=own.flag("offered")) for own in each)
     state = _read_state(top, sessions)
     return replace(state, peer_uid=top.text("peer_uid"), rolled_back=top.number("rolled_back"))
@@ -229,4 +256,4 @@ def _read_entry(fields: StateFields) -> LedgerEntry:
     )
 
 
-_STATE_READERS: Final = {1: _read_state_1, 2: _read_state_2}
+_STATE_READERS: Final = {1: _read_state_1, 2: _read_state_2, 3: _read_state_3}

@@ -1,5 +1,10 @@
 """The control protocol's sockets: the mark of a datagram picks its SA, the mark reported on arrival tells which SA it came by.
 
+The port is this agent's on all addresses of both families, whichever are the node's, and shared with nobody (SO_REUSEADDR,
+SO_REUSEPORT): of two sockets that share one, the kernel gives every datagram to one alone, and a probe that is not answered
+stops a rotation. Sockets of single addresses are not enough: whoever has another address of the port, with SO_REUSEPORT, gets
+the wildcard and then those addresses too, as the kernel looks no further than to a socket of the same user (net/ipv4/udp.c,
+udp_lib_lport_inuse). A port of UDP is free as soon as its holder is gone, so a restart needs no option.
 What one address or one peer is refused is that address's or peer's: the pass goes on to block what is to be blocked.
 `SO_RCVMARK` (kernel >= 5.19, include/uapi/asm-generic/socket.h) reports the mark that the receiving SA set.
 """
@@ -7,6 +12,7 @@ What one address or one peer is refused is that address's or peer's: the pass go
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import struct
@@ -23,33 +29,49 @@ log = logs.get(__name__)
 
 SO_MARK: Final = 36
 SO_RCVMARK: Final = 75
+IP_PKTINFO: Final = 8
 _MAX_DATAGRAM: Final = 65535
 _BATCH: Final = 256
-_V6: Final = 6
+_ANCILLARY: Final = 128  # bytes: the mark and the address that a datagram was sent to
+_V4, _V6 = 4, 6
+_FAMILIES: Final = {_V4: socket.AF_INET, _V6: socket.AF_INET6}
+_ALL: Final = {_V4: "0.0.0.0", _V6: "::"}  # noqa: S104 - to have the port; what is sent to other addresses is not read
+_HELD: Final = "see who holds the port with `ss -ulpn`, on whatever address, or set controlPort in the configuration"
+_GONE: Final = "see with `ip address` whether the node has the address; the Node's status says that it has"
 
 
 class KernelControlChannel:
-    """Implement `ports.ControlChannel`; used by the one thread that made it. *bind* makes the socket of one address."""
+    """Implement `ports.ControlChannel`; used by the one thread that made it.
 
-    def __init__(self, bind: Callable[[Address, int], socket.socket] | None = None) -> None:
-        self._bind = bind or bound
+    *take* gets a port for an address, by version of IP; *require_own* refuses an address that is not the node's.
+    """
+
+    def __init__(
+        self,
+        take: Callable[[Address, int], Mapping[int, socket.socket]] | None = None,
+        require_own: Callable[[Address], None] | None = None,
+    ) -> None:
+        self._take = take or port_of
+        self._require_own = require_own or own_address
         self._port = 0
-        self._sockets: dict[Address, socket.socket] = {}
+        self._sockets: Mapping[int, socket.socket] = {}
+        self._addresses: set[Address] = set()
         self._failed: dict[Address, KernelError] = {}
         self._logged: set[tuple[Address, int]] = set()  # (peer, errno) of refusals that stand in the log
 
     def listen(self, addresses: Iterable[Address], port: int) -> Mapping[Address, KernelError]:
-        """Have one socket for each of *addresses* on UDP *port*, and no other; return those that got none, with the error."""
+        """Have UDP *port*, for *addresses* and no other; return those that cannot be listened on, with the error."""
         wanted = set(addresses)
         if port != self._port:
             self.close()
             self._port = port
-        for address in self._sockets.keys() - wanted:
-            self._sockets.pop(address).close()
+        self._addresses &= wanted
         before, self._failed = self._failed, {}
-        for address in sorted(wanted - self._sockets.keys(), key=str):
+        for address in sorted(wanted - self._addresses, key=str):
             try:
-                self._sockets[address] = self._bind(address, self._port)
+                self._sockets = self._sockets or self._take(address, self._port)
+                self._require_own(address)
+                self._addresses.add(address)
             except KernelError as error:
                 self._failed[address] = error
                 if str(error) != str(before.get(address)):
@@ -66,12 +88,12 @@ class KernelControlChannel:
 
     def send(self, src: Address, dst: Address, mark: int, data: bytes) -> bool:
         """Send one datagram; False when the kernel refused it, for whatever reason: each is logged once a peer."""
-        sock = self._sockets.get(src)
-        if sock is None:
+        if src not in self._addresses:
             return False
+        sock = self._sockets[src.version]
         try:
             sock.setsockopt(socket.SOL_SOCKET, SO_MARK, mark)
-            sock.sendto(data, (str(dst), self._port))
+            sock.sendmsg([data], [_from(src)], 0, (str(dst), self._port))
         except OSError as error:
             self._refused(src, dst, error)
             return False
@@ -79,13 +101,14 @@ class KernelControlChannel:
 
     def receive(self) -> Sequence[Arrived]:
         """Return all datagrams that have arrived, at most 256 a socket, without waiting."""
-        return [arrived for sock in self._sockets.values() for arrived in _drain(sock)]
+        return [arrived for sock in self._sockets.values() for dst, arrived in _drain(sock) if dst in self._addresses]
 
     def close(self) -> None:
         """Close all sockets."""
         for sock in self._sockets.values():
             sock.close()
-        self._sockets.clear()
+        self._sockets = {}
+        self._addresses.clear()
         self._failed.clear()
 
     def _refused(self, src: Address, dst: Address, error: OSError) -> None:
@@ -96,29 +119,55 @@ class KernelControlChannel:
         log.warning("datagram refused", address=str(dst), reason=f"from {src}: {os.strerror(number)}")
 
 
-def bound(address: Address, port: int) -> socket.socket:
-    """Return a socket on *address* and UDP *port* that reports marks; raises `KernelError`, `FeatureError`."""
+def port_of(address: Address, port: int) -> Mapping[int, socket.socket]:
+    """Return sockets that have UDP *port* on all addresses and report marks, by version of IP; both, if *address* is of either.
+
+    Of a version that the kernel has not got there is none. Raises `KernelError`, which names *address*, and `FeatureError`.
+    """
+    taken: dict[int, socket.socket] = {}
     try:
-        return _opened(address, port)
+        for version in (_V4, _V6):
+            taken[version] = _opened(version, port)
     except OSError as error:
-        raise KernelError(
-            "listen for control datagrams",
-            what=f"{address} UDP port {port}",
-            answer=os.strerror(error.errno or 0),
-            errno=error.errno or 0,
-            hint="see who holds the port with `ss -ulpn`, or set controlPort in the configuration",
-        ) from error
+        if error.errno == errno.EAFNOSUPPORT and address.version in taken:
+            return taken
+        _close_all(taken.values())
+        raise _error(f"{address} UDP port {port}", error, _HELD) from error
+    except FeatureError:
+        _close_all(taken.values())
+        raise
+    return taken
 
 
-def _opened(address: Address, port: int) -> socket.socket:
-    family = socket.AF_INET6 if address.version == _V6 else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+def own_address(address: Address) -> None:
+    """Raise `KernelError` if *address* is not one of this node's."""
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
+        with socket.socket(_FAMILIES[address.version], socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+            sock.bind((str(address), 0))
+    except OSError as error:
+        raise _error(str(address), error, _GONE) from error
+
+
+def _error(what: str, error: OSError, hint: str) -> KernelError:
+    number = error.errno or 0
+    return KernelError("listen for control datagrams", what=what, answer=os.strerror(number), errno=number, hint=hint)
+
+
+def _close_all(sockets: Iterable[socket.socket]) -> None:
+    for sock in sockets:
+        sock.close()
+
+
+def _opened(version: int, port: int) -> socket.socket:
+    sock = socket.socket(_FAMILIES[version], socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        if version == _V6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+        else:
+            sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
         _ask_for_marks(sock)
-        sock.bind((str(address), port))
+        sock.bind((_ALL[version], port))
     except (OSError, FeatureError):
         sock.close()
         raise
@@ -138,18 +187,30 @@ def _ask_for_marks(sock: socket.socket) -> None:
         ) from error
 
 
-def _drain(sock: socket.socket) -> Iterator[Arrived]:
+def _from(src: Address) -> tuple[int, int, bytes]:
+    """Return the ancillary message by which a datagram leaves from *src* (in_pktinfo, in6_pktinfo; on any link)."""
+    if src.version == _V6:
+        return socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, struct.pack("=16sI", src.packed, 0)
+    return socket.IPPROTO_IP, IP_PKTINFO, struct.pack("=I4s4s", 0, src.packed, bytes(4))
+
+
+def _drain(sock: socket.socket) -> Iterator[tuple[Address | None, Arrived]]:
+    """Yield each datagram with the address that it was sent to."""
     for _ in range(_BATCH):
         try:
-            data, ancillary, _, source = sock.recvmsg(_MAX_DATAGRAM, 64)
+            data, ancillary, _, source = sock.recvmsg(_MAX_DATAGRAM, _ANCILLARY)
         except BlockingIOError:
             return
         except OSError:
             # An ICMP error of an earlier send is reported on the next call: it says nothing about what arrived.
             continue
-        mark = 0
+        mark, dst = 0, None
         for level, kind, payload in ancillary:
             if (level, kind) == (socket.SOL_SOCKET, SO_MARK):
                 mark = struct.unpack("=I", payload[:4])[0]
+            elif (level, kind) == (socket.IPPROTO_IP, IP_PKTINFO):
+                dst = ip_address(payload[8:12])
+            elif (level, kind) == (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO):
+                dst = ip_address(payload[:16])
         with contextlib.suppress(ValueError):
-            yield Arrived(ip_address(source[0].partition("%")[0]), mark, data)
+            yield dst, Arrived(ip_address(source[0].partition("%")[0]), mark, data)

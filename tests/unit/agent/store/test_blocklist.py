@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from tests.unit.agent.cloud import Cloud, active
 from wirecrypt.agent.store.blocklist import PairsOnDisk, load_blocklist, open_blocklist, save_blocklist
+from wirecrypt.agent.store.state_fields import CHECKSUM, encode
 from wirecrypt.errors import StateError
 
 
@@ -20,11 +22,20 @@ def cloud(tmp_path: Path) -> Cloud:
     return active(tmp_path, "a", "b")
 
 
+def fields(path: Path) -> dict[str, Any]:
+    """Return what a list on disk holds besides its checksum."""
+    raw: dict[str, Any] = json.loads(path.read_bytes())
+    del raw[CHECKSUM]
+    return raw
+
+
 def damage(path: Path, how: str) -> None:
     if how == "garbage":
         path.write_bytes(b"garbage")
     elif how == "version":
-        path.write_text(json.dumps({**json.loads(path.read_bytes()), "version": 99}))
+        path.write_bytes(encode({**fields(path), "version": 99}))
+    elif how == "digit":
+        path.write_bytes(path.read_bytes().replace(b'"10.', b'"11.'))
     elif how == "mode":
         path.chmod(0o644)
     else:
@@ -39,7 +50,7 @@ def test_a_list_of_a_version_before_is_read(cloud: Cloud, version: int) -> None:
     now = load_blocklist(path)
     assert now is not None
     assert not now.exempt, "sealed by now"
-    old = json.loads(path.read_bytes())
+    old = fields(path)
     for end in (old["own"], *old["peers"]):
         del end["addresses"]
     for end in old["peers"]:
@@ -48,6 +59,28 @@ def test_a_list_of_a_version_before_is_read(cloud: Cloud, version: int) -> None:
         del old["leaving"]
     path.write_text(json.dumps({**old, "version": version}))
     assert load_blocklist(path) == replace(now, leaving=False, exempt=frozenset(p.node_uid for p in now.peers))
+
+
+def test_a_list_without_a_checksum_is_read_and_gets_one(cloud: Cloud) -> None:
+    """As the version before wrote it, with all that it says; the next change is written with a checksum."""
+    path = cloud.machines["a"].pairs
+    now = load_blocklist(path)
+    assert now is not None
+    path.write_text(json.dumps({**fields(path), "version": 3}))
+    assert load_blocklist(path) == now
+    save_blocklist(now, path)
+    assert CHECKSUM in json.loads(path.read_bytes())
+
+
+def test_one_changed_digit_or_letter_is_refused(cloud: Cloud) -> None:
+    """Wherever it stands: another prefix would be blocked than the peer's, or a flag would be another."""
+    path = cloud.machines["a"].pairs
+    written = path.read_bytes()
+    for at, byte in enumerate(written):
+        for sign in {b"0", b"1", b"a", b"B"} - {bytes([byte])} if chr(byte).isalnum() else ():
+            path.write_bytes(written[:at] + sign + written[at + 1 :])
+            with pytest.raises(StateError):
+                load_blocklist(path)
 
 
 def test_what_is_exempt_is_read_as_it_was_written(cloud: Cloud) -> None:
@@ -67,12 +100,12 @@ def test_what_is_exempt_is_read_as_it_was_written(cloud: Cloud) -> None:
 def test_a_farewell_that_is_none_is_not_read(cloud: Cloud, leaving: object) -> None:
     """Only true and false say whether the node was seen Leaving."""
     path = cloud.machines["a"].pairs
-    path.write_text(json.dumps({**json.loads(path.read_bytes()), "leaving": leaving}))
+    path.write_bytes(encode({**fields(path), "leaving": leaving}))
     with pytest.raises(StateError, match=r"leaving\): neither true nor false"):
         load_blocklist(path)
 
 
-@pytest.mark.parametrize("how", ["garbage", "version", "mode", "link"])
+@pytest.mark.parametrize("how", ["garbage", "version", "digit", "mode", "link"])
 def test_a_list_that_cannot_be_read_is_kept_aside(cloud: Cloud, how: str) -> None:
     """It is logged with the reason and renamed; the list is empty; a second one does not take the first one's place."""
     path = cloud.machines["a"].pairs

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from ipaddress import ip_address
 
@@ -36,11 +36,11 @@ class Socket:
         if option == SO_MARK and self.marks:
             raise OSError(self.marks, os.strerror(self.marks))
 
-    def sendto(self, data: bytes, to: object) -> None:
+    def sendmsg(self, parts: list[bytes], _ancillary: object, _flags: int, to: object) -> None:
         """Keep what is sent, or refuse it."""
         if self.refuses:
             raise OSError(self.refuses, os.strerror(self.refuses))
-        self.sent.append((data, to))
+        self.sent.append((b"".join(parts), to))
 
     def fileno(self) -> int:
         """Return a number."""
@@ -51,26 +51,32 @@ class Socket:
         self.closed = True
 
 
-class Sockets:
-    """What binds: an address of which nothing is known is refused."""
+class Node:
+    """A node with the port in memory: *own* and *six* are its sockets by version, *gone* is the address that it has not got."""
 
-    def __init__(self, **by: Socket | KernelError) -> None:
-        self.by: dict[Address, Socket | KernelError] = {}
-        for name, made in by.items():
-            self.by[{"own": OWN, "gone": GONE, "other": OTHER}[name]] = made
+    def __init__(self, own: Socket | None = None, *, gone: KernelError | None = None, taken: KernelError | None = None) -> None:
+        self.sockets = {4: own or Socket(), 6: Socket()}
+        self.gone, self.taken = gone, taken
 
-    def __call__(self, address: Address, _port: int) -> socket.socket:
-        """Return the socket of an address, or refuse it."""
-        made = self.by[address]
-        if isinstance(made, KernelError):
-            raise made
-        return made  # type: ignore[return-value]  # what the channel uses of one
+    def take(self, _address: Address, _port: int) -> Mapping[int, socket.socket]:
+        """Return the sockets of the port, unless somebody has it."""
+        if self.taken is not None:
+            raise self.taken
+        return self.sockets  # type: ignore[return-value]  # what the channel uses of one
+
+    def require_own(self, address: Address) -> None:
+        """Refuse the address that is gone."""
+        if address == GONE and self.gone is not None:
+            raise self.gone
+
+
+ADDRESSES = (OWN, GONE, OTHER)
 
 
 @contextmanager
-def listening(sockets: Sockets) -> Iterator[KernelControlChannel]:
-    channel = KernelControlChannel(sockets)
-    channel.listen(sockets.by, 4900)
+def listening(node: Node) -> Iterator[KernelControlChannel]:
+    channel = KernelControlChannel(node.take, node.require_own)
+    channel.listen(ADDRESSES, 4900)
     yield channel
     channel.close()
 
@@ -79,13 +85,13 @@ def listening(sockets: Sockets) -> Iterator[KernelControlChannel]:
 @pytest.mark.parametrize("what", ["refuses", "marks"])
 def test_whatever_the_kernel_refuses_to_send_is_an_answer(number: int, what: str) -> None:
     """No errno of a send ends the pass: the datagram is refused."""
-    with listening(Sockets(own=Socket(**{what: number}))) as channel:
+    with listening(Node(Socket(**{what: number}))) as channel:
         assert channel.send(OWN, PEER, 1, b"x") is False
 
 
 def test_a_refusal_is_logged_once_a_peer_and_reason() -> None:
     """The same refusal of the same peer stands once in the log, with its words; another peer's or reason's does too."""
-    with listening(Sockets(own=(sock := Socket(errno.EINVAL)))) as channel, capture_logs() as lines:
+    with listening(Node(sock := Socket(errno.EINVAL))) as channel, capture_logs() as lines:
         for peer in (PEER, PEER, FAR, PEER):
             channel.send(OWN, peer, 1, b"x")
         sock.refuses = errno.ENETDOWN
@@ -98,25 +104,44 @@ def test_a_refusal_is_logged_once_a_peer_and_reason() -> None:
     ]
 
 
-@pytest.mark.parametrize("kind", [KernelError, FeatureError])
-def test_an_address_without_a_socket_stops_no_other(kind: type[KernelError]) -> None:
-    """One address that cannot be bound is named with its error; the others are listened on."""
-    refused = kind("listen for control datagrams", what=str(GONE), answer="no")
-    with listening(Sockets(own=(sock := Socket()), gone=refused, other=Socket())) as channel:
+def test_an_address_that_is_not_the_nodes_stops_no_other() -> None:
+    """One address that the node has not got is named with its error; the others are listened on and sent from."""
+    refused = KernelError("listen for control datagrams", what=str(GONE), answer="no")
+    with listening(node := Node(sock := Socket(), gone=refused)) as channel:
         assert channel.failed() == {GONE: refused}
-        assert len(channel.files()) == 2
         assert channel.send(OWN, PEER, 1, b"x") is True
         assert channel.send(GONE, PEER, 1, b"x") is False
     assert sock.sent == [(b"x", (str(PEER), 4900))]
-    assert sock.closed
+    assert [each.closed for each in node.sockets.values()] == [True, True]
 
 
-def test_an_address_without_a_socket_is_tried_again() -> None:
-    """Each pass tries it anew, says it once in the log, and is content when it is there."""
-    refused = KernelError("listen for control datagrams", what=str(GONE), answer="no")
-    with capture_logs() as lines, listening(sockets := Sockets(own=Socket(), gone=refused)) as channel:
-        assert channel.listen(sockets.by, 4900) == {GONE: refused}
-        sockets.by[GONE] = Socket()
-        assert channel.listen(sockets.by, 4900) == {}
+@pytest.mark.parametrize("kind", [KernelError, FeatureError])
+def test_a_port_that_cannot_be_had_is_told_for_each_address(kind: type[KernelError]) -> None:
+    """Nothing is listened on or sent then, and nothing fails; each address has the error."""
+    taken = kind("listen for control datagrams", what="UDP port 4900", answer="no")
+    with listening(Node(taken=taken)) as channel:
+        assert channel.failed() == dict.fromkeys(ADDRESSES, taken)
+        assert (channel.files(), channel.receive()) == ([], [])
+        assert channel.send(OWN, PEER, 1, b"x") is False
+
+
+@pytest.mark.parametrize("what", ["gone", "taken"])
+def test_an_address_that_cannot_be_listened_on_is_tried_again(what: str) -> None:
+    """Each pass tries it anew, says it once in the log, and is content when it can be."""
+    refused = KernelError("listen for control datagrams", answer="no")
+    with capture_logs() as lines, listening(node := Node(**{what: refused})) as channel:
+        failed = channel.listen(ADDRESSES, 4900)
+        assert failed == dict.fromkeys([GONE] if what == "gone" else ADDRESSES, refused)
+        setattr(node, what, None)
+        assert channel.listen(ADDRESSES, 4900) == {}
         assert len(channel.files()) == 2
-    assert [line["address"] for line in lines] == [str(GONE)]
+        assert channel.send(GONE, PEER, 1, b"x") is True
+    assert [line["address"] for line in lines] == [str(address) for address in failed]
+
+
+def test_an_address_that_left_the_node_is_listened_on_no_more() -> None:
+    """Nothing is sent from it; the port stays the agent's."""
+    with listening(Node()) as channel:
+        channel.listen([OWN], 4900)
+        assert channel.send(OTHER, PEER, 1, b"x") is False
+        assert len(channel.files()) == 2
