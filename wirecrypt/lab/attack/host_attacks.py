@@ -14,6 +14,7 @@ from wirecrypt.lab.attack.ground import FAMILIES, FETCH, NOBODY, OWN, PEER, THIR
 from wirecrypt.lab.attack.node_attacks import KEYS, SEEDS
 from wirecrypt.lab.attack.pod_attacks import REFUSED
 from wirecrypt.lab.attack.scoreboard import Attack, Outcome
+from wirecrypt.lab.attack.shapes import CONTROL_PORT
 
 HOST: Final = "host process without rights"
 PORTS: Final = {"agent": 14580, "controller": 14581}
@@ -101,6 +102,15 @@ def control(ground: Ground) -> Outcome:
     return Outcome(here > 0 and there > 0, evidence, f"{len(leaked)} readable" if leaked else "")
 
 
+def share(ground: Ground) -> Outcome:
+    """Bind the control port next to the agent, by every address and option: refused; a port that nobody holds is had."""
+    aim = ground.aim(OWN)
+    places = ("0.0.0.0", "::", "127.0.0.2", "::1", *aim.nodes.values(), "224.0.0.1")  # noqa: S104
+    found = json.loads(ground.python(OWN, _SHARE, str(CONTROL_PORT), *places, rights=False).stdout or "{}")
+    had, taken = found.get("had", []), found.get("taken", [])
+    return Outcome(bool(had), f"{found.get('tried')} ways; of a free port {len(had)} are had", ", ".join(taken))
+
+
 def traffic(ground: Ground) -> Outcome:
     """Talk to the peer's node and pod, whatever the port: nothing is readable; to a plain node it is."""
     tried, plain = ground.hidden(), Markers()
@@ -123,9 +133,30 @@ ATTACKS: Final = (
     Attack(HOST, "Searches all that the ports of agent and controller tell for keys.", ports),
     Attack(HOST, "Asks the agent for many verifications at once.", flood),
     Attack(HOST, "Sends to the control ports of its node and of a peer.", control),
+    Attack(HOST, "Binds the control port next to the agent: every address, every option to share it.", share, quick=True),
     Attack(HOST, "Sends datagrams to a peer's node and pod, also to ports of tunnels.", traffic),
 )
 
+_SHARE = """
+import json, socket, sys
+port, places = int(sys.argv[1]), sys.argv[2:]
+options = {"alone": (), "reuseaddr": (2,), "reuseport": (15,), "both": (2, 15)}
+had, taken, kept, tried = [], [], [], 0
+for number in (port, port + 7):
+    for place in places:
+        for name, wanted in options.items():
+            s = socket.socket(socket.AF_INET6 if ":" in place else socket.AF_INET, socket.SOCK_DGRAM)
+            for option in wanted:
+                s.setsockopt(socket.SOL_SOCKET, option, 1)
+            tried += number == port
+            try:
+                s.bind(socket.getaddrinfo(place, number, type=socket.SOCK_DGRAM)[0][4])
+            except OSError:
+                continue
+            kept.append(s)
+            (taken if number == port else had).append(f"{place} {name}")
+print(json.dumps({"had": had, "taken": taken, "tried": tried}))
+"""
 _WALK = """
 import json, os, sys
 found = []
