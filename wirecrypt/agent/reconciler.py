@@ -15,6 +15,7 @@ from wirecrypt.agent.control.protocol import ControlProtocol, PeerSession
 from wirecrypt.agent.last_pass import LastPass, PassSnapshot
 from wirecrypt.agent.status.status_writer import StatusWriter
 from wirecrypt.agent.status.suspended import Suspended
+from wirecrypt.agent.status.troubles import ADMISSION, Trouble, Troubles
 from wirecrypt.agent.steps.admission_check import AdmissionCheck
 from wirecrypt.agent.steps.guarding import GuardUpkeep
 from wirecrypt.agent.steps.installing import Installer
@@ -67,6 +68,7 @@ class Reconciler:
         self._suspended = Suspended(components)
         self._cleanup = NodeCleanup(components, self._deletions, self._suspended)
         self._status_writer = StatusWriter(components)
+        self._found = Troubles(components)
         self._config = Configuration()
         self._logged: dict[str, str] = {}
         self._guard = GuardUpkeep(components, RESYNC)
@@ -281,19 +283,8 @@ class Reconciler:
                 log.error("peer fails", peer=names.get(uid, ""), error=text)
         self._logged = now
 
-    def _troubles(self, pass_state: PassState) -> list[tuple[str, str]]:
-        disk = self._components.pairs_on_disk
-        found = [*pass_state.trouble, *(("ControlChannel", str(e)) for e in self._components.channel.failed().values())]
-        if self._config.trouble is not None:
-            found.append(self._config.trouble)
-        if self._mark_trouble:
-            found.append(("ConfigInvalid", self._mark_trouble))
-        if self._guard.trouble:
-            found.append(("GuardRefused", self._guard.trouble))
-        if disk.refused:
-            found.append(("PairsNotWritten", disk.refused))
-        if disk.trouble:
-            found.append(("PairsUnreadable", disk.trouble))
-        if not self._admission.holds:
-            found.insert(0, ("AdmissionPolicyMissing", "a forbidden write was admitted: no new peer key is accepted"))
-        return found
+    def _troubles(self, pass_state: PassState) -> list[Trouble]:
+        config = dict([self._config.trouble] if self._config.trouble else [])
+        unsafe = "" if self._admission.holds else "a forbidden write was admitted: no new peer key is accepted"
+        mark = {"ConfigInvalid": self._mark_trouble} if self._mark_trouble else {}
+        return self._found.found(pass_state, {ADMISSION: unsafe, **mark, **config, "GuardRefused": self._guard.trouble})

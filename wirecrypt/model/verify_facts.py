@@ -138,6 +138,7 @@ class NodeEvidence:
 
     *settled* is false when the kernel was read while the agent was in the middle of a pass: differences to its decisions then
     prove nothing. *guard_out* and *guard_in* are deviations that concern all peers; *pass_age*: seconds since the last pass.
+    *ungranted*: prefixes and addresses that the Node has and its NodePeer has not.
     """
 
     format: int
@@ -150,6 +151,7 @@ class NodeEvidence:
     guard_out: tuple[Deviation, ...] = ()
     guard_in: tuple[Deviation, ...] = ()
     peers: tuple[PeerEvidence, ...] = ()
+    ungranted: tuple[str, ...] = ()
 
     def peer(self, name: str) -> PeerEvidence | None:
         """Return what is known of the peer called *name*."""

@@ -34,6 +34,7 @@ def judge(sender: Asked, receiver: Asked) -> Verdict:
     """Return the verdict about packets from *sender* to *receiver*."""
     out, inbound = _end(sender, receiver.node), _end(receiver, sender.node)
     causes = [c for asked, other in ((sender, receiver), (receiver, sender)) for c in _absent(asked, other.node)]
+    causes += [c for asked in (sender, receiver) for c in _ungranted(asked)]
     if isinstance(out, _End):
         causes += _leaving(out)
     if isinstance(inbound, _End):
@@ -102,6 +103,12 @@ def _absent(asked: Asked, other: str) -> Iterator[Cause]:
         yield Cause(CauseKind.PEER_UNKNOWN, asked.node, "its agent has not heard yet that the node is enabled")
     elif asked.peer(other) is None:
         yield Cause(CauseKind.PEER_UNKNOWN, asked.node, f"its agent does not know {other} yet")
+
+
+def _ungranted(asked: Asked) -> Iterator[Cause]:
+    """Yield what a node has and no other node knows as its: packets from and to there are in no tunnel."""
+    for claim in asked.ungranted if isinstance(asked, NodeEvidence) else ():
+        yield Cause(CauseKind.UNGRANTED, asked.node, f"its Node has {claim}, its NodePeer does not: see its EncryptedNode")
 
 
 def _leaving(end: _End) -> Iterator[Cause]:

@@ -25,6 +25,7 @@ class CauseKind(Enum):
     WRONG_KEY = "wrong key"
     POLICY = "policy missing or different"
     GUARD = "guard not attached or entry missing"
+    UNGRANTED = "claim not granted"
     PLAINTEXT = "sends plaintext"
     BLOCKED = "blocked"
     ACCEPTS_CLEARTEXT = "accepts cleartext"

@@ -110,6 +110,15 @@ def test_a_key_that_one_end_knows_to_be_wrong(more: dict[str, object]) -> None:
     assert kinds(judge(a, rekeyed(b, A_TO_B, **more))) == {CauseKind.WRONG_KEY}
 
 
+def test_a_claim_that_was_not_granted_breaks_both_directions() -> None:
+    """What the Node has and its NodePeer has not is in no tunnel, whatever the pair's tunnel does."""
+    a, b = healthy()
+    b = replace(b, ungranted=("10.77.0.0/24",))
+    for verdict in (judge(a, b), judge(b, a)):
+        assert (verdict.standing, kinds(verdict)) == (Standing.BROKEN, {CauseKind.UNGRANTED})
+        assert (verdict.causes[0].node, "10.77.0.0/24" in verdict.causes[0].detail) == ("b", True)
+
+
 def test_cleartext_is_the_first_cause() -> None:
     """Readable packets on the uplink are broken whatever else is in order; flow and tunnel are told."""
     a, b = healthy()

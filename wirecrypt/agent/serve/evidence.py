@@ -104,6 +104,7 @@ def facts(seen: EvidenceSnapshot, after: Afterwards, settings: Settings, node: s
         guard_out=(*_attached(seen, EGRESS), *others[0], *common[0]),
         guard_in=(*_attached(seen, INGRESS), *others[1], *common[1]),
         peers=tuple(_peer(sources, pair_view, desired) for pair_view, desired in pairs),
+        ungranted=pass_state.ungranted(),
     )
 
 

@@ -65,6 +65,14 @@ class PassState:
         """Return whether this end wishes node→node with *peer* in clear, None while that cannot be told."""
         return exempts(self.own, peer, self.cluster_view.nodes, settings, self.connected)
 
+    def ungranted(self) -> tuple[str, ...]:
+        """Return the prefixes and addresses that the own Node has and its NodePeer has not, in words."""
+        node = next((n for n in self.cluster_view.nodes if n.uid == self.own.node_uid), None)
+        if node is None:
+            return ()
+        own = (*self.own.pod_cidrs, *self.own.endpoints, *self.own.addresses)
+        return tuple(str(claim) for claim in (*node.pod_cidrs, *node.endpoints) if claim not in own)
+
     def known_pairs(self) -> list[Pair]:
         """Return every pair by every claim of its peer that is known."""
         own = end_of(self.own)

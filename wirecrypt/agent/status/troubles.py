@@ -1,0 +1,42 @@
+"""What is wrong with a node besides its pairs: the first of it is why the node is not Ready."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from wirecrypt.agent.components import Components
+from wirecrypt.agent.view.pass_state import PassState
+
+Trouble = tuple[str, str]  # the reason and the words of a condition
+ADMISSION: Final = "AdmissionPolicyMissing"
+PATIENCE: Final = 5.0  # seconds that a new claim of the Node may take to be granted
+
+
+class Troubles:
+    """Collects what each part says, and what only time tells: that a claim is not granted."""
+
+    def __init__(self, components: Components) -> None:
+        self._components = components
+        self._ungranted_since = float("inf")
+
+    def found(self, pass_state: PassState, parts: dict[str, str]) -> list[Trouble]:
+        """Return what is wrong, the worst first; *parts*: the words of the agent's parts by their reason, empty for none."""
+        disk = self._components.pairs_on_disk
+        listening = (("ControlChannel", str(error)) for error in self._components.channel.failed().values())
+        own = {"PairsNotWritten": disk.refused, "PairsUnreadable": disk.trouble, "ClaimNotGranted": self._ungranted(pass_state)}
+        worst = {ADMISSION: parts.get(ADMISSION, "")}
+        others = {reason: words for reason, words in parts.items() if reason != ADMISSION}
+        return [*_said(worst), *pass_state.trouble, *listening, *_said(others), *_said(own)]
+
+    def _ungranted(self, pass_state: PassState) -> str:
+        """Return what the Node has for a while and was not granted, in words."""
+        claims = pass_state.ungranted()
+        self._ungranted_since = min(self._ungranted_since, pass_state.now) if claims else float("inf")
+        if pass_state.now - self._ungranted_since < PATIENCE:
+            return ""
+        return f"the Node has {', '.join(claims)}, which was not granted to it: no other node sends there"
+
+
+def _said(words: dict[str, str]) -> Iterator[Trouble]:
+    return ((reason, text) for reason, text in words.items() if text)
