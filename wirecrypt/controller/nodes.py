@@ -183,7 +183,8 @@ def _next_state(objects: NodeObjects, view: ControllerView) -> NodeState:
 def _live(peer: NodePeer, view: ControllerView) -> bool:
     node = view.nodes.get(peer.name)
     here = node is not None and node.ready and node.uid == peer.node_uid
-    return here and peer.state is not NodeState.LEAVING and not peer.deleting and bool(peer.endpoints)
+    spoke = bool(peer.sessions) or peer.state is NodeState.ACTIVE  # one that never did holds up nobody: its pairs are its own
+    return here and spoke and peer.state is not NodeState.LEAVING and not peer.deleting and bool(peer.endpoints)
 
 
 def _ready_for(view: ControllerView, name: str) -> tuple[str, ...]:

@@ -212,3 +212,16 @@ def test_a_steady_pass_writes_nothing(cloud: Cloud) -> None:
     cloud.run(30)
     assert ([len(m.journal) for m in cloud.machines.values()], len(cloud.api.writes)) == before
     assert [m.pairs.stat().st_ino for m in cloud.machines.values()] == inodes
+
+
+def test_a_peer_that_never_spoke_is_named(tmp_path: Path) -> None:
+    """A labelled node whose agent never came: who waits for it says for whom, and its own pairs go on."""
+    cloud = active(tmp_path, "a", "b")
+    cloud.add("c", 18)
+    cloud.label("c")
+    cloud.run(6, "a", "b")
+    status = cloud.api.encrypted["a"].status
+    assert status is not None
+    assert (status.peers_protected, status.peers_desired) == (1, 2)
+    assert "waiting for c" in status.conditions[0].message
+    assert cloud.machines["a"].kernel.out(cloud.peer("b")) == {"esp"}

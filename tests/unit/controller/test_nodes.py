@@ -78,11 +78,19 @@ def test_a_partner_without_a_word_holds_up_a_joining_node(state: NodeState) -> N
 
 
 def test_pairs_that_are_not_live_hold_nobody_up() -> None:
-    """A peer that leaves, is deleted, has no address, or whose Node is gone or not Ready is no partner."""
+    """A peer that leaves, is deleted, has no address, never spoke, or whose Node is gone or not Ready is no partner."""
     view = cluster({1: (), 2: ()})
-    for changed in ({"state": NodeState.LEAVING}, {"deleting": True}, {"endpoints": ()}, {"node_uid": "another"}):
+    for changed in (
+        {"state": NodeState.LEAVING},
+        {"deleting": True},
+        {"endpoints": ()},
+        {"node_uid": "another"},
+        {"sessions": ()},
+    ):
         assert becomes_active(replace(view, peers={**view.peers, "n2": peer(2, **changed)}), "n1")
     assert becomes_active(replace(view, nodes={**view.nodes, "n2": node(2, ready=False)}), "n1")
+    lost = peer(2, sessions=(), state=NodeState.ACTIVE)  # spoke once, and is encrypted with
+    assert not becomes_active(replace(view, peers={**view.peers, "n2": lost}), "n1")
 
 
 def test_a_node_without_session_address_or_word_stays_joining() -> None:

@@ -12,6 +12,7 @@ from wirecrypt.model.objects import NodeState, NodeStatus
 EVERY: Final = 60.0
 _MOST_FAILING: Final = 16
 _MESSAGE: Final = 512
+_MOST_NAMED: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +130,14 @@ def _ready(node: NodeReport, peers: Sequence[PeerReport]) -> Condition:  # noqa:
         if node.state is NodeState.JOINING:
             return Condition(READY, status=False, reason=JOINING, message=f"waiting for both ends, {done}")
         return Condition(READY, status=True, reason="AllPeersProtected", message=done)
-    return Condition(READY, status=False, reason=JOINING, message=done)
+    return Condition(READY, status=False, reason=JOINING, message=f"{done}, waiting for {_named(peers)}"[:_MESSAGE])
+
+
+def _named(peers: Sequence[PeerReport]) -> str:
+    """Return the names of the peers that are not protected, the first of them."""
+    names = [p.name for p in peers if not p.protected]
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(names[:_MOST_NAMED]) + more
 
 
 def _cleaned(node: NodeReport) -> tuple[Condition, ...]:
