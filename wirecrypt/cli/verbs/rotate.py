@@ -52,12 +52,18 @@ class RotationProgress:
     )
 )
 @click.option("--wait", is_flag=True, help="Show the progress, and return when it is finished.")
-@click.option("--abort", is_flag=True, help="Abort the running rotation; possible only while keys are distributed.")
+@click.option(
+    "--abort",
+    is_flag=False,
+    flag_value="",
+    metavar="[NAME]",
+    help="Abort the running rotation, or the one of this name; possible only while it waits, or while keys are distributed.",
+)
 @click.option("--timeout", type=Duration(), default="15m", show_default=True, help="How long --wait waits.")
 @click.option("--reason", default="asked for by hand", show_default=True, help="Written into the KeyRotation.")
 @connecting
 @formatted
-def rotate(timeout: float, reason: str, *, wait: bool, abort: bool) -> None:
+def rotate(timeout: float, reason: str, *, wait: bool, abort: str | None) -> None:
     """Give all enabled nodes new keys, without loss: creates a KeyRotation, which the controller carries out.
 
     When one is running, the new one is queued behind it. Ctrl-C during --wait leaves the rotation running.
@@ -65,13 +71,13 @@ def rotate(timeout: float, reason: str, *, wait: bool, abort: bool) -> None:
     if not 0 < len(reason) <= _LONGEST:
         raise InputError("ask for a rotation", what="--reason", answer=f"not 1 to {_LONGEST} characters", hint="shorten it")
     cluster = client()
-    rotation = _abort(cluster) if abort else _request(cluster, reason)
+    rotation = _request(cluster, reason) if abort is None else _abort(cluster, abort)
     if not wait:
         emit(_document(RotationProgress(rotation)), list)
         return
     progress = _watch(cluster, rotation, timeout)
     emit(_document(progress), list)
-    code = _verdict(progress, wanted=Phase.ABORTED if abort else Phase.COMPLETE)
+    code = _verdict(progress, wanted=Phase.COMPLETE if abort is None else Phase.ABORTED)
     if code:
         raise click.exceptions.Exit(code)
 
@@ -86,13 +92,17 @@ def _request(cluster: CliApi, reason: str) -> KeyRotation:
     return made
 
 
-def _abort(cluster: CliApi) -> KeyRotation:
-    running = current(cluster.rotations())
-    if running is None:
-        raise NotFound("abort the rotation", answer="none is running", hint="`wirecrypt status` shows what is going on")
-    cluster.abort(running)
-    say(f"keyrotation/{running.name} will be aborted")
-    return running
+def _abort(cluster: CliApi, name: str) -> KeyRotation:
+    """Ask to abort the rotation called *name*, without a name the running one; raises `NotFound`."""
+    rotations = cluster.rotations()
+    open_ = [r for r in rotations if r.name == name and r.phase not in FINISHED]
+    chosen = next(iter(open_), None) if name else current(rotations)
+    if chosen is None:
+        answer = f"there is none called {name} that is not finished" if name else "none is running"
+        raise NotFound("abort the rotation", answer=answer, hint="`wirecrypt status` shows what is going on")
+    cluster.abort(chosen)
+    say(f"keyrotation/{chosen.name} will be aborted")
+    return chosen
 
 
 def _watch(cluster: CliApi, rotation: KeyRotation, seconds: float) -> RotationProgress:

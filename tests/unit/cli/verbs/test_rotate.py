@@ -141,6 +141,23 @@ def test_abort_the_running_one(wirecrypt: Line) -> None:
     assert (done.exit_code, wirecrypt.client.writes) == (0, ["abort x"])
 
 
+@pytest.mark.parametrize("line", ["rotate --abort y", "rotate --abort y --wait", "rotate --abort=y"])
+def test_abort_one_by_name(wirecrypt: Line, line: str) -> None:
+    """One that waits is taken back by its name; the one that is running goes on."""
+    wirecrypt.client.turns = {"x": rotation("x", Phase.DISTRIBUTING), "y": rotation("y", Phase.PENDING)}
+    wirecrypt.slept = lambda _: move(wirecrypt, "y", Phase.ABORTED)
+    done = wirecrypt(line)
+    assert (done.exit_code, wirecrypt.client.writes) == (0, ["abort y"])
+
+
+@pytest.mark.parametrize("name", ["z", "done"])
+def test_abort_one_that_is_not_there_or_is_finished(wirecrypt: Line, name: str) -> None:
+    """It is named, and nothing else is aborted instead: exit 1."""
+    wirecrypt.client.turns = {"x": rotation("x", Phase.DISTRIBUTING), "done": rotation("done", Phase.COMPLETE)}
+    done = wirecrypt(f"rotate --abort {name}")
+    assert (done.exit_code, f"called {name}" in done.stderr, wirecrypt.client.writes) == (1, True, [])
+
+
 def test_abort_and_wait(wirecrypt: Line) -> None:
     """With --wait it returns when the rotation is aborted."""
     wirecrypt.client.turns = {"x": rotation("x", Phase.DISTRIBUTING)}
