@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.unit.agent.cloud import Cloud, active
 from wirecrypt.agent.store.blocklist import load_blocklist
@@ -62,6 +63,16 @@ def test_a_node_that_was_made_anew_is_never_in_clear(cloud: Cloud) -> None:
     cloud.state(NodeState.ACTIVE, "b")
     cloud.run(5)
     assert {cloud.api.ready(name) for name in "ab"} == {(True, "AllPeersProtected")}
+    assert cloud.machines["b"].kernel.out(cloud.peer("a")) == {"esp"}
+
+
+def test_the_agent_of_a_node_that_was_made_anew_says_so(cloud: Cloud) -> None:
+    """It goes on with the pairs that it has, says why it is not heard any more, once, and what is to be done."""
+    made_anew(cloud)
+    with capture_logs() as said:
+        cloud.run(12, "b")
+    assert [entry["reason"] for entry in said if entry["log_level"] == "error"] == ["NodeReplaced"]
+    assert cloud.api.ready("b") == (False, "NodeReplaced")
     assert cloud.machines["b"].kernel.out(cloud.peer("a")) == {"esp"}
 
 

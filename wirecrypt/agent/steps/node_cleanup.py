@@ -23,6 +23,10 @@ from wirecrypt.plan.observe import KnownGenerations
 log = logs.get(__name__)
 IDLE: Final = 60.0
 AGAIN: Final = 5.0
+REPLACED: Final = (
+    "the Node was deleted and made anew under its name: the pairs stay as they are, and this agent's token is still of the one"
+    " before. Next: delete this agent's pod, so that it gets a new one"
+)
 
 
 class NodeCleanup:
@@ -69,6 +73,7 @@ class NodeCleanup:
             return now + IDLE
         try:
             if not self._absent(cluster_view):
+                self._say_replaced(cluster_view, now)
                 return now + AGAIN
             why = self._unsaid(cluster_view)
         except (ClusterError, ObjectError) as error:
@@ -85,6 +90,12 @@ class NodeCleanup:
         self._idle = True
         log.info("idle", reason="the node is not enabled")
         return now + IDLE
+
+    def _say_replaced(self, cluster_view: ClusterView, now: float) -> None:
+        """Say that the pairs here are those of a Node that is there no more, and what lets its successor take them over."""
+        node, disk = self._node(cluster_view), self._components.pairs_on_disk
+        if node is not None and disk.list is not None and disk.list.own.node_uid != node.uid:
+            self._suspended.suspend(disk.list.own.node_uid, "NodeReplaced", REPLACED, now)
 
     def _absent(self, cluster_view: ClusterView) -> bool:
         """Return whether the API server itself says that this node takes no part: absence from a view is not enough ◆."""
