@@ -27,6 +27,7 @@ EVENTS = (
 TIMELINE = "timeline.jsonl"
 RESULT = "result.json"
 CAPTURE = "wire.pcap"
+PROTECTED = "wire-protected.pcap"  # the part of it in which nothing may be readable between the two nodes
 
 
 @dataclass(frozen=True, slots=True)

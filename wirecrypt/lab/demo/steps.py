@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from wirecrypt.lab import operations
 from wirecrypt.lab.demo import judging
 from wirecrypt.lab.demo.judging import Question, Side
-from wirecrypt.lab.demo.record import CAPTURE, Record
+from wirecrypt.lab.demo.record import CAPTURE, PROTECTED, Record
 from wirecrypt.lab.demo.traffic import Load, LoadTotals
 from wirecrypt.lab.lab import Lab
 from wirecrypt.lab.waiting import until
+from wirecrypt.lab.wire import observer
 from wirecrypt.lab.wire.capture import Capture
 
 PAIR = ("node-1", "node-2")
@@ -69,7 +70,9 @@ def run(lab: Lab, record: Record, say: Callable[[str], None]) -> None:
         _leave(story)
         observation = capture.observe()
     story.say("judging the capture")
-    judging.judge(record, observation, story.question())
+    question = story.question()
+    observer.cut(record.folder / CAPTURE, record.folder / PROTECTED, question.start, question.end)
+    judging.judge(record, observation, question)
 
 
 def introduce(lab: Lab, record: Record) -> None:

@@ -29,6 +29,7 @@ ICMPV6_INFORMS, REDIRECT, REDIRECTED = 128, 137, 4  # types below the first are 
 NEIGHBOUR, NEIGHBOUR_LONGEST, UNFORWARDED = frozenset({135, 136}), 64, 255
 VXLAN_PORTS, GENEVE_PORTS = frozenset({4789, 8472}), frozenset({6081})
 ESP_IN_UDP = 4500
+_FILE_HEADER = 24  # bytes before the first record
 _MAGIC = {0xA1B2C3D4: 1e-6, 0xA1B23C4D: 1e-9}
 
 
@@ -120,9 +121,22 @@ def read(path: Path, *, growing: bool = False) -> Observation:
 
 
 def frames(data: bytes, path: Path = Path(), *, growing: bool = False) -> Iterator[Frame]:
-    """Yield the frames of a pcap file's content, times in UNIX seconds; LabError as `read` says."""
+    """Return the frames of a pcap file's content, times in UNIX seconds; LabError as `read` says."""
+    found = _records(data, path, growing=growing)
+    return (Frame(time, tuple(_headers(content)), content) for time, _, content in found)
+
+
+def cut(path: Path, target: Path, start: float, end: float) -> None:
+    """Write the frames of a pcap file from *start* to *end* (UNIX seconds) into another one; LabError as `read` says."""
+    data = path.read_bytes()
+    kept = (record for time, record, _ in _records(data, path) if start <= time <= end)
+    target.write_bytes(data[:_FILE_HEADER] + b"".join(kept))
+
+
+def _records(data: bytes, path: Path, *, growing: bool = False) -> Iterator[tuple[float, bytes, bytes]]:
+    """Yield each record of a pcap file's content: its time, all of it, and the frame in it."""
     for order in "<>":
-        unit = _MAGIC.get(struct.unpack_from(order + "I", data)[0]) if len(data) >= 24 else None  # noqa: PLR2004  # file header
+        unit = _MAGIC.get(struct.unpack_from(order + "I", data)[0]) if len(data) >= _FILE_HEADER else None
         if unit:
             break
     else:
@@ -130,7 +144,7 @@ def frames(data: bytes, path: Path = Path(), *, growing: bool = False) -> Iterat
     longest, kind = struct.unpack_from(order + "II", data, 16)
     if kind != 1:
         raise LabError("this is no capture of Ethernet frames", what=str(path), answer=f"link type {kind}")
-    record, position = struct.Struct(order + "IIII"), 24
+    record, position = struct.Struct(order + "IIII"), _FILE_HEADER
     while position + record.size <= len(data):
         seconds, fraction, size, original = record.unpack_from(data, position)
         if size > min(longest, original) or fraction * unit >= 1:
@@ -138,9 +152,8 @@ def frames(data: bytes, path: Path = Path(), *, growing: bool = False) -> Iterat
         end = position + record.size + size
         if end > len(data):
             break
-        content = data[position + record.size : end]
+        yield seconds + fraction * unit, data[position:end], data[position + record.size : end]
         position = end
-        yield Frame(seconds + fraction * unit, tuple(_headers(content)), content)
     if position < len(data) and not growing:
         raise LabError("the capture ends within a frame", what=str(path), answer=f"at byte {position} of {len(data)}")
 

@@ -236,3 +236,14 @@ def test_only_a_growing_capture_may_end_within_a_frame() -> None:
     assert len(list(observer.frames(cut, growing=True))) == 2
     with pytest.raises(LabError, match="within a frame"):
         list(observer.frames(cut))
+
+
+@pytest.mark.parametrize(("magic", "order"), [(0xA1B2C3D4, "<"), (0xA1B23C4D, ">")])
+def test_a_part_of_a_capture_is_cut_out_as_it_is(tmp_path: Path, magic: int, order: str) -> None:
+    """The frames between two moments, byte by byte, in a file that is read as the whole one is."""
+    sent = [ethernet(ipv4(*ENDS4, 17, udp(1, 2, bytes([n]) * 9))) for n in range(5)]
+    whole, part = tmp_path / "whole.pcap", tmp_path / "part.pcap"
+    whole.write_bytes(content(*sent, magic=magic, order=order))
+    observer.cut(whole, part, 1000.9, 1002.9)
+    assert [f.content for f in observer.read(part).frames] == sent[1:3]
+    assert [f.time for f in observer.read(part).frames] == [f.time for f in observer.read(whole).frames[1:3]]
