@@ -130,6 +130,7 @@ def cut(path: Path, target: Path, start: float, end: float) -> None:
     """Write the frames of a pcap file from *start* to *end* (UNIX seconds) into another one; LabError as `read` says."""
     data = path.read_bytes()
     kept = (record for time, record, _ in _records(data, path) if start <= time <= end)
+    target.touch(mode=0o600)  # as a capture is: it is read by whoever made it
     target.write_bytes(data[:_FILE_HEADER] + b"".join(kept))
 
 
