@@ -15,7 +15,6 @@ from wirecrypt.lab.wire.capture import Capture
 from wirecrypt.lab.wire.observer import Observation
 
 NEWEST_KERNEL = True  # how an address is granted does not depend on the kernel; what it then is, is tried on all
-QUIET = True
 
 VIP, VIP6 = "192.0.2.100", "fd00:2::100"  # on the wire's own networks, as kube-vip has them
 UPLINK = "upl"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from ipaddress import ip_network
 
 import pytest
 
@@ -77,6 +78,22 @@ def test_packets_with_options_and_extension_headers_arrive_as_esp_while_keys_cha
 
 
 @pytest.mark.L3
+@pytest.mark.parametrize("source", ["pod/node-1/a", "node-1"])
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_reset_for_a_pod_that_is_gone_arrives_as_esp(protected: Lab, source: str, family: int) -> None:
+    """The node answers in the name of an address of its pods that has no pod: the reset arrives, and the wire is judged."""
+    lab = protected
+    prefix = ip_network(product.prefixes(lab, "node-2")[family == 6])
+    gone = prefix[200]
+    words = [f"{gone}/{gone.max_prefixlen}", "dev", "lo", *(["nodad"] if family == 6 else [])]
+    lab.exec("node-2", ["ip", "addr", "add", *words])
+    try:
+        assert lab.exec(source, ["python3", "-c", _CONNECT, str(gone)]).stdout.strip() == "Connection refused"
+    finally:
+        lab.exec("node-2", ["ip", "addr", "del", *words[:3]])
+
+
+@pytest.mark.L3
 @by_class
 def test_no_protocol_is_readable(protected: Lab, observer: Capture, source: str, target: str) -> None:
     """A packet of each of the 256 protocols, both families, with a marker behind its header: none of them is on the wire."""
@@ -88,6 +105,12 @@ def test_no_protocol_is_readable(protected: Lab, observer: Capture, source: str,
 
 
 _ANSWERED = "1 received"
+_CONNECT = """
+import os, socket, sys
+s = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET)
+s.settimeout(10)
+print(os.strerror(s.connect_ex((sys.argv[1], 9))))
+"""
 _EVERY = """
 import socket, sys
 target, marker = sys.argv[1], sys.argv[2].encode() * 4
