@@ -269,6 +269,8 @@ class Reconciler:
         """Ask the API server about a vanished peer; an API that went back confirms nothing."""
         if rolled_back(pass_state.own, newest_seen(pass_state.state)):
             return False
+        if any(shown.name == peer.name for shown in pass_state.cluster_view.peers):
+            return True  # an API server has one object of a name, and this is another Node's
         return self._deletions.confirmed(peer, pass_state.cluster_view.nodes, plain=plain, now=now)
 
     def _log_once(self, pass_state: PassState) -> None:

@@ -14,6 +14,7 @@ from wirecrypt.agent.store.blocklist import load_blocklist
 from wirecrypt.model.guard import GuardAction
 from wirecrypt.model.objects import LABEL_ENABLED, NodePeer, NodeState
 from wirecrypt.model.spi import Spi
+from wirecrypt.plan.snapshot import host
 
 ANEW = "uid-b-anew"
 
@@ -64,6 +65,25 @@ def test_a_node_that_was_made_anew_is_never_in_clear(cloud: Cloud) -> None:
     cloud.run(5)
     assert {cloud.api.ready(name) for name in "ab"} == {(True, "AllPeersProtected")}
     assert cloud.machines["b"].kernel.out(cloud.peer("a")) == {"esp"}
+
+
+@pytest.mark.L1
+def test_a_node_that_was_made_anew_with_another_address_takes_its_prefix_along(cloud: Cloud) -> None:
+    """A machine replaced under its name: nothing stays of the tunnel to the old address, and the prefix is never in clear."""
+    old, moved = cloud.peer("b"), ip_address("192.0.2.77")
+    made_anew(cloud)
+    cloud.api.nodes_by_name["b"] = replace(cloud.api.nodes_by_name["b"], endpoints=(moved,))
+    cloud.remove("b")
+    assert watched(cloud, 8, old, "a") == [{"esp"}] * 32
+    cloud.label("b", node_id=99)
+    assert all(watched(cloud, 8, old, "a"))
+    left = {str(address) for sa in cloud.machines["a"].kernel.sas.values() for address in (sa.src, sa.dst)}
+    templates = {str(t.dst) for p in cloud.machines["a"].kernel.policies.values() for t in p.templates}
+    assert not {*map(str, old.endpoints)} & (left | templates)
+    assert host(old.endpoints[0]) not in cloud.machines["a"].filters.table
+    before = len(cloud.machines["a"].journal)
+    cloud.run(6, "a")
+    assert len(cloud.machines["a"].journal) == before
 
 
 def test_the_agent_of_a_node_that_was_made_anew_says_so(cloud: Cloud) -> None:

@@ -134,7 +134,7 @@ def guard_wanted(pass_state: PassState, settings: Settings) -> dict[Network, Gua
     ends = [own, *(end_of(p) for p in pass_state.cluster_view.peers), *there, *(end for _, end in undecided)]
     plain = guard_plan.plain_nodes(pass_state.cluster_view.nodes, ends, pass_state.former)
     dropped = [(Pair(own, end), block("undecided", exempt=peer.exempt)) for peer, end in undecided if peer.ended]
-    pairs = [*dropped, *((s.pair, d) for s, d in pass_state.pairs())]
+    pairs = [*dropped, *((s.pair, d) for s, d in pass_state.pairs() if not s.inputs.peer_gone)]
     kept = {p: pass_state.kernel.guard.get(p, _passed(p)) for peer, end in undecided if not peer.ended for p in _prefixes(end)}
     api = {*settings.api_servers, *pass_state.connected}
     return kept | guard_plan.wanted(own, pairs, plain, settings.cluster_cidrs, api)

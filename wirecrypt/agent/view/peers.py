@@ -34,8 +34,10 @@ class KnownPeers:
     succeeded: Mapping[str, NodePeer] = field(default_factory=dict)
 
     def predecessors(self, peer: NodePeer) -> list[NodePeer]:
-        """Return the peers that *peer* is in the place of."""
-        return [old for old in self.succeeded.values() if old.endpoints[:1] == peer.endpoints[:1]]
+        """Return the peers of before that *peer* is in the place of: by its name, or by an address or prefix of theirs."""
+        before = [*self.succeeded.values(), *(self.peers[uid] for uid in self.vanished)]
+        claims = {*peer.endpoints, *peer.pod_cidrs}
+        return [old for old in before if old.name == peer.name or claims & {*old.endpoints, *old.pod_cidrs}]
 
 
 def known_peers(cluster_view: ClusterView, before: Mapping[str, NodePeer], blocklist: Blocklist | None) -> KnownPeers:
@@ -88,13 +90,15 @@ def deletion_confirmed(peer: NodePeer, nodes: tuple[Node, ...], api: AgentApi, *
     A peer that left (traffic to it is *plain* already) is gone without its Node being deleted. No answer is no proof, and
     nor is an object that cannot be read. A labelled Node of its name has a NodePeer before long, which is in its place.
     """
-    if not plain and any(n.uid == peer.node_uid or (n.name == peer.name and n.label == LABEL_ENABLED) for n in nodes):
+    if not plain and any(n.uid == peer.node_uid for n in nodes):
         return False
     try:
         found = api.node_peer(peer.name)
     except (ClusterError, ObjectError):
         return False
-    return found is None or found.node_uid != peer.node_uid
+    if found is not None:
+        return found.node_uid != peer.node_uid
+    return plain or not any(n.name == peer.name and n.label == LABEL_ENABLED for n in nodes)
 
 
 def rolled_back(own: NodePeer, last_published: int) -> bool:
