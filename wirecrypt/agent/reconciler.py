@@ -11,7 +11,7 @@ from typing import Final
 
 from wirecrypt import logs
 from wirecrypt.agent.components import Components
-from wirecrypt.agent.control.protocol import ControlProtocol, PeerSession
+from wirecrypt.agent.control.protocol import ControlProtocol, PeerSession, session_of
 from wirecrypt.agent.last_pass import LastPass, PassSnapshot
 from wirecrypt.agent.status.status_writer import StatusWriter
 from wirecrypt.agent.status.suspended import Suspended
@@ -238,13 +238,14 @@ class Reconciler:
         self, pass_state: PassState, peer: NodePeer, settings: Settings, *, vanished: bool, ended: bool, now: float
     ) -> None:
         components = self._components
-        peer_session = self._peer_sessions.setdefault(peer.node_uid, PeerSession())
+        peer_session = session_of(self._peer_sessions, peer)
         flags = Flags(
             gone=False,
             marked=components.pairs_on_disk.has(peer.node_uid) or ended,
             block_joining=settings.joining is Joining.BLOCK,
             exempts=pass_state.exempts(peer, settings),
             peer_exempts=peer_session.memory.peer_exempts(peer.boot_session),
+            peer_down=peer.node_uid not in pass_state.cluster_view.ready,
         )
         found = view_pair(
             pass_state.own, peer, pass_state.state, pass_state.kernel, marks=settings.mark.layout, ring=self._ring, flags=flags
@@ -271,6 +272,8 @@ class Reconciler:
             return False
         if any(shown.name == peer.name for shown in pass_state.cluster_view.peers):
             return True  # an API server has one object of a name, and this is another Node's
+        if peer.identity in pass_state.cluster_view.removed:
+            return True
         return self._deletions.confirmed(peer, pass_state.cluster_view.nodes, plain=plain, now=now)
 
     def _log_once(self, pass_state: PassState) -> None:

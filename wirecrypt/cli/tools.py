@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -65,6 +65,9 @@ class CliApi(Protocol):
 
     def abort(self, rotation: KeyRotation) -> None:
         """Ask to abort a KeyRotation."""
+
+    def exclude(self, rotation: KeyRotation, names: Iterable[str]) -> None:
+        """Ask to cut nodes off if they still hold up a KeyRotation when patience is over."""
 
 
 def _gather_cluster(kubeconfig: Path | None, context: str | None) -> ClusterFacts:

@@ -18,7 +18,7 @@ PLAIN: Final = "Plain"
 PENDING: Final = "Pending"
 REFUSED: Final = "Refused"
 _READY: Final = {True: ("True", "green"), False: ("False", "red"), None: ("Unknown", "yellow")}
-_STYLES: Final = {"Active": "green", "Joining": "yellow", "Leaving": "yellow", "Pending": "yellow"}
+_STYLES: Final = {"Active": "green", "Joining": "yellow", "Leaving": "yellow", "Excluded": "red", "Pending": "yellow"}
 COLUMNS: Final = ("NODE", "STATE", "READY", "REASON", "PEERS", "EPOCH", "SESSION", "AGE")
 
 

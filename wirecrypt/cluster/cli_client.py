@@ -107,6 +107,13 @@ class CliClient:
         with _doing("abort the rotation", f"KeyRotation {rotation.name}", right="patch keyrotations", late=late):
             _patiently(lambda: self._api.patch(f"{paths.KEY_ROTATIONS}/{rotation.name}", body))
 
+    def exclude(self, rotation: KeyRotation, names: Iterable[str]) -> None:
+        """Ask to cut nodes off if they still hold up a KeyRotation when patience is over."""
+        without = sorted({*rotation.without, *names})
+        body = {"metadata": {"uid": rotation.uid, "resourceVersion": rotation.resource_version}, "spec": {"without": without}}
+        with _doing("go on without a node", f"KeyRotation {rotation.name}", right="patch keyrotations"):
+            _patiently(lambda: self._api.patch(f"{paths.KEY_ROTATIONS}/{rotation.name}", body))
+
 
 def node_labels(items: Iterable[Mapping[str, Any]]) -> list[NodeLabel]:
     """Return what the metadata of Nodes say, by name."""

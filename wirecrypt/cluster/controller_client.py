@@ -67,7 +67,8 @@ class ControllerClient:
         self._deleted.clear()
         return ControllerView(
             nodes=_by_name(cache.nodes()),
-            peers=_by_name(cache.peers()),
+            peers=_by_name(p for p in cache.peers() if p.state is not NodeState.REMOVED),
+            tombstones=_by_name(p for p in cache.peers() if p.state is NodeState.REMOVED),
             encrypted=_by_name(cache.encrypted_nodes()),
             keys={secret.node: secret for secret in cache.key_secrets()},
             seeds=tuple(cache.seeds()),
@@ -117,7 +118,7 @@ class ControllerClient:
         self._delete(paths.ENCRYPTED_NODES, encrypted.name, uid=encrypted.uid)
 
     def create_node_peer(self, node: Node, peer: NodePeer) -> None:
-        """Create the NodePeer of *node* with our finalizer."""
+        """Create the NodePeer of *node* with our finalizer; one that says that the node was removed waits for nobody."""
         self._create(paths.NODE_PEERS, encode.node_peer(node, peer))
 
     def update_node_peer(self, old: NodePeer, new: NodePeer) -> None:

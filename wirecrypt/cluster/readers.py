@@ -16,6 +16,7 @@ from wirecrypt.model.objects import (
     KeyRotation,
     Node,
     NodePeer,
+    NodeState,
 )
 
 T = TypeVar("T")
@@ -37,8 +38,8 @@ class ObjectReader:
         return self._all(paths.NODES, decode.node)
 
     def node_peers(self) -> Sequence[NodePeer]:
-        """Return all NodePeers but the canary; malformed ones are left out."""
-        return self._all(paths.NODE_PEERS, decode.node_peer)
+        """Return all NodePeers but the canary and those of nodes that were removed; malformed ones are left out."""
+        return [p for p in self._all(paths.NODE_PEERS, decode.node_peer) if p.state is not NodeState.REMOVED]
 
     def node_peer(self, name: str) -> NodePeer | None:
         """Return one NodePeer by a quorum read; raises `ObjectError` when it is malformed."""

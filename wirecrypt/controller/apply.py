@@ -22,7 +22,7 @@ from wirecrypt.controller.actions import (
 )
 from wirecrypt.errors import ClusterError, Conflict, SecretError
 from wirecrypt.keys import new_seed, shares
-from wirecrypt.model.objects import KEYS_NAMESPACE, SYSTEM_NAMESPACE, KeySecret, NodeKey, SeedSecret
+from wirecrypt.model.objects import KEYS_NAMESPACE, SYSTEM_NAMESPACE, KeySecret, NodeKey, NodeState, SeedSecret
 from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.session import Epoch
 from wirecrypt.ports import ControllerApi, ControllerView
@@ -30,6 +30,7 @@ from wirecrypt.rotation.actions import (
     CreateRotation,
     CreateSeed,
     DeleteSeed,
+    ExcludePeer,
     RemoveNodeKey,
     SetFinalizer,
     UpdateRotationStatus,
@@ -68,6 +69,9 @@ def apply(action: Action, cluster: ControllerApi, view: ControllerView, keys: Sh
             cluster.create_node_peer(action.node, action.peer)
         case UpdatePeer():
             cluster.update_node_peer(action.old, action.new)
+        case ExcludePeer():
+            cluster.update_node_peer(action.peer, replace(action.peer, state=NodeState.EXCLUDED))
+            cluster.node_event(action.peer.name, reason="Excluded", message=action.why, warning=True)
         case RemovePeer():
             cluster.remove_node_peer(action.peer)
         case DeleteNodeKeys():

@@ -13,7 +13,7 @@ from wirecrypt.controller.claims import Reserved
 from wirecrypt.controller.leaving import GRACE_SECONDS, LeavingWatch
 from wirecrypt.controller.nodes import reconcile
 from wirecrypt.controller.proposals import REST_SECONDS, Withdrawn, withdrawn
-from wirecrypt.model.objects import LABEL_ENABLED, KeyRotation, Phase
+from wirecrypt.model.objects import LABEL_ENABLED, KeyRotation, NodeState, Phase
 from wirecrypt.ports import ControllerView
 from wirecrypt.rotation.actions import Action, CreateSeed, RotationInputs
 from wirecrypt.rotation.phases import current, joining_epochs, step
@@ -101,7 +101,7 @@ def decide(
     view: ControllerView, settings: Settings, memory: ControllerMemory, now: Now, *, grace: float = GRACE_SECONDS
 ) -> tuple[Chain, ...]:
     """Return all that is to be done, the chains of nodes by name and then the rotation's."""
-    snapshot = _snapshot(view, memory, now)
+    snapshot = _snapshot(view, memory, now, settings.rotation.patience)
     reserved = Reserved(settings.service_cidrs, settings.api_servers)
     watched = LeavingWatch({uid: now.monotonic - since for uid, since in memory.gone.items()}, grace)
     nodes = reconcile(view, reserved, joining_epochs(snapshot), watched, memory.rested(now.monotonic))
@@ -128,9 +128,9 @@ def due(rotations: tuple[KeyRotation, ...], schedule: Rotation, now: datetime) -
     return last.completed is not None and now >= last.completed + wait
 
 
-def _snapshot(view: ControllerView, memory: ControllerMemory, now: Now) -> RotationInputs:
+def _snapshot(view: ControllerView, memory: ControllerMemory, now: Now, patience: float) -> RotationInputs:
     ready = {node.uid for node in view.nodes.values() if node.ready}
-    peers = tuple(p for _, p in sorted(view.peers.items()))
+    peers = tuple(p for _, p in sorted(view.peers.items()) if p.state is not NodeState.EXCLUDED)
     down = {p.name for p in peers if p.node_uid not in ready} | memory.silent(now.monotonic)
     return RotationInputs(
         rotations=view.rotations,
@@ -139,7 +139,8 @@ def _snapshot(view: ControllerView, memory: ControllerMemory, now: Now) -> Rotat
         peers=peers,
         statuses={name: e.status for name, e in view.encrypted.items() if e.status},
         down=frozenset(down),
-        wanted=any(node.label == LABEL_ENABLED for node in view.nodes.values()) or bool(peers),
+        wanted=any(node.label == LABEL_ENABLED for node in view.nodes.values()) or bool(view.peers),
         unusable=view.unusable_keys,
         refused=memory.refused,
+        patience=patience,
     )

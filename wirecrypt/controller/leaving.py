@@ -1,5 +1,8 @@
 """How a node leaves: state Leaving, then its ID rests, then NodePeer, Secret and, last, the EncryptedNode go. Pure.
 
+While its Node is there, a NodePeer in state Removed stays in the place of the one that went ◆: an agent that slept through
+the farewell, or whose peer could not say one, reads there that the node is gone; an absent object would say nothing.
+
 Absence of a label is a person's wish, for each node by itself, and needs no confirmation: it alone is a farewell. Absence of
 an object is never consent ◆: a Node that vanished is not Leaving, and its pairs stay as they are until it is removed. Few
 vanished Nodes are removed after a grace period, many at once wait for a person (docs/adr/0012). Every NodePeer whose Node is
@@ -16,6 +19,7 @@ from typing import Final
 from wirecrypt.controller.actions import (
     Action,
     CreateEncrypted,
+    CreatePeer,
     DeleteEncrypted,
     DeleteNodeKeys,
     EmitEvent,
@@ -25,7 +29,7 @@ from wirecrypt.controller.actions import (
     UpdatePeer,
 )
 from wirecrypt.controller.node_objects import NodeObjects, all_objects
-from wirecrypt.model.objects import NodeState
+from wirecrypt.model.objects import NodePeer, NodeState
 from wirecrypt.ports import ControllerView
 
 GRACE_SECONDS: Final = 60.0
@@ -59,11 +63,12 @@ def leave(objects: NodeObjects, view: ControllerView, watched: LeavingWatch, hel
     if objects.peer is None and objects.encrypted is None:
         if objects.secret:
             yield DeleteNodeKeys(objects.secret, why="belongs to no encrypted node")
+        yield from sweep(objects)
         return
     if objects.name in held:
         yield from _hold_back(objects)
         return
-    farewell = [] if objects.vanished else [*_farewell(objects)]
+    farewell = [] if objects.vanished or objects.excluded else [*_farewell(objects)]
     if farewell:
         yield from farewell
     elif why := _may_go(objects, watched):
@@ -71,6 +76,13 @@ def leave(objects: NodeObjects, view: ControllerView, watched: LeavingWatch, hel
     elif objects.vanished and objects.encrypted and objects.encrypted.problems != (GONE,):
         yield UpdateEncrypted(objects.encrypted, objects.encrypted.state, (GONE,), why="its Node is gone")
         yield EmitEvent(objects.name, "NodeGone", GONE)
+
+
+def sweep(objects: NodeObjects) -> Iterable[Action]:
+    """Yield the end of a tombstone that says nothing of the Node that is there now, or that a person deleted."""
+    stone, node = objects.tombstone, objects.node
+    if stone and (stone.deleting or node is None or node.uid != stone.node_uid or objects.wanted):
+        yield RemovePeer(stone, why="its Node is gone, or is to be encrypted again")
 
 
 def _farewell(objects: NodeObjects) -> Iterable[Action]:
@@ -94,23 +106,24 @@ def _hold_back(objects: NodeObjects) -> Iterable[Action]:
 
 def _may_go(objects: NodeObjects, watched: LeavingWatch) -> str:
     """Return why nothing of the node is left anywhere that this could hurt, nothing if that is not known."""
-    if objects.peer is None:
-        return "its NodePeer is gone"
-    if not objects.peer.sessions and not objects.peer.last_session:
-        return "it never published a session"
-    if objects.cleaned:
-        return "its agent has cleaned up"
-    if objects.confirmed:
-        return "a person confirmed it"
-    if objects.vanished and watched.gone.get(objects.uid, 0.0) >= watched.grace:
-        return f"its Node has been gone for {watched.grace:.0f} s"
-    return ""
+    long_gone = objects.vanished and watched.gone.get(objects.uid, 0.0) >= watched.grace
+    reasons = (
+        (objects.peer is None, "its NodePeer is gone"),
+        (objects.unheard, "it never published a session"),
+        (objects.cleaned, "its agent has cleaned up"),
+        (objects.confirmed, "a person confirmed it"),
+        (objects.excluded and not objects.vanished, "it was cut off, and its label is gone"),
+        (objects.succeeded, "a labelled Node has its name: the pairs are blocked until its own are proved"),
+        (long_gone, f"its Node has been gone for {watched.grace:.0f} s"),
+    )
+    return next((why for holds, why in reasons if holds), "")
 
 
 def _remove(objects: NodeObjects, view: ControllerView, why: str) -> Iterable[Action]:
     """Yield the end of a node: its ID rests before anything goes, the EncryptedNode, which remembers it, goes last.
 
-    The ID is written into every live epoch's Secret: an abort drops the newest one.
+    The ID is written into every live epoch's Secret: an abort drops the newest one. A Node that is there was removed by its
+    farewell or by a person's word; one that is gone says that itself.
     """
     node_id = objects.peer.node_id if objects.peer else objects.encrypted.node_id if objects.encrypted else 0
     for seed in sorted(view.seeds, key=lambda s: s.epoch):
@@ -118,8 +131,15 @@ def _remove(objects: NodeObjects, view: ControllerView, why: str) -> Iterable[Ac
             yield QuarantineNodeID(seed, node_id, why=why)
     if objects.peer:
         yield RemovePeer(objects.peer, why=why)
+    if objects.node and not (objects.vanished or objects.unheard or objects.tombstone):
+        yield CreatePeer(objects.node, _tombstone(objects, node_id), why="says to every agent that the node was removed")
     if objects.secret:
         yield DeleteNodeKeys(objects.secret, why=why)
     if objects.encrypted and not objects.encrypted.deleting:  # others may hold it still
         yield DeleteEncrypted(objects.encrypted, why=why)
     yield EmitEvent(objects.name, "Removed", f"not encrypted any more: {why}", warning=False)
+
+
+def _tombstone(objects: NodeObjects, node_id: int) -> NodePeer:
+    assert objects.node is not None  # noqa: S101 - who asks has looked; for the type checker
+    return NodePeer(objects.name, "", node_id, objects.uid, (), (), NodeState.REMOVED, objects.node.created)

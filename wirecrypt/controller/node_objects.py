@@ -11,7 +11,10 @@ from wirecrypt.ports import ControllerView
 
 @dataclass(frozen=True, slots=True)
 class NodeObjects:
-    """What is there for one name; *unusable*: why its Secret, which is there, cannot be read."""
+    """What is there for one name; *unusable*: why its Secret, which is there, cannot be read.
+
+    *tombstone*: the NodePeer that says of the Node, or of one of this name before, that it was removed.
+    """
 
     name: str
     node: Node | None
@@ -19,6 +22,7 @@ class NodeObjects:
     peer: NodePeer | None
     secret: KeySecret | None
     unusable: str = ""
+    tombstone: NodePeer | None = None
 
     @property
     def uid(self) -> str:
@@ -36,23 +40,38 @@ class NodeObjects:
         return NodeState.LEAVING in {x.state for x in (self.peer, self.encrypted) if x}
 
     @property
+    def excluded(self) -> bool:
+        """Return whether a person cut the node off; only its label's end ends that."""
+        return self.peer is not None and self.peer.state is NodeState.EXCLUDED
+
+    @property
     def wanted(self) -> bool:
         """Return whether the label asks for encryption; a bad value changes nothing."""
         label = self.node.label if self.node else None
         return label == LABEL_ENABLED or (label is not None and bool(self.uid))
 
     @property
+    def succeeded(self) -> bool:
+        """Return whether a labelled Node has the name of the one that vanished: its pairs are taken over, never in clear ◆."""
+        return self.vanished and self.node is not None and self.node.label == LABEL_ENABLED
+
+    @property
     def lost(self) -> bool:
-        """Return whether the NodePeer is to go and no person said so: its Node vanished.
+        """Return whether the NodePeer is to go and no person said so: its Node vanished, and no labelled one is in its place.
 
         Its state and whether it is deleted already do not matter: a garbage collector deletes what a vanished Node owned.
         """
-        return self.peer is not None and self.vanished
+        return self.peer is not None and self.vanished and not self.succeeded
 
     @property
     def confirmed(self) -> bool:
         """Return whether a person confirmed that the node is gone, on either object: the EncryptedNode may be gone itself."""
         return bool((self.encrypted and self.encrypted.confirmed) or (self.peer and self.peer.confirmed))
+
+    @property
+    def unheard(self) -> bool:
+        """Return whether the node never published a session, so that no other has anything of it."""
+        return self.peer is not None and not self.peer.sessions and not self.peer.last_session
 
     @property
     def cleaned(self) -> bool:
@@ -63,7 +82,8 @@ class NodeObjects:
 
 def all_objects(view: ControllerView) -> tuple[NodeObjects, ...]:
     """Return what is there, by name; without the names of which something cannot be read."""
-    names = sorted({*view.nodes, *view.encrypted, *view.peers, *view.keys, *view.unusable_keys} - view.unreadable)
+    known = {*view.nodes, *view.encrypted, *view.peers, *view.keys, *view.unusable_keys, *view.tombstones}
+    names = sorted(known - view.unreadable)
     return tuple(
         NodeObjects(
             name,
@@ -72,6 +92,7 @@ def all_objects(view: ControllerView) -> tuple[NodeObjects, ...]:
             view.peers.get(name),
             view.keys.get(name),
             view.unusable_keys.get(name, ""),
+            view.tombstones.get(name),
         )
         for name in names
     )

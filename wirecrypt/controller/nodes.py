@@ -15,13 +15,14 @@ from wirecrypt.controller.actions import (
     Chain,
     CreateEncrypted,
     CreatePeer,
+    DeleteNodeKeys,
     EmitEvent,
     RemovePeer,
     UpdateEncrypted,
     UpdatePeer,
 )
 from wirecrypt.controller.claims import Reserved, Settled, allocate, settle
-from wirecrypt.controller.leaving import LeavingWatch, held_back, leave
+from wirecrypt.controller.leaving import LeavingWatch, held_back, leave, sweep
 from wirecrypt.controller.node_objects import NodeObjects, all_objects
 from wirecrypt.controller.proposals import Withdrawn
 from wirecrypt.errors import ObjectError
@@ -50,7 +51,7 @@ def reconcile(
     settled = settle(view.nodes.values(), view.peers.values(), reserved, rested)
     known = highest(view.rotations, view.seeds, view.keys.values())
     strange = {name: words for name, peer in view.peers.items() if (words := never_was(peer, known))}
-    ids = {p.node_id for p in view.peers.values()} | {e.node_id for e in view.encrypted.values()}
+    ids = {p.node_id for p in (*view.peers.values(), *view.tombstones.values())} | {e.node_id for e in view.encrypted.values()}
     held = held_back(view)
     chains = []
     for objects in all_objects(view):
@@ -100,6 +101,7 @@ def _join(
     elif (objects.encrypted.state, objects.encrypted.problems) != (state, problems):
         yield UpdateEncrypted(objects.encrypted, state, problems, why="state or problems differ")
     yield from _keys(objects, objects.node, epochs)
+    yield from sweep(objects)
     if objects.peer is None and epochs and not objects.unusable:
         peer = _new_peer(objects.node, node_id, settled, state)
         yield CreatePeer(objects.node, peer, why="its EncryptedNode and keys are there")
@@ -132,6 +134,9 @@ def _words(objects: NodeObjects, settled: Settled, state: NodeState) -> Iterable
 
 
 def _keys(objects: NodeObjects, node: Node, epochs: tuple[Epoch, ...]) -> Iterable[Action]:
+    if objects.excluded:
+        yield from [DeleteNodeKeys(objects.secret, why="the node was cut off")] if objects.secret else []
+        return
     if objects.unusable:
         return  # a Secret that cannot be read is not one that is missing
     have = {k.epoch for k in objects.secret.keys} if objects.secret and objects.secret.node_uid == node.uid else set()
@@ -184,7 +189,8 @@ def _live(peer: NodePeer, view: ControllerView) -> bool:
     node = view.nodes.get(peer.name)
     here = node is not None and node.ready and node.uid == peer.node_uid
     spoke = bool(peer.sessions) or peer.state is NodeState.ACTIVE  # one that never did holds up nobody: its pairs are its own
-    return here and spoke and peer.state is not NodeState.LEAVING and not peer.deleting and bool(peer.endpoints)
+    stays = peer.state in (NodeState.JOINING, NodeState.ACTIVE) and not peer.deleting
+    return here and spoke and stays and bool(peer.endpoints)
 
 
 def _ready_for(view: ControllerView, name: str) -> tuple[str, ...]:

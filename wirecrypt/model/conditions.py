@@ -13,6 +13,7 @@ COMPLETE: Final = "Complete"  # of a KeyRotation
 
 JOINING: Final = "Joining"
 LEAVING: Final = "Leaving"
+EXCLUDED: Final = "Excluded"
 NO_SESSION: Final = "NoSession"
 NO_STATUS: Final = "NoStatus"
 ON_THE_WAY: Final = frozenset({JOINING, LEAVING, NO_SESSION})  # reasons why a node is not Ready that pass by themselves

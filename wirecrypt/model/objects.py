@@ -25,11 +25,16 @@ CANARY = "wirecrypt-canary"  # the object that manifests ship for the forbidden 
 
 
 class NodeState(Enum):
-    """Where a node is on its way into and out of encryption."""
+    """Where a node is on its way into and out of encryption.
+
+    EXCLUDED: a person cut it off, and its pairs are blocked. REMOVED: it was encrypted, and is no more.
+    """
 
     JOINING = "Joining"
     ACTIVE = "Active"
     LEAVING = "Leaving"
+    EXCLUDED = "Excluded"
+    REMOVED = "Removed"
 
 
 class Phase(Enum):
@@ -88,6 +93,11 @@ class NodePeer:
     addresses: tuple[Address, ...] = ()
     proposed: tuple[Address, ...] | None = None
 
+    @property
+    def identity(self) -> tuple[str, int]:
+        """Return what tells the node from all that had its name, UID or address before: a label set anew gives a new ID."""
+        return self.node_uid, self.node_id
+
     def proposes(self, address: Address) -> bool:
         """Return whether its agent has the node hold *address*; one that has said nothing withdraws nothing."""
         return self.proposed is None or address in self.proposed
@@ -139,13 +149,17 @@ class EncryptedNode:
 
 @dataclass(frozen=True, slots=True)
 class KeyRotation:
-    """A rotation of the cluster (CRD KeyRotation); *held*: it carries our finalizer and cannot vanish half done."""
+    """A rotation of the cluster (CRD KeyRotation); *held*: it carries our finalizer and cannot vanish half done.
+
+    *without*: nodes that a person wants cut off if they still hold it up when patience is over.
+    """
 
     name: str
     uid: str
     reason: str
     created: datetime
     abort: bool = False
+    without: tuple[str, ...] = ()
     resource_version: str = ""
     phase: Phase | None = None
     from_epoch: int = 0

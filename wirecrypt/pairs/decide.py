@@ -62,7 +62,10 @@ class Installed:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What the kernel has of one pair. *in_use* is the oldest generation that an OUT policy points at."""
+    """What the kernel has of one pair. *in_use* is the oldest generation that an OUT policy points at.
+
+    *former*: generations, as this pair would read their numbers, of a node that was in the peer's place before.
+    """
 
     installed: Mapping[Generation, Installed] = field(default_factory=dict)
     out: Out = Out.PLAIN
@@ -72,6 +75,7 @@ class Observed:
     complete: bool = True  # every flow has its policies; not so after a death in the middle of a change
     nodes: NodeTraffic = SEALED
     guarded: GuardedOut = field(default_factory=GuardedOut)
+    former: frozenset[Generation] = frozenset()
 
     @property
     def nothing(self) -> bool:
@@ -104,6 +108,7 @@ class PairInputs:
     *peer_gone*: its deletion is confirmed. *ledger*: generations ever installed with the session keys that live.
     *marked*: the pair is on disk as one to block at boot. *block_joining*: `joining: block` in the configuration.
     *exempts*: this end wishes node→node in clear; *peer_exempts*: the peer said, in its present boot, that it does.
+    *peer_down*: its Node is not Ready, or gone.
     """
 
     own_is_lo: bool
@@ -121,6 +126,7 @@ class PairInputs:
     block_joining: bool = False
     exempts: bool = False
     peer_exempts: bool = False
+    peer_down: bool = False
 
     def own_number(self, generation: Generation) -> int:
         """Return this end's session number in *generation*."""
@@ -134,6 +140,11 @@ class PairInputs:
     def leaving(self) -> bool:
         """Return whether either end is on its way out."""
         return NodeState.LEAVING in (self.own_state, self.peer_state)
+
+    @property
+    def excluded(self) -> bool:
+        """Return whether a person cut either end off."""
+        return NodeState.EXCLUDED in (self.own_state, self.peer_state)
 
     @property
     def both_active(self) -> bool:
@@ -204,6 +215,8 @@ def decide(inputs: PairInputs, memory: PairMemory, now: float, timing: Timing) -
     """Return what the pair should have next; *now* is monotonic seconds."""
     if inputs.peer_gone or _left(inputs, memory, now, timing):
         return _removal(inputs, "peer deleted" if inputs.peer_gone else "left, both ends send plaintext")
+    if inputs.excluded:
+        return _cut_off(inputs)
     dead = frozenset(g for g in inputs.observed.installed if _dead(g, inputs))
     aim = target(inputs)
     out, in_use, why = _sending(inputs, memory, dead)
@@ -317,12 +330,14 @@ def _newest(sessions: list[Session]) -> dict[int, Session]:
 
 
 def _dead(generation: Generation, inputs: PairInputs) -> bool:
-    """Return whether the generation belongs to an earlier boot of the peer, or to an own session nobody can know ◆.
+    """Return whether the generation is of an earlier boot of the peer, of a node before it, or of a session nobody can know ◆.
 
-    That is one below the newest *of its epoch* that was never offered to the API server (one that was may have arrived
-    though the answer was lost, and the peer sends on it), or, when the state file was lost, a number of which nothing is
-    known between the newest offered one and the newest.
+    The last is an own one below the newest *of its epoch* that was never offered to the API server (one that was may have
+    arrived though the answer was lost, and the peer sends on it), or, when the state file was lost, a number of which nothing
+    is known between the newest offered one and the newest.
     """
+    if generation in inputs.observed.former:
+        return True
     if inputs.peer_number(generation) < inputs.peer_boot_session:
         return True
     number = inputs.own_number(generation)
@@ -365,7 +380,8 @@ def _install(inputs: PairInputs, aim: Generation | None, dead: frozenset[Generat
         return None, f"generation {aim} is in the kernel but not in the ledger", False
     if not _room(seen):
         return None, "", not _withdrawn(inputs, aim)
-    clash = [g for g in seen.installed if (g.lo % RESIDUES, g.hi % RESIDUES) == (aim.lo % RESIDUES, aim.hi % RESIDUES)]
+    residues = (aim.lo % RESIDUES, aim.hi % RESIDUES)
+    clash = [g for g in (*seen.installed, *seen.former) if (g.lo % RESIDUES, g.hi % RESIDUES) == residues]
     if clash:
         return None, f"the SPIs of generation {aim} are still those of {max(clash)}", False
     return aim, "", False
@@ -455,9 +471,12 @@ def _guarded(  # noqa: PLR0913 - the facts that decide about the guard
 def _left(inputs: PairInputs, memory: PairMemory, now: float, timing: Timing) -> bool:
     """Return whether this end, as the one that removes first, may remove all: the peer sends plaintext and knows that we do ◆.
 
-    Of two that leave, the one with the higher nodeID is first. One that has nothing has left already.
+    Of two that leave, the one with the higher nodeID is first. One that has nothing has left already. No word is waited for
+    from a peer that is down and silent: it finds the controller's when it is back ◆.
     """
     seen = inputs.observed
+    if inputs.own_state is NodeState.LEAVING and memory.passed("away", None, now, timing.away):
+        return True
     if inputs.own_state is not NodeState.LEAVING or seen.out is not Out.PLAIN:
         return False
     if seen.nothing:
@@ -485,4 +504,22 @@ def _removal(inputs: PairInputs, why: str) -> Decision:
         why=why,
         remove_all=True,
         nodes=EXEMPT,
+    )
+
+
+def _cut_off(inputs: PairInputs) -> Decision:
+    """Return the end of all that is installed, with everything blocked, on disk as well: exclusion is never plaintext ◆."""
+    nodes = EXEMPT if inputs.exempt else SEALED
+    return Decision(
+        out=Out.BLOCK,
+        in_use=None,
+        receive=Receive.REQUIRED,
+        keep={},
+        install=None,
+        target=None,
+        announcement=announcement(inputs),
+        why="cut off by a person",
+        mark=True,
+        nodes=nodes,
+        guarded=GuardedOut(pods=True, nodes=nodes.sends),
     )

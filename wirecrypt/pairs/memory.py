@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from wirecrypt.model.session import Announcement, Generation
 
-Fact = Literal["gone", "idle", "esp", "nodes", "sent", "sealed"]
+Fact = Literal["gone", "idle", "esp", "nodes", "sent", "sealed", "away"]
 _LINGERS: Final = frozenset({"idle", "sent", "sealed"})  # until packets between the policy lookup and the output are out
 _OUTSTANDING: Final = 64
 
@@ -24,7 +24,8 @@ class Timing:
     *linger*: how long a sending SA stays after the switch. *blind* and *blind_first*: how long to wait for a sign that the
     peer has a new generation before probing without one, when another generation works, though silent, and when none does.
     *quick* and *slow*: first and longest interval between probes. *steady*: interval on the generation in use.
-    *patience*: after this long without an answer the pair is reported as failing.
+    *patience*: after this long without an answer the pair is reported as failing. *away*: after this long a node that leaves
+    does not wait for a peer that is down.
     """
 
     drain: float = 10.0
@@ -35,9 +36,12 @@ class Timing:
     slow: float = 5.0
     steady: float = 10.0
     patience: float = 15.0
+    away: float = 60.0
 
     def of(self, fact: Fact) -> float:
         """Return how long *fact* has to hold until something follows from it."""
+        if fact == "away":
+            return self.away
         return self.linger if fact in _LINGERS else self.drain
 
 

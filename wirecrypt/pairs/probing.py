@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from wirecrypt.model.objects import NodeState
 from wirecrypt.model.session import Generation
 from wirecrypt.pairs import decide
 from wirecrypt.pairs.decide import Out, PairInputs, Receive
@@ -42,7 +43,7 @@ def observe(memory: PairMemory, inputs: PairInputs, now: float) -> PairMemory:
     memory = memory.forget_words_before(inputs.peer_boot_session).only(inputs.observed.installed, now)
     memory = memory.announce(decide.announcement(inputs))
     leaving = _leaving(inputs)
-    memory = memory.holds((*_arriving(inputs, memory), *leaving), now)
+    memory = memory.holds((*_arriving(inputs, memory), *leaving, *_away(inputs, memory, now)), now)
     if first:
         memory = replace(memory, since={**memory.since, **dict.fromkeys(leaving, float("-inf"))})
     return replace(memory, plain_known_since=_plain_known(memory, inputs, now))
@@ -58,6 +59,16 @@ def _arriving(inputs: PairInputs, memory: PairMemory) -> Iterator[tuple[Fact, Ge
             yield "esp", None
         if decide.seals_nodes(inputs, heard):
             yield "nodes", None
+
+
+def _away(inputs: PairInputs, memory: PairMemory, now: float) -> Iterator[tuple[Fact, Generation | None]]:
+    """Yield that a peer which is down has answered nothing lately."""
+    if (
+        inputs.own_state is NodeState.LEAVING
+        and inputs.peer_down
+        and (memory.answered is None or now - memory.answered >= SILENT)
+    ):
+        yield "away", None
 
 
 def _leaving(inputs: PairInputs) -> list[tuple[Fact, Generation | None]]:
@@ -99,6 +110,7 @@ def failing(inputs: PairInputs, memory: PairMemory, now: float, timing: Timing) 
 
 
 LOST_IN_ROW = 3
+SILENT = 15.0  # seconds without an answer
 _LONG_WAIT = 4  # times the patience
 
 

@@ -71,7 +71,20 @@ def observe(pair: Pair, kernel: KernelSnapshot, known: KnownGenerations, marks: 
         complete=_out_complete(pair, nodes, marks, data_out) and _in_complete(pair, nodes, data_in),
         nodes=nodes,
         guarded=_guarded(pair, kernel),
+        former=_former(pair, kernel, known),
     )
+
+
+def _former(pair: Pair, kernel: KernelSnapshot, known: KnownGenerations) -> frozenset[Generation]:
+    """Return the generations of a node that was in the peer's place ◆: another one sends from there, by its receiving SAs.
+
+    A sending SA names its receiver nowhere; the receiving one next to it, of the same session numbers, tells whose it is.
+    """
+    own, peer = pair.outer()
+    ends = {pair.own.node_id, pair.peer.node_id}
+    there = [Spi.decode(sa.spi) for sa in kernel.sas.values() if sa.receives and (sa.src, sa.dst) == (peer, own)]
+    others = [spi for spi in there if spi is not None and spi.sender not in ends]
+    return frozenset(known.generation(spi, own_is_lo=pair.own_is_lo) for spi in others)
 
 
 def _out_complete(pair: Pair, nodes: NodeTraffic, marks: MarkLayout, policies: Iterable[Policy]) -> bool:

@@ -23,6 +23,7 @@ from wirecrypt.model.objects import (
 class ControllerView:
     """All that the controller decides from, by name.
 
+    *tombstones*: NodePeers that say of a node that it was removed (state Removed); *peers* has none of them.
     *unreadable*: names of Nodes, NodePeers and EncryptedNodes that are there and malformed; nothing about them is changed.
     *unusable_keys*: by node, why the Secret with its keys, which is there, cannot be read; it is not missing.
     """
@@ -36,6 +37,7 @@ class ControllerView:
     config: ConfigDocument | None
     unreadable: frozenset[str] = frozenset()
     unusable_keys: Mapping[str, str] = field(default_factory=dict)
+    tombstones: Mapping[str, NodePeer] = field(default_factory=dict)
 
 
 class ControllerApi(Protocol):

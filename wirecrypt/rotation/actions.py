@@ -55,6 +55,14 @@ class RemoveNodeKey:
 
 
 @dataclass(frozen=True, slots=True)
+class ExcludePeer:
+    """Cut a node off: it has no part in any rotation from here on, and its pairs are blocked."""
+
+    peer: NodePeer
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class UpdateRotationStatus:
     """Write the status of a rotation: *new* differs from *old* in status fields only."""
 
@@ -71,7 +79,9 @@ class CreateRotation:
     why: str
 
 
-Action = SetFinalizer | CreateSeed | DeleteSeed | WriteNodeKeys | RemoveNodeKey | UpdateRotationStatus | CreateRotation
+Action = (
+    SetFinalizer | CreateSeed | DeleteSeed | WriteNodeKeys | RemoveNodeKey | ExcludePeer | UpdateRotationStatus | CreateRotation
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +89,8 @@ class RotationInputs:
     """What the API server holds. *statuses*: of EncryptedNodes, by name. *down*: nodes that are gone, not Ready or silent.
 
     *wanted*: some node is to be encrypted, so there has to be a first epoch. *unusable*: by node, why its Secret, which is
-    there, cannot be read: nothing is written over it. *refused*: by node, why the last write of its Secret failed.
+    there, cannot be read: nothing is written over it. *refused*: by node, why the last write of its Secret failed. *patience*:
+    seconds from the beginning of a rotation after which a person may have it go on without a node.
     """
 
     rotations: tuple[KeyRotation, ...] = ()
@@ -91,3 +102,4 @@ class RotationInputs:
     wanted: bool = False
     unusable: Mapping[str, str] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
+    patience: float = 0.0

@@ -18,27 +18,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from wirecrypt.model.conditions import COMPLETE, Condition, find
-from wirecrypt.model.objects import KeyRotation, NodePeer, NodeState, NodeStatus, Phase, SeedSecret
+from wirecrypt.model.objects import KeyRotation, NodeState, Phase, SeedSecret
 from wirecrypt.model.session import Epoch
+from wirecrypt.rotation import reports
 from wirecrypt.rotation.actions import (
     Action,
     CreateRotation,
     CreateSeed,
     DeleteSeed,
-    RemoveNodeKey,
+    ExcludePeer,
     RotationInputs,
     SetFinalizer,
     UpdateRotationStatus,
-    WriteNodeKeys,
 )
 from wirecrypt.rotation.numbers import base_epoch, held, next_number
 
 WAVE: Final = 64  # node keys written per step, so that one rotation does not flood the API server
 MOST_LAGGARDS: Final = 64
+MOST_EPOCHS: Final = 3  # a pair has room for the generations of three
+LAGGARDS_HINT: Final = "; bring it back, or take its label off, or cut it off: `wirecrypt rotate --without NAME`"
 SECRET_FAILED: Final = "KeySecretFailed"  # noqa: S105 - a reason, no password
 FINISHED: Final = frozenset({Phase.COMPLETE, Phase.ABORTED})
 _WAITING: Final = frozenset({None, Phase.PENDING})
@@ -51,13 +53,12 @@ def step(snapshot: RotationInputs, now: datetime, *, fresh: str, due: bool = Fal
     actions = [a for r in others for a in _idle(r, now, rotation, record=_is_record(r, snapshot))]
     if rotation is None:
         return (*actions, *_create_due(snapshot, due=due))
-    work = {
-        Phase.DISTRIBUTING: _distributing,
-        Phase.SWITCHING: _switching,
-        Phase.RETIRING: _retiring,
-    }
-    if rotation.phase in work:
-        return (*actions, *work[rotation.phase](snapshot, rotation, now))
+    if rotation.phase is Phase.DISTRIBUTING:
+        return (*actions, *_distributing(snapshot, rotation, now))
+    if rotation.phase is Phase.SWITCHING:
+        return (*actions, *_switching(snapshot, rotation, now))
+    if rotation.phase is Phase.RETIRING:
+        return (*actions, *_retiring(snapshot, rotation, now, due=due))
     return (*actions, *_pending(snapshot, rotation, now, fresh))
 
 
@@ -72,15 +73,15 @@ def joining_epochs(snapshot: RotationInputs) -> tuple[Epoch, ...]:
     """Return the epochs whose keys a node that joins now must have: the phase decides, not the Secrets ◆.
 
     The new epoch of a rotation that still distributes comes with the others' turn; the old one of a rotation that
-    retires is not given out any more.
+    retires is not given out any more, nor one that stayed behind with laggards.
     """
-    rotation = current(snapshot.rotations)
-    without = 0
+    rotation, record = current(snapshot.rotations), _record(snapshot.rotations)
+    first, without = record.to_epoch if record else 0, 0
     if rotation and rotation.phase is Phase.DISTRIBUTING:
         without = rotation.to_epoch
     elif rotation and rotation.phase is Phase.RETIRING:
-        without = rotation.from_epoch
-    return tuple(sorted(s.epoch for s in snapshot.seeds if s.epoch.number != without))
+        first = rotation.to_epoch
+    return tuple(sorted(s.epoch for s in snapshot.seeds if s.epoch.number >= first and s.epoch.number != without))
 
 
 def _ordered(rotations: Iterable[KeyRotation]) -> list[KeyRotation]:
@@ -126,18 +127,20 @@ def _distributing(snapshot: RotationInputs, rotation: KeyRotation, now: datetime
     seed = next((s for s in snapshot.seeds if s.epoch.number == to.number), None)
     if rotation.abort or (seed and seed.epoch != to):
         yield from _abort(snapshot, rotation, now)
-    elif seed is None and (given := list(_removals(snapshot, to, why := f"the seed of epoch {to.number} is gone; ask again"))):
+    elif seed is None and (
+        given := list(reports.removals(snapshot, to, why := f"the seed of epoch {to.number} is gone; ask again"))
+    ):
         yield from given[:-1]
         yield from _move(rotation, Phase.ABORTED, now, why, base=replace(rotation, completed=now))
         yield given[-1]  # last: it is what shows that a seed made anew under this id would not fit
     elif seed is None:
         older = [s for s in snapshot.seeds if s.epoch.number < to.number]
         yield CreateSeed(to, carried_on(older), why=f"{rotation.name} begins epoch {to.number}")
-    elif lacking := _lacking(snapshot, to):
-        yield from list(_missing(snapshot, to))[:WAVE]
-        total, stuck = len(snapshot.peers), _stuck(snapshot, lacking)
+    elif lacking := reports.lacking(snapshot, to):
+        yield from list(reports.missing(snapshot, to))[:WAVE]
+        total, stuck = len(snapshot.peers), reports.stuck(snapshot, lacking)
         reason = SECRET_FAILED if len(stuck) == len(lacking) else "Distributing"
-        text = f"{len(lacking)} node keys to write{_why_stuck(snapshot, stuck)}"
+        text = f"{len(lacking)} node keys to write{reports.why_stuck(snapshot, stuck)}"
         yield from _update_status(rotation, _progress(rotation, total, total - len(lacking), stuck), now, reason, text)
     else:
         counted = _progress(rotation, len(snapshot.peers), 0, [])
@@ -149,7 +152,7 @@ def _abort(snapshot: RotationInputs, rotation: KeyRotation, now: datetime) -> It
     why = f"{rotation.name} is aborted" if rotation.abort else f"epoch {rotation.to_epoch} belongs to somebody else"
     if rotation.abort:
         to = Epoch(rotation.to_epoch, rotation.to_epoch_id)
-        yield from _removals(snapshot, to.number, why)
+        yield from reports.removals(snapshot, to.number, why)
         yield from (DeleteSeed(s, why) for s in snapshot.seeds if s.epoch == to)
     yield from _move(rotation, Phase.ABORTED, now, why, base=replace(rotation, completed=now))
 
@@ -157,44 +160,85 @@ def _abort(snapshot: RotationInputs, rotation: KeyRotation, now: datetime) -> It
 def _switching(snapshot: RotationInputs, rotation: KeyRotation, now: datetime) -> Iterable[Action]:
     """Wait until every live node sends with the new epoch; a request to abort comes too late and is ignored ◆."""
     to = Epoch(rotation.to_epoch, rotation.to_epoch_id)
-    yield from _missing(snapshot, to)
-    stuck = _stuck(snapshot, _lacking(snapshot, to))
+    yield from reports.missing(snapshot, to)
+    stuck = reports.stuck(snapshot, reports.lacking(snapshot, to))
     counted = [p for p in snapshot.peers if p.sessions and p.state is not NodeState.LEAVING]
-    open_ = [p.name for p in counted if not _sends(snapshot, p, rotation.to_epoch)]
+    open_ = [p.name for p in counted if not reports.sends(snapshot, p, rotation.to_epoch)]
     laggards = sorted(name for name in open_ if name in snapshot.down)
     progress = _progress(rotation, len(counted), len(counted) - len(open_), sorted({*laggards, *stuck}))
     waiting = sorted(set(open_) - set(laggards))
+    yield from _exclusions(snapshot, rotation, open_, now)
     if waiting:
-        text = f"waits for {_names(waiting)}{_why_stuck(snapshot, stuck)}"
+        text = f"waits for {_names(waiting)}{reports.why_stuck(snapshot, stuck)}"
         yield from _update_status(rotation, progress, now, "Switching", text)
     else:
         yield from _move(rotation, Phase.RETIRING, now, f"every live node sends with epoch {rotation.to_epoch}", base=progress)
 
 
-def _retiring(snapshot: RotationInputs, rotation: KeyRotation, now: datetime) -> Iterable[Action]:
-    """Wait until nobody, laggards included, accepts an older epoch; then remove its keys everywhere, then its seed ◆."""
+def _exclusions(snapshot: RotationInputs, rotation: KeyRotation, open_: Iterable[str], now: datetime) -> Iterable[ExcludePeer]:
+    """Yield an `ExcludePeer` for each node that a person named and that still holds the rotation up when patience is over."""
+    if rotation.started is None or now - rotation.started < timedelta(seconds=snapshot.patience):
+        return
+    for name in {*rotation.without} & {*open_}:
+        peer = next(p for p in snapshot.peers if p.name == name)
+        yield ExcludePeer(peer, why=f"{rotation.name} goes on without it: a person said so")
+
+
+def _retiring(snapshot: RotationInputs, rotation: KeyRotation, now: datetime, *, due: bool) -> Iterable[Action]:
+    """Wait until nobody, laggards included, accepts an older epoch; then remove its keys everywhere, then its seed ◆.
+
+    While only laggards do, a rotation that waits goes on in its place, and inherits the old epoch, as long as three fit.
+    """
     to = Epoch(rotation.to_epoch, rotation.to_epoch_id)
-    lacking = _lacking(snapshot, to)
-    yield from _missing(snapshot, to)
-    stuck = _stuck(snapshot, lacking)
+    lacking = reports.lacking(snapshot, to)
+    yield from reports.missing(snapshot, to)
+    stuck = reports.stuck(snapshot, lacking)
     published = [p for p in snapshot.peers if p.sessions]
-    open_ = [p.name for p in published if rotation.from_epoch and _accepts_older(snapshot, p, rotation.to_epoch)]
-    laggards = sorted(name for name in open_ if name in snapshot.down)
+    open_ = sorted(p.name for p in published if rotation.from_epoch and reports.accepts_older(snapshot, p, rotation.to_epoch))
+    laggards = [name for name in open_ if name in snapshot.down]
     progress = _progress(rotation, len(published), len(published) - len(open_), sorted({*laggards, *stuck}))
-    if open_:
-        reason = "WaitingForLaggards" if len(laggards) == len(open_) else "Retiring"
-        hint = "; bring it back, or delete its Node" if laggards else ""
-        text = f"waits for {_names(sorted(open_))}{hint}{_why_stuck(snapshot, stuck)}"
-        yield from _update_status(rotation, progress, now, reason, text)
+    older = sorted(n for n in held(snapshot.seeds, snapshot.keys.values()) if n < rotation.to_epoch)
+    yield from _exclusions(snapshot, rotation, open_, now)
+    if laggards and laggards == open_ and not lacking:
+        yield from _go_on(snapshot, rotation, progress, reports.over(snapshot, published, older), now, due=due)
+    elif open_:
+        text = f"waits for {_names(open_)}{LAGGARDS_HINT if laggards else ''}{reports.why_stuck(snapshot, stuck)}"
+        yield from _update_status(rotation, progress, now, "Retiring", text)
     elif stuck:
-        text = f"{len(lacking)} node keys to write{_why_stuck(snapshot, stuck)}"
+        text = f"{len(lacking)} node keys to write{reports.why_stuck(snapshot, stuck)}"
         yield from _update_status(rotation, progress, now, SECRET_FAILED, text)
     elif not lacking:
         why = f"nobody accepts epoch {rotation.from_epoch} any more" if rotation.from_epoch else "the first epoch is in use"
-        older = sorted(n for n in held(snapshot.seeds, snapshot.keys.values()) if n < rotation.to_epoch)
-        yield from (action for number in older for action in _removals(snapshot, number, why))
-        yield from (DeleteSeed(s, why) for s in snapshot.seeds if s.epoch.number in older)
+        yield from _retire(snapshot, older, why)
         yield from _move(rotation, Phase.COMPLETE, now, why, base=replace(progress, completed=now))
+
+
+def _go_on(  # noqa: PLR0913 - what is known of the rotation
+    snapshot: RotationInputs, rotation: KeyRotation, progress: KeyRotation, over: list[int], now: datetime, *, due: bool
+) -> Iterable[Action]:
+    """Yield what is done while only laggards accept older epochs: one that nobody does goes, the next rotation has its turn."""
+    yield from _retire(snapshot, over, "nobody accepts this epoch any more")
+    names = _names(list(progress.laggards))
+    room = len(held(snapshot.seeds, snapshot.keys.values()) - {*over}) < MOST_EPOCHS
+    waiting = [r for r in _ordered(snapshot.rotations) if r.phase in _WAITING and not r.abort]
+    if waiting and room:
+        why = f"complete but for {names}, which {waiting[0].name} waits for from here on"
+        yield from _move(rotation, Phase.COMPLETE, now, why, base=replace(progress, completed=now))
+    else:
+        full = f"; {MOST_EPOCHS} epochs are in use, so no other rotation begins before" if waiting else ""
+        text = f"waits for {names}{LAGGARDS_HINT}{full}"
+        yield from _update_status(rotation, progress, now, "WaitingForLaggards", text)
+        if due and room and not waiting:
+            taken = {r.name for r in snapshot.rotations}
+            name = _unused(f"scheduled-{next_number(snapshot)}", taken)
+            yield CreateRotation(name, "the interval of the configuration has passed")
+
+
+def _retire(snapshot: RotationInputs, numbers: Iterable[int], why: str) -> Iterable[Action]:
+    """Yield the end of the keys of epochs, everywhere and at once, and then of their seeds."""
+    numbers = list(numbers)
+    yield from (action for number in numbers for action in reports.removals(snapshot, number, why))
+    yield from (DeleteSeed(s, why) for s in snapshot.seeds if s.epoch.number in numbers)
 
 
 def _create_due(snapshot: RotationInputs, *, due: bool) -> Iterable[Action]:
@@ -215,66 +259,6 @@ def _create_due(snapshot: RotationInputs, *, due: bool) -> Iterable[Action]:
 def _unused(name: str, names: set[str]) -> str:
     candidates = (name if i == 1 else f"{name}-{i}" for i in range(1, len(names) + 2))
     return next(c for c in candidates if c not in names)
-
-
-def _missing(snapshot: RotationInputs, epoch: Epoch) -> Iterable[WriteNodeKeys]:
-    """Yield a `WriteNodeKeys` for each node whose Secret lacks the key of *epoch*, if its seed is there to make it from.
-
-    Secrets whose last write failed come last, so that they fill no wave; one that cannot be read is left alone.
-    """
-    if epoch not in {s.epoch for s in snapshot.seeds}:
-        return
-    for peer in sorted(_lacking(snapshot, epoch), key=lambda p: (p.name in snapshot.refused, p.name)):
-        if peer.name not in snapshot.unusable:
-            yield WriteNodeKeys(peer.name, peer.node_uid, (epoch,), why=f"has no key of epoch {epoch.number}")
-
-
-def _lacking(snapshot: RotationInputs, epoch: Epoch) -> list[NodePeer]:
-    """Return the nodes whose Secret does not show the key of *epoch*."""
-    return [peer for peer in snapshot.peers if not _has(snapshot, peer, epoch)]
-
-
-def _has(snapshot: RotationInputs, peer: NodePeer, epoch: Epoch) -> bool:
-    secret = snapshot.keys.get(peer.name)
-    return secret is not None and secret.node_uid == peer.node_uid and epoch in {k.epoch for k in secret.keys}
-
-
-def _stuck(snapshot: RotationInputs, lacking: Iterable[NodePeer]) -> list[str]:
-    """Return those of *lacking* whose Secret cannot be read or written."""
-    return sorted(p.name for p in lacking if p.name in snapshot.unusable or p.name in snapshot.refused)
-
-
-def _why_stuck(snapshot: RotationInputs, stuck: Iterable[str]) -> str:
-    reasons = {**snapshot.refused, **snapshot.unusable}
-    return "".join(f"; {name}: {reasons[name]}" for name in stuck)
-
-
-def _removals(snapshot: RotationInputs, which: int | Epoch, why: str) -> Iterable[RemoveNodeKey]:
-    """Yield a `RemoveNodeKey` for each Secret with a key of *which*: an epoch, or any of a number."""
-    for _, secret in sorted(snapshot.keys.items()):
-        for key in secret.keys:
-            if which in (key.epoch, key.epoch.number):
-                yield RemoveNodeKey(secret, key.epoch.number, why)
-
-
-def _sends(snapshot: RotationInputs, peer: NodePeer, number: int) -> bool:
-    """Return whether all that *peer* sends goes with epoch *number*; one that sends nothing needs a session of it."""
-    status = _status(snapshot, peer)
-    if status is None or status.sending_epoch not in (0, number):
-        return False
-    return status.sending_epoch == number or number in {s.epoch.number for s in peer.sessions}
-
-
-def _accepts_older(snapshot: RotationInputs, peer: NodePeer, number: int) -> bool:
-    """Return whether *peer* may accept an epoch before *number*: it says so, or its word is of another boot or missing."""
-    status = _status(snapshot, peer)
-    return status is None or any(epoch < number for epoch in (*status.accepting_epochs, status.sending_epoch) if epoch)
-
-
-def _status(snapshot: RotationInputs, peer: NodePeer) -> NodeStatus | None:
-    """Return what *peer* reports, None if that is of another boot than its sessions."""
-    status = snapshot.statuses.get(peer.name)
-    return status if status and status.boot_id == peer.boot_id else None
 
 
 def _progress(rotation: KeyRotation, total: int, done: int, laggards: list[str]) -> KeyRotation:

@@ -115,6 +115,12 @@ class Rotation:
         duration(0, 86400),
         "Up to this much is added to each interval, so that clusters that were installed together do not rotate together.",
     )
+    patience: int = option(
+        600,
+        duration(0, 7 * 86400),
+        "Time from the beginning of a rotation after which a node that still holds it up is cut off, if a person said so: "
+        "`wirecrypt rotate --without NODE`.",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

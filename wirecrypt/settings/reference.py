@@ -26,7 +26,7 @@ unchanged. This page is generated:
 
 """
 _WIDTH: Final = 108
-_DURATIONS: Final = ("jitter", "max_age", "steady", "drain", "linger")
+_DURATIONS: Final = ("jitter", "patience", "max_age", "steady", "drain", "linger")
 _AUTO: Final = {"algorithm": "auto", "uplinks": "auto", "mtu": "auto", "interval": "off"}
 
 

@@ -67,6 +67,55 @@ def test_a_node_that_was_made_anew_is_never_in_clear(cloud: Cloud) -> None:
     assert cloud.machines["b"].kernel.out(cloud.peer("a")) == {"esp"}
 
 
+def settled(cloud: Cloud) -> None:
+    """Have a and b protected, with nothing in their kernels but their own pair, and nothing left to write."""
+    cloud.run(12)
+    cloud.state(NodeState.ACTIVE, "b")
+    cloud.run(5)
+    assert {cloud.api.ready(name) for name in "ab"} == {(True, "AllPeersProtected")}
+    assert senders(cloud, "a") == senders(cloud, "b") == {p.node_id for p in cloud.api.by_name.values()}
+    before = len(cloud.machines["a"].journal)
+    cloud.run(5)
+    assert len(cloud.machines["a"].journal) == before
+
+
+@pytest.mark.L1
+def test_a_node_that_was_made_anew_may_have_had_more_sessions_before(cloud: Cloud) -> None:
+    """Its numbers begin with 1 again: what is in the kernel of higher ones is the former node's, and holds nothing up."""
+    for _ in range(3):
+        cloud.machines["b"].boot()
+        cloud.run(12)
+    old = cloud.peer("b")
+    assert old.last_session > 1
+    made_anew(cloud)
+    cloud.remove("b")
+    cloud.label("b", node_id=99)
+    cloud.machines["b"].boot()
+    assert all(watched(cloud, 12, old))
+    settled(cloud)
+
+
+@pytest.mark.L1
+@pytest.mark.parametrize("renewals", [0, 3])
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_node_that_left_and_joined_while_a_peer_slept_gets_its_own_pair(
+    cloud: Cloud, *, renewals: int, restarted: bool
+) -> None:
+    """Its Node is the same and its nodeID is another: nothing of the pair before is taken for the new one's."""
+    for _ in range(renewals):
+        cloud.machines["b"].boot()
+        cloud.run(12)
+    cloud.state(NodeState.LEAVING, "b")
+    cloud.run(3, "b")
+    cloud.remove("b")
+    cloud.machines["b"].boot()
+    cloud.machines["b"].pairs.unlink()
+    cloud.label("b", node_id=99)
+    if restarted:
+        cloud.machines["a"].start()
+    settled(cloud)
+
+
 @pytest.mark.L1
 def test_a_node_that_was_made_anew_with_another_address_takes_its_prefix_along(cloud: Cloud) -> None:
     """A machine replaced under its name: nothing stays of the tunnel to the old address, and the prefix is never in clear."""

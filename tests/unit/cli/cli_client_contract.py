@@ -49,4 +49,20 @@ def rotations_are_made_read_and_aborted(client: CliApi) -> None:
     assert client.rotation("nobody") is None
 
 
-CONTRACT = (label_is_set_and_removed, another_node_of_the_name_is_not_labelled, rotations_are_made_read_and_aborted)
+def rotations_go_on_without_nodes(client: CliApi) -> None:
+    """Names are added to those that were said before."""
+    made = client.request_rotation("one")
+    client.exclude(made, ["b"])
+    read = client.rotation(made.name)
+    assert read is not None
+    client.exclude(read, ["a"])
+    assert (again := client.rotation(made.name)) is not None
+    assert again.without == ("a", "b")
+
+
+CONTRACT = (
+    label_is_set_and_removed,
+    another_node_of_the_name_is_not_labelled,
+    rotations_are_made_read_and_aborted,
+    rotations_go_on_without_nodes,
+)

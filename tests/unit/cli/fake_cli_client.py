@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address, ip_network
@@ -131,6 +131,13 @@ class FakeCliClient:
             )
         self.turns[rotation.name] = replace(self.turns[rotation.name], abort=True)
         self.writes.append(f"abort {rotation.name}")
+
+    def exclude(self, rotation: KeyRotation, names: Iterable[str]) -> None:
+        """Add to spec.without."""
+        self.refuse(f"exclude {rotation.name}")
+        names = sorted({*rotation.without, *names})
+        self.turns[rotation.name] = replace(self.turns[rotation.name], without=tuple(names))
+        self.writes.append(f"exclude {','.join(names)} from {rotation.name}")
 
 
 def forbid(what: str) -> Callable[[str], None]:

@@ -98,7 +98,8 @@ class ApiServer:
     def view(self) -> ControllerView | None:
         return ControllerView(
             nodes=dict(self.nodes),
-            peers=dict(self.peers),
+            peers={name: p for name, p in self.peers.items() if p.state is not NodeState.REMOVED},
+            tombstones={name: p for name, p in self.peers.items() if p.state is NodeState.REMOVED},
             encrypted=dict(self.encrypted),
             keys=dict(self.keys),
             seeds=tuple(self.seeds.values()),
@@ -126,6 +127,9 @@ class ApiServer:
         self.encrypted.pop(encrypted.name, None)
 
     def create_node_peer(self, node: Node, peer: NodePeer) -> None:
+        if peer.state is NodeState.REMOVED:
+            self._create(self.peers, peer.name, replace(peer, uid=f"np-{self.version}"))
+            return
         assert node.name in self.keys, "a NodePeer without keys"
         assert peer.node_id not in {*self.gone_ids, *(p.node_id for p in self.peers.values())}, "an ID used twice"
         self._create(self.peers, peer.name, replace(peer, uid=f"np-{self.version}"))
@@ -179,7 +183,7 @@ class ApiServer:
     def agents(self) -> None:
         """Let every agent whose Node is there do its part: sessions by the phase, words, leaving."""
         for name in sorted(self.peers.keys() & self.nodes.keys()):
-            if self.nodes[name].uid == self.peers[name].node_uid:
+            if self.nodes[name].uid == self.peers[name].node_uid and self.peers[name].state is not NodeState.REMOVED:
                 self._agent(name)
 
     def _agent(self, name: str) -> None:
@@ -199,7 +203,7 @@ class ApiServer:
                 self.encrypted[name] = self._next(replace(encrypted, status=words))
 
     def _words(self, name: str, epochs: Sequence[Epoch], *, leaving: bool) -> NodeStatus:
-        others = tuple(sorted(self.peers.keys() - {name}))
+        others = tuple(sorted(p.name for p in self.peers.values() if p.name != name and p.state is not NodeState.REMOVED))
         numbers = tuple(e.number for e in epochs)
         done = (CLEANED,) if leaving else ()
         sending = max(numbers, default=0)

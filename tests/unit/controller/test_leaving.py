@@ -12,6 +12,7 @@ from wirecrypt.controller.actions import (
     Action,
     CreateEncrypted,
     CreatePeer,
+    DeleteEncrypted,
     EmitEvent,
     QuarantineNodeID,
     RemovePeer,
@@ -21,7 +22,7 @@ from wirecrypt.controller.actions import (
 from wirecrypt.controller.claims import Reserved
 from wirecrypt.controller.leaving import GONE, HELD, LeavingWatch, held_back
 from wirecrypt.controller.nodes import reconcile
-from wirecrypt.model.objects import EncryptedNode, NodePeer, NodeState, SeedSecret
+from wirecrypt.model.objects import EncryptedNode, Node, NodePeer, NodeState, SeedSecret
 from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.session import Epoch
 from wirecrypt.ports import ControllerView
@@ -70,7 +71,7 @@ def test_a_node_that_vanished_says_no_farewell(*, renewed: bool, deleting: bool)
     """Until it is removed its pairs stay as they are: nothing becomes Leaving, and its EncryptedNode says why, once."""
     view = cluster([peer(0, deleting=deleting)], [encrypted(n) for n in range(20)], {0})
     if renewed:
-        view = replace(view, nodes={**view.nodes, "n0": replace(node(0), uid="new")})
+        view = replace(view, nodes={**view.nodes, "n0": replace(node(0), uid="new", label=None)})
     chains = reconcile(view, Reserved(), (), LeavingWatch({}))
     (update, event) = next(chain.actions for chain in chains if chain.name == "n0")
     assert isinstance(update, UpdateEncrypted)
@@ -105,11 +106,97 @@ def test_a_node_that_left_by_itself_is_held_once_it_is_one_of_many() -> None:
     assert not [a for a in decided(view, "n0", "n1", "n2") if not isinstance(a, EmitEvent)]
 
 
-def test_nodes_that_came_back_under_their_names_count_as_vanished() -> None:
-    """All Nodes are deleted and their kubelets register anew: the objects of the Nodes before wait for a person."""
-    view = cluster([], [], set())
-    renewed = replace(view, nodes={name: replace(n, uid=f"new-{name}") for name, n in view.nodes.items()})
-    assert held_back(renewed) == renewed.peers.keys()
+def renewed(view: ControllerView, label: str | None) -> ControllerView:
+    """Return *view* with all Nodes deleted and their kubelets registered anew."""
+    nodes = {name: replace(n, uid=f"new-{name}", label=label) for name, n in view.nodes.items()}
+    return replace(view, nodes=nodes)
+
+
+def test_nodes_that_came_back_without_their_labels_count_as_vanished() -> None:
+    """The objects of the Nodes before wait for a person: without them the pairs would be in clear."""
+    view = renewed(cluster([], [], set()), None)
+    assert held_back(view) == view.peers.keys()
+
+
+@pytest.mark.L1
+def test_nodes_that_came_back_with_their_labels_are_made_anew_at_once() -> None:
+    """However many: their pairs are taken over, and never in clear. Nobody waits, for a person or for a grace period."""
+    view = renewed(cluster([], [], set()), "enabled")
+    assert held_back(view) == frozenset()
+    chains = reconcile(view, Reserved(), (), LeavingWatch({}))
+    removed = {a.peer.name for chain in chains for a in chain.actions if isinstance(a, RemovePeer)}
+    assert removed == view.peers.keys()
+
+
+def removed(number: int, **more: object) -> NodePeer:
+    """Return the word that n*number* was removed."""
+    of = node(number)
+    return replace(NodePeer(of.name, f"stone-{number}", number + 16, of.uid, (), (), NodeState.REMOVED, START), **more)
+
+
+@pytest.mark.L1
+@pytest.mark.parametrize(
+    ("changed", "shown"),
+    [
+        ({}, {"conditions": "cleaned"}),
+        ({}, {"confirmed": True}),
+        ({"confirmed": True}, {}),
+        ({"deleting": True}, {"confirmed": True}),
+    ],
+    ids=["cleaned", "confirmed", "confirmed on the peer", "confirmed and deleted"],
+)
+def test_a_node_that_was_removed_while_its_node_is_there_leaves_a_word(
+    changed: dict[str, object], shown: dict[str, object]
+) -> None:
+    """An agent that heard no farewell, or slept, reads it: absence would say nothing to it."""
+    if shown.pop("conditions", None):
+        shown["status"] = replace(SILENT, conditions=(CLEANED,))
+    view = cluster([peer(0, state=NodeState.LEAVING, **changed)], [encrypted(0, state=NodeState.LEAVING, **shown)], set())
+    view = replace(view, nodes={**view.nodes, "n0": node(0, label=None)})
+    actions = decided(view, "n0")
+    kinds = [type(a) for a in actions if not isinstance(a, QuarantineNodeID | EmitEvent)]
+    assert kinds == [RemovePeer, CreatePeer, DeleteEncrypted]
+    (made,) = [a.peer for a in actions if isinstance(a, CreatePeer)]
+    assert (made.identity, made.state) == (peer(0).identity, NodeState.REMOVED)
+
+
+def test_a_node_that_never_published_leaves_no_word() -> None:
+    """Nobody has anything of it."""
+    view = cluster([peer(0, last_session=0)], [], set())
+    view = replace(
+        view, nodes={**view.nodes, "n0": node(0, label=None)}, encrypted={"n0": encrypted(0, state=NodeState.LEAVING)}
+    )
+    told = replace(view, peers={**view.peers, "n0": peer(0, last_session=0, state=NodeState.LEAVING)})
+    assert not [a for a in decided(told, "n0") if isinstance(a, CreatePeer)]
+
+
+@pytest.mark.parametrize(
+    ("now", "stone"),
+    [
+        (None, {}),
+        (node(0, uid="new", label=None), {}),
+        (node(0), {}),
+        (node(0, label=None), {"deleting": True}),
+    ],
+    ids=["its Node is gone", "another Node has its name", "it is labelled again", "a person deleted it"],
+)
+def test_the_word_goes_when_it_says_nothing_any_more(now: Node | None, stone: dict[str, object]) -> None:
+    """And a Node that is labelled again gets its own NodePeer only then."""
+    view = cluster([], [], {0})
+    nodes = view.nodes if now is None else {**view.nodes, "n0": now}
+    peers = {name: p for name, p in view.peers.items() if name != "n0"}
+    view = replace(view, nodes=nodes, peers=peers, tombstones={"n0": removed(0, **stone)})
+    assert RemovePeer in [type(a) for a in decided(view, "n0")]
+
+
+def test_the_word_stays_while_its_node_does() -> None:
+    """It is not written again, and its ID is nobody else's meanwhile."""
+    view = cluster([], [], {0})
+    peers = {name: p for name, p in view.peers.items() if name not in ("n0", "n1")}
+    view = replace(view, nodes={**view.nodes, "n0": node(0, label=None)}, peers=peers, tombstones={"n0": removed(0)})
+    assert decided(view, "n0") == []
+    made = [a.node_id for a in decided(view, "n1") if isinstance(a, CreateEncrypted)]
+    assert made == [17]
 
 
 @pytest.mark.L1

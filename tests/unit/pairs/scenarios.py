@@ -117,6 +117,21 @@ def peer_down() -> None:
     cluster.calm()
 
 
+def leaver_with_a_dead_peer() -> None:
+    """Let a node leave while one of its peers is off: it finishes without it, and the one that comes back holds no pair."""
+    cluster = steady("abc", lanes=(1, 1, 1))
+    cluster.power_off("c")
+    cluster.unlabel("b")
+    cluster.run("ab", 60.0)
+    assert "b" not in cluster.api, "it waits for a peer that is off"
+    cluster.power_on("c")
+    cluster.calm()
+    cluster.slept.clear()
+    for name in "abc":
+        cluster.kernels[name].version += 1
+    cluster.check()
+
+
 def candidate_dropped(*, receiving_too: bool = False) -> None:
     """Take back a candidate's sending SAs just when the peer gets the answer that proves it."""
     cluster = steady("ab", lanes=(1, 1))

@@ -228,6 +228,7 @@ class Agent:
             ledger=frozenset(entries),
             marked=peer.node_uid in self.disk,
             peer_gone=gone,
+            peer_down=peer.name in self.cluster.down,
         )
         memory = probing.observe(self.memory.get(peer.node_uid, PairMemory()), inputs, self.cluster.now)
         self.memory[peer.node_uid] = memory

@@ -19,7 +19,7 @@ from wirecrypt.plan import observe, policies
 MARKS = MarkLayout()
 PORT = 4900
 LAYOUT = policies.Layout(MARKS, PORT)
-TIMING = Timing(drain=1.0, linger=0.1, blind=0.3, blind_first=0.03, quick=0.01, slow=0.5, steady=1.0, patience=2.0)
+TIMING = Timing(drain=1.0, linger=0.1, blind=0.3, blind_first=0.03, quick=0.01, slow=0.5, steady=1.0, patience=2.0, away=6.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,7 @@ class Traffic:
         self.agents: dict[str, Agent] = {}
         self.unreceived = 0  # datagrams that found no receiving SA
         self._keys: dict[tuple[str, SaKey, str], int] = {}  # node, SA, key → boot in which it was added
+        self.slept: set[tuple[str, str]] = set()  # (a, b): a was off when b was removed, and hears of it when it is back
         self._wiped: set[tuple[str, SaKey]] = set()
         self._disturbed: dict[tuple[str, str, Flow], frozenset[str]] = {}  # by what: names of rebooted nodes, FLUSH
         self._secured: set[tuple[str, int, str, Flow]] = set()
@@ -166,6 +167,7 @@ class Traffic:
             by = packet.disturbed | self._disturbance(sender, receiver, packet.flow)
             leaving = any(n in self.api and self.api[n].state is NodeState.LEAVING for n in (sender, receiver))
             excused = bool(by & {FLUSH, sender}) or (receiver in by and (leaving or receiver not in self.api))
+            excused |= (receiver, sender) in self.slept
             if not kernel.takes_plain(packet.flow) and not excused:
                 raise Violation(f"{receiver} drops plaintext of {sender}")
             return

@@ -36,6 +36,7 @@ class SimulatedCluster(Traffic):
         self.agents = {n: Agent(self, n, lanes[i]) for i, n in enumerate(self.names)}
         self.ready: dict[str, frozenset[str]] = {}
         self.cleaned: set[str] = set()
+        self.down: set[str] = set()  # nodes that are off, and known to be
         self.ever_published: set[tuple[str, int, bytes]] = set()
         self._ids = iter(range(16, 65536))
         self._counter = iter(range(1, 1 << 30))
@@ -216,6 +217,17 @@ class SimulatedCluster(Traffic):
         self.crash(name, lose=True)
         if name in self.ids:
             agent.prepare()
+
+    def power_off(self, name: str) -> None:
+        """Turn a node off; its Node is not Ready. Its kernel is as at the next boot: it sends nothing."""
+        self.down.add(name)
+        self.reboot(name)
+
+    def power_on(self, name: str) -> None:
+        """Boot a node that was off."""
+        self.down.discard(name)
+        self.slept |= {(name, other) for other in self.names if other not in self.api}
+        self.reboot(name)
 
     def wipe(self, name: str, peer: str, *, policies: bool = False) -> None:
         """Flush a pair's SAs (and policies) behind the agent's back."""

@@ -253,6 +253,12 @@ MUTANTS = (
         scenarios.leaves,
     ),
     Mutant(
+        "leave-waits-for-the-dead",
+        "No word is waited for from a peer that is down and silent ◆",
+        mutations.source(decide._left, 'memory.passed("away", None, now, timing.away)', "False"),
+        scenarios.leaver_with_a_dead_peer,
+    ),
+    Mutant(
         "secret-decides",
         "the phase decides, not the Secret ◆ (NEWEST)",
         mutations.secret_decides,

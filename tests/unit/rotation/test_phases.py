@@ -29,6 +29,7 @@ from wirecrypt.rotation.actions import (
     CreateRotation,
     CreateSeed,
     DeleteSeed,
+    ExcludePeer,
     RemoveNodeKey,
     RotationInputs,
     SetFinalizer,
@@ -248,6 +249,75 @@ def test_a_node_that_is_down_holds_up_no_switch_but_the_end() -> None:
     assert phase_after(retiring) is None
     gone = replace(retiring, peers=(peer("a", ONE, TWO),))
     assert phase_after(gone) is Phase.COMPLETE
+
+
+THREE = Epoch(3, "3" * 32)
+
+
+def laggard(**more: object) -> RotationInputs:
+    """Return a cluster that retires epoch 1, which only b, that is down, accepts."""
+    words = {"a": says(2, 2), "b": says(1, 1)}
+    given = {"statuses": words, "down": frozenset("b"), **more}
+    return replace(two_nodes(rotation(phase=Phase.RETIRING)), **given)
+
+
+def test_a_laggard_holds_up_no_other_rotation() -> None:
+    """The one that waits has its turn; the old epoch stays for the laggard, and is the next one's to retire."""
+    snapshot = laggard(rotations=(rotation(phase=Phase.RETIRING), rotation("next", Phase.PENDING, created=NOW + timedelta(1))))
+    first, told = step(snapshot, NOW, fresh=FRESH)
+    assert isinstance(first, UpdateRotationStatus)
+    assert first.new.name == "next"
+    assert isinstance(told, UpdateRotationStatus)
+    assert (told.new.phase, told.new.laggards) == (Phase.COMPLETE, ("b",))
+    assert told.why == "complete but for b, which next waits for from here on"
+    done = replace(snapshot, rotations=(told.new, first.new))
+    assert current(done.rotations) == first.new
+    assert joining_epochs(done) == (TWO,)
+    assert next_number(done) == 3
+
+
+def test_the_schedule_goes_on_beside_a_laggard() -> None:
+    """A rotation that is due is asked for, once."""
+    made = [a for a in step(laggard(), NOW, fresh=FRESH, due=True) if isinstance(a, CreateRotation)]
+    assert [a.name for a in made] == ["scheduled-3"]
+
+
+def three_epochs(accepted_by_b: tuple[int, ...], *waiting: KeyRotation) -> RotationInputs:
+    """Return a cluster that retires epoch 2 beside a laggard."""
+    active = rotation(phase=Phase.RETIRING, from_epoch=2, to_epoch=3, to_epoch_id=THREE.id)
+    return laggard(
+        rotations=(active, *waiting),
+        seeds=(seed(ONE), seed(TWO), seed(THREE)),
+        keys={name: keys(name, ONE, TWO, THREE) for name in "ab"},
+        statuses={"a": says(3, 3), "b": says(accepted_by_b[-1], *accepted_by_b)},
+    )
+
+
+def test_no_fourth_epoch_begins_beside_laggards() -> None:
+    """Three fit into a pair: with the laggard's, the one in use and one between, nothing begins, and it is said."""
+    snapshot = three_epochs((1, 2), rotation("next", Phase.PENDING, created=NOW + timedelta(1)))
+    told = [a.new for a in step(snapshot, NOW, fresh=FRESH) if isinstance(a, UpdateRotationStatus)]
+    report = next(r for r in told if r.name == "r")
+    assert (report.phase, report.conditions[0].reason) == (Phase.RETIRING, "WaitingForLaggards")
+    assert "3 epochs are in use" in report.conditions[0].message
+
+
+def test_an_epoch_between_that_nobody_accepts_goes_although_a_laggard_stays() -> None:
+    """It is retired everywhere at once, which makes room for the next rotation."""
+    actions = step(three_epochs((1,)), NOW, fresh=FRESH)
+    assert {a.number for a in actions if isinstance(a, RemoveNodeKey)} == {2}
+    assert [a.seed.epoch for a in actions if isinstance(a, DeleteSeed)] == [TWO]
+
+
+@pytest.mark.parametrize("phase", [Phase.SWITCHING, Phase.RETIRING])
+def test_a_person_has_a_rotation_go_on_without_a_node_that_holds_it_up(phase: Phase) -> None:
+    """Not before patience is over, and never without one that holds nothing up."""
+    words = {"a": says(2, 2), "b": says(1, 1)}
+    active = rotation(phase=phase, without=("a", "b", "z"), started=NOW)
+    snapshot = two_nodes(active, statuses=words, patience=600.0)
+    for after, names in ((599, []), (600, ["b"])):
+        actions = step(snapshot, NOW + timedelta(seconds=after), fresh=FRESH)
+        assert [a.peer.name for a in actions if isinstance(a, ExcludePeer)] == names
 
 
 def test_a_word_of_another_boot_does_not_count() -> None:

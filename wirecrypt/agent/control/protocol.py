@@ -17,6 +17,7 @@ from wirecrypt.agent.store.state import State
 from wirecrypt.agent.view.pair_view import PairView
 from wirecrypt.errors import DatagramError
 from wirecrypt.model.mark import MarkLayout
+from wirecrypt.model.objects import NodePeer
 from wirecrypt.model.session import Generation
 from wirecrypt.model.xfrm import Address
 from wirecrypt.pairs import decide as pairs
@@ -54,6 +55,14 @@ class PeerSession:
     memory: PairMemory = field(default_factory=PairMemory)
     bucket: Bucket = field(default_factory=Bucket)
     pair_view: PairView | None = None
+
+
+def session_of(kept: dict[str, PeerSession], peer: NodePeer) -> PeerSession:
+    """Return what is *kept* of *peer*: nothing of one that had another nodeID, for that one left and this one joined."""
+    found = kept.get(peer.node_uid)
+    if found is None or (found.pair_view is not None and found.pair_view.pair.peer.node_id != peer.node_id):
+        found = kept[peer.node_uid] = PeerSession()
+    return found
 
 
 class ControlProtocol:

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from wirecrypt.model.conditions import CLEANED, JOINING, LEAVING, NO_SESSION, READY, Condition
+from wirecrypt.model.conditions import CLEANED, EXCLUDED, JOINING, LEAVING, NO_SESSION, READY, Condition
 from wirecrypt.model.objects import NodeState, NodeStatus
 
 EVERY: Final = 60.0
 _MOST_FAILING: Final = 16
 _MESSAGE: Final = 512
 _MOST_NAMED: Final = 3
+CUT_OFF: Final = "cut off by a person, its pairs are blocked; to have it back take its label off, and set it again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,8 @@ def _ready(node: NodeReport, peers: Sequence[PeerReport]) -> Condition:  # noqa:
     if node.trouble:
         reason, message = node.trouble[0]
         return Condition(READY, status=False, reason=reason, message=message[:_MESSAGE])
+    if node.state is NodeState.EXCLUDED:
+        return Condition(READY, status=False, reason=EXCLUDED, message=CUT_OFF)
     if node.state is NodeState.LEAVING:
         return Condition(READY, status=False, reason=LEAVING, message=f"on the way out, {done}")
     if not node.published_epoch:

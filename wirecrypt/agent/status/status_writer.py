@@ -15,7 +15,7 @@ from wirecrypt.errors import ClusterError, Conflict, NotFound, ObjectError
 from wirecrypt.model.objects import NodeState
 from wirecrypt.model.xfrm import NO_LIMIT, SaEntry
 from wirecrypt.pairs import sessions as rules
-from wirecrypt.pairs.decide import Decision
+from wirecrypt.pairs.decide import Decision, OfferedSession
 from wirecrypt.pairs.probing import protected
 from wirecrypt.settings import Settings
 
@@ -78,7 +78,7 @@ class StatusWriter:
         return NodeReport(
             state=pass_state.own.state,
             boot_id=self._components.boot_id,
-            own_epochs=frozenset(o.session.epoch.number for o in sessions if o.alive),
+            own_epochs=_own_epochs(pass_state, sessions),
             published_epoch=max(listed, default=0),
             mtu=settings.mtu,
             headroom=headroom(self._components.xfrm.list_sas()),
@@ -101,7 +101,8 @@ def headroom(entries: Iterable[SaEntry]) -> int:
 
 def _peers(pass_state: PassState) -> list[PeerReport]:
     """Return every peer that is there, also those that nothing could be decided about."""
-    decided = [_peer(pass_state, s, d) for s, d in pass_state.pairs() if not s.inputs.peer_gone]
+    there = ((s, d) for s, d in pass_state.pairs() if not s.inputs.peer_gone and s.peer.state is not NodeState.EXCLUDED)
+    decided = [_peer(pass_state, s, d) for s, d in there]
     return decided + [
         PeerReport(
             name=peer.name,
@@ -118,7 +119,6 @@ def _peers(pass_state: PassState) -> list[PeerReport]:
 
 def _peer(pass_state: PassState, pair_view: PairView, decision: Decision) -> PeerReport:
     uid = pair_view.peer.node_uid
-    seen = pair_view.inputs.observed
     return PeerReport(
         name=pair_view.peer.name,
         protected=protected(pair_view.inputs),
@@ -126,17 +126,32 @@ def _peer(pass_state: PassState, pair_view: PairView, decision: Decision) -> Pee
         failing=pass_state.failed.get(uid) or pass_state.failing.get(uid, ""),
         joining=NodeState.JOINING in (pair_view.inputs.own_state, pair_view.inputs.peer_state),
         sending_epoch=_sending_epoch(pair_view),
-        accepting_epochs=frozenset(g.epoch for g, i in seen.installed.items() if i.rx),
+        accepting_epochs=_accepting_epochs(pair_view),
         exempt=pair_view.inputs.exempt,
     )
 
 
 def _sending_epoch(pair_view: PairView) -> int:
-    """Return the epoch that the pair sends with, 0 when it sends nothing or its peer has not come to this node's epochs.
-
-    A peer that is down delays only itself: what is sent to it with an older key does not hold up a rotation.
-    """
+    """Return the epoch that the pair sends with, 0 when it sends nothing or its peer lags behind."""
     used = pair_view.inputs.observed.in_use
+    return used.epoch if used is not None and not _lags(pair_view) else 0
+
+
+def _accepting_epochs(pair_view: PairView) -> frozenset[int]:
+    """Return the epochs that the pair accepts, none when its peer lags behind: that one's own word keeps its epoch."""
+    return (
+        frozenset() if _lags(pair_view) else frozenset(g.epoch for g, i in pair_view.inputs.observed.installed.items() if i.rx)
+    )
+
+
+def _lags(pair_view: PairView) -> bool:
+    """Return whether the peer has not come to this node's epochs: one that is down delays only itself, and no rotation ◆."""
     own = max((o.session.epoch.number for o in pair_view.inputs.own_sessions if o.published), default=0)
-    peer = max((s.epoch.number for s in pair_view.inputs.peer_sessions), default=0)
-    return used.epoch if used is not None and peer >= own else 0
+    return max((s.epoch.number for s in pair_view.inputs.peer_sessions), default=0) < own
+
+
+def _own_epochs(pass_state: PassState, sessions: Sequence[OfferedSession]) -> frozenset[int]:
+    """Return the epochs of living own sessions, without those that live for peers that lag behind alone."""
+    wanted = {epoch.number for epoch in rules.wanted_epochs(pass_state.cluster_view.rotations)}
+    used = wanted.union(*(_accepting_epochs(view) for view, _ in pass_state.pairs()))
+    return frozenset(o.session.epoch.number for o in sessions if o.alive and (not wanted or o.session.epoch.number in used))

@@ -25,17 +25,23 @@ def left_behind(pass_state: PassState, settings: Settings, seen: Mapping[Ends, S
 def of_predecessors(pass_state: PassState, settings: Settings) -> list[Strays]:
     """Return what no pair has of nodes in whose place another one is: of peers the receiving SAs, of this one the sending.
 
-    All else between the two addresses is the pair's that is there now.
+    All else between the two addresses is the pair's that is there now. A receiving SA tells whose the sending one next to it
+    is, so it goes after that ◆.
     """
     own, mark = pass_state.own, settings.mark.layout.unmarked()
     sas = [(sa, spi) for sa in pass_state.kernel.sas.values() if sa.reqid == sa.spi and (spi := Spi.decode(sa.spi))]
     former = [sa for sa, spi in sas if sa.src in own.endpoints and sa.set_mark == mark and spi.sender != own.node_id]
-    found = [Strays(own.name, tuple(former), ())] if former else []
-    for old in pass_state.succeeded.values():
-        received = tuple(sa for sa, spi in sas if sa.receives and spi.sender == old.node_id and sa.src in old.endpoints)
-        if received:
-            found.append(Strays(old.name, received, ()))
-    return found
+    found = {own.name: former} if former else {}
+    sending = {(spi.residue_lo, spi.residue_hi, sa.dst) for sa, spi in sas if spi.sender == own.node_id}
+    names = {(address, old.node_id): old.name for old in pass_state.succeeded.values() for address in old.endpoints}
+    places = {view.pair.outer()[1]: view.peer for view in pass_state.pair_views.values()}
+    for sa, spi in sas:
+        there = places.get(sa.src)
+        other = there is not None and sa.dst in own.endpoints and spi.sender not in (own.node_id, there.node_id)
+        name = names.get((sa.src, spi.sender)) or (there.name if there and other else "")
+        if sa.receives and name and (spi.residue_lo, spi.residue_hi, sa.src) not in sending:
+            found.setdefault(name, []).append(sa)
+    return [Strays(name, tuple(those), ()) for name, those in found.items()]
 
 
 class LeftBehind:

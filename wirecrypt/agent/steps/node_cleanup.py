@@ -12,7 +12,7 @@ from wirecrypt.agent.view.cluster_view import ClusterView
 from wirecrypt.agent.view.pass_state import PassState, _present
 from wirecrypt.agent.view.peers import Deletions
 from wirecrypt.errors import ClusterError, ObjectError
-from wirecrypt.model.objects import LABEL, LABEL_ENABLED, Node, NodePeer
+from wirecrypt.model.objects import LABEL, LABEL_ENABLED, Node, NodePeer, NodeState
 from wirecrypt.model.pair import End, Pair
 from wirecrypt.model.session import Announcement
 from wirecrypt.model.spi import Spi
@@ -102,7 +102,8 @@ class NodeCleanup:
         node = self._node(cluster_view)
         if node is not None and node.label == LABEL_ENABLED:
             return False
-        return self._components.api.node_peer(self._components.node) is None
+        found = self._components.api.node_peer(self._components.node)
+        return found is None or found.state is NodeState.REMOVED
 
     def _unsaid(self, cluster_view: ClusterView) -> str:
         """Return why absence is no consent, empty when it is: a farewell was seen, or there is nothing that it could strip.
@@ -112,7 +113,9 @@ class NodeCleanup:
         disk = self._components.pairs_on_disk
         if disk.list is None:
             return f"nothing is removed: {disk.trouble}" if disk.trouble else ""
-        if not disk.list.peers or disk.list.leaving or self._is_another(disk.list.own, cluster_view):
+        own = disk.list.own
+        removed = (own.node_uid, own.node_id) in cluster_view.removed
+        if not disk.list.peers or disk.list.leaving or removed or self._is_another(own, cluster_view):
             return ""
         return (
             f"the API server has no NodePeer of this node and never said that it leaves: {len(disk.list.peers)} pairs stay as"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from wirecrypt.model.objects import CANARY, ConfigDocument, KeyRotation, Node, NodePeer
+from wirecrypt.model.objects import CANARY, ConfigDocument, KeyRotation, Node, NodePeer, NodeState
 from wirecrypt.model.pair import End, Pair
 from wirecrypt.plan.holders import each_once
 
@@ -34,7 +34,8 @@ class ObjectCache(Protocol):
 class ClusterView:
     """The cluster as this node sees it. *own* is None while the node is not enabled.
 
-    *duplicates*: those refused for a nodeID that another has held longer; the own one may be among them.
+    *duplicates*: those refused for a nodeID that another has held longer; the own one may be among them. *removed*: the
+    identities that the controller says are no more. *ready*: UIDs of the Nodes that are.
     """
 
     own: NodePeer | None
@@ -42,18 +43,22 @@ class ClusterView:
     nodes: tuple[Node, ...]
     rotations: tuple[KeyRotation, ...]
     duplicates: tuple[NodePeer, ...]
+    removed: frozenset[tuple[str, int]] = frozenset()
+    ready: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, name: str, cache: ObjectCache) -> ClusterView:
         """Return the world of node *name*. Of two peers with one nodeID the younger is refused; an address is one node's."""
         nodes = tuple(sorted(cache.nodes(), key=lambda n: n.name))
         ready = frozenset(n.uid for n in nodes if n.ready)
-        real = each_once((p for p in cache.peers() if p.name != CANARY), ready)
+        shown = [p for p in cache.peers() if p.name != CANARY]
+        removed = frozenset(p.identity for p in shown if p.state is NodeState.REMOVED)
+        real = each_once((p for p in shown if p.state is not NodeState.REMOVED), ready)
         kept, refused = _unique(real)
         node = next((n for n in nodes if n.name == name), None)
         own = next((p for p in real if p.name == name and (node is None or node.uid == p.node_uid)), None)
         peers = tuple(p for p in kept if p.name != name)
-        return cls(own, peers, nodes, tuple(cache.rotations()), refused)
+        return cls(own, peers, nodes, tuple(cache.rotations()), refused, removed, ready)
 
     @property
     def refused(self) -> bool:

@@ -32,6 +32,7 @@ class Flags:
     """What is known of one peer next to its object: deletion confirmed, on disk as one to block, joining blocks.
 
     *exempts*: this end wishes node→node in clear, None: not known, so it stays as it is. *peer_exempts*: the peer does.
+    *peer_down*: its Node is not Ready, or gone.
     """
 
     gone: bool
@@ -39,6 +40,7 @@ class Flags:
     block_joining: bool
     exempts: bool | None = False
     peer_exempts: bool = False
+    peer_down: bool = False
 
 
 def view_pair(  # noqa: PLR0913 - each is a source of its own
@@ -68,6 +70,7 @@ def view_pair(  # noqa: PLR0913 - each is a source of its own
         block_joining=flags.block_joining,
         exempts=_as_it_is(observed) if flags.exempts is None else flags.exempts,
         peer_exempts=flags.peer_exempts,
+        peer_down=flags.peer_down,
     )
     return PairView(peer, pair, known, inputs)
 

@@ -97,7 +97,7 @@ def deletion_confirmed(peer: NodePeer, nodes: tuple[Node, ...], api: AgentApi, *
     except (ClusterError, ObjectError):
         return False
     if found is not None:
-        return found.node_uid != peer.node_uid
+        return found.node_uid != peer.node_uid or (found.state is NodeState.REMOVED and found.identity == peer.identity)
     return plain or not any(n.name == peer.name and n.label == LABEL_ENABLED for n in nodes)
 
 

@@ -19,6 +19,7 @@ from wirecrypt.rotation.phases import FINISHED, current
 
 _LONGEST: Final = 256
 _REFUSED: Final = 1
+LISTED: Final = "`wirecrypt status` lists them"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class RotationProgress:
 @click.command(
     epilog=exits(
         {
-            0: "asked for (with --wait: complete; with --abort: will be aborted, with --wait: is)",
+            0: "asked for (with --wait: complete; with --abort: will be aborted, with --wait: is; with --without: noted)",
             1: "the API server refused (an abort that comes too late, too); --wait: it was aborted or deleted",
             2: "wrong usage",
             3: "--wait: the time is over; the rotation goes on",
@@ -59,19 +60,29 @@ class RotationProgress:
     metavar="[NAME]",
     help="Abort the running rotation, or the one of this name; possible only while it waits, or while keys are distributed.",
 )
+@click.option(
+    "--without",
+    multiple=True,
+    metavar="NODE",
+    help="Have the running rotation go on without a node that still holds it up after rotation.patience. It is cut off: its "
+    "pairs are blocked, not in clear, until its label is taken off and set again. May be given more than once.",
+)
 @click.option("--timeout", type=Duration(), default="15m", show_default=True, help="How long --wait waits.")
 @click.option("--reason", default="asked for by hand", show_default=True, help="Written into the KeyRotation.")
 @connecting
 @formatted
-def rotate(timeout: float, reason: str, *, wait: bool, abort: str | None) -> None:
+def rotate(timeout: float, reason: str, without: tuple[str, ...], *, wait: bool, abort: str | None) -> None:
     """Give all enabled nodes new keys, without loss: creates a KeyRotation, which the controller carries out.
 
     When one is running, the new one is queued behind it. Ctrl-C during --wait leaves the rotation running.
     """
     if not 0 < len(reason) <= _LONGEST:
         raise InputError("ask for a rotation", what="--reason", answer=f"not 1 to {_LONGEST} characters", hint="shorten it")
+    if without and abort is not None:
+        answer = "a rotation either goes on or is aborted"
+        raise InputError("ask for a rotation", what="--without with --abort", answer=answer, hint="say one of them")
     cluster = client()
-    rotation = _request(cluster, reason) if abort is None else _abort(cluster, abort)
+    rotation = _abort(cluster, abort) if abort is not None else _ask(cluster, reason, without)
     if not wait:
         emit(_document(RotationProgress(rotation)), list)
         return
@@ -80,6 +91,10 @@ def rotate(timeout: float, reason: str, *, wait: bool, abort: str | None) -> Non
     code = _verdict(progress, wanted=Phase.COMPLETE if abort is None else Phase.ABORTED)
     if code:
         raise click.exceptions.Exit(code)
+
+
+def _ask(cluster: CliApi, reason: str, without: tuple[str, ...]) -> KeyRotation:
+    return _exclude(cluster, without) if without else _request(cluster, reason)
 
 
 def _request(cluster: CliApi, reason: str) -> KeyRotation:
@@ -103,6 +118,24 @@ def _abort(cluster: CliApi, name: str) -> KeyRotation:
     cluster.abort(chosen)
     say(f"keyrotation/{chosen.name} will be aborted")
     return chosen
+
+
+def _exclude(cluster: CliApi, names: tuple[str, ...]) -> KeyRotation:
+    """Ask to have the running rotation go on without *names*; raises `NotFound`, `InputError`, before anything is written."""
+    rotation = current(cluster.rotations())
+    if rotation is None or not rotation.to_epoch:
+        raise NotFound(
+            "go on without a node", answer="no rotation is running", hint="`wirecrypt status` shows what is going on"
+        )
+    known = {node.name for node in cluster.encrypted_nodes()}
+    for name in names:
+        if name not in known:
+            raise InputError("go on without a node", what=name, answer="no node is encrypted under this name", hint=LISTED)
+    cluster.exclude(rotation, names)
+    for name in names:
+        late = "holds it up now" if name in rotation.laggards else "does not hold it up now, and stays if it never does"
+        say(f"keyrotation/{rotation.name} goes on without {name} once rotation.patience is over ({name} {late})")
+    return rotation
 
 
 def _watch(cluster: CliApi, rotation: KeyRotation, seconds: float) -> RotationProgress:

@@ -169,6 +169,7 @@ def key_rotation(raw: Raw) -> KeyRotation:
         reason=spec.text("reason"),
         created=meta.time("creationTimestamp"),
         abort=spec.flag("abort"),
+        without=spec.texts("without"),
         resource_version=meta.text("resourceVersion", ""),
         phase=status.choice("phase", Phase) if status.has("phase") else None,
         from_epoch=status.number("fromEpoch", 0),

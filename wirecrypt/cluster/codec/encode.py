@@ -69,11 +69,12 @@ def node_spec(state: NodeState, problems: Iterable[str]) -> Json:
 
 
 def node_peer(node: Node, peer: NodePeer) -> Json:
-    """Return a new NodePeer with our finalizer."""
+    """Return a new NodePeer with our finalizer; one that says that the node was removed waits for nobody."""
+    finalizers = [] if peer.state is NodeState.REMOVED else [FINALIZER]
     return {
         "apiVersion": VERSION,
         "kind": "NodePeer",
-        "metadata": {"name": peer.name, "ownerReferences": owner(node), "finalizers": [FINALIZER]},
+        "metadata": {"name": peer.name, "ownerReferences": owner(node), "finalizers": finalizers},
         "spec": {"nodeID": peer.node_id, "nodeUID": peer.node_uid, **peer_spec(peer)},
     }
 

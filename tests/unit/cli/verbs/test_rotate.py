@@ -192,3 +192,36 @@ def test_a_long_reason_is_refused(wirecrypt: Line, length: int) -> None:
     """What the kind would refuse is refused before: exit 2."""
     assert wirecrypt(f"rotate --reason {'x' * length}").exit_code == 2
     assert wirecrypt.client.writes == []
+
+
+def test_a_node_is_named_that_the_running_rotation_goes_on_without(wirecrypt: Line) -> None:
+    """It is noted on the rotation that has begun, and the answer says whether the node holds it up at all."""
+    running = replace(rotation("x", Phase.RETIRING), to_epoch=2, laggards=("b",))
+    wirecrypt.client.turns = {"x": running, "y": rotation("y", Phase.PENDING)}
+    wirecrypt.client.objects = {name: encrypted(name) for name in "ab"}
+    done = wirecrypt("rotate --without b --without a")
+    assert (done.exit_code, wirecrypt.client.writes) == (0, ["exclude a,b from x"])
+    assert "(b holds it up now)" in done.output
+    assert "(a does not hold it up now" in done.output
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "words"),
+    [
+        ("rotate --without z", 2, "no node is encrypted under this name"),
+        ("rotate --without b --abort", 2, "say one of them"),
+    ],
+)
+def test_a_node_that_is_not_there_is_refused(wirecrypt: Line, line: str, code: int, words: str) -> None:
+    """Before anything is written."""
+    wirecrypt.client.turns = {"x": replace(rotation("x", Phase.RETIRING), to_epoch=2)}
+    wirecrypt.client.objects = {"b": encrypted("b")}
+    done = wirecrypt(line)
+    assert (done.exit_code, words in done.stderr, wirecrypt.client.writes) == (code, True, [])
+
+
+def test_without_a_rotation_nothing_goes_on_without_a_node(wirecrypt: Line) -> None:
+    """One that only waits is none: nobody knows yet who will hold it up."""
+    wirecrypt.client.turns = {"y": replace(rotation("y", Phase.PENDING), to_epoch=0)}
+    done = wirecrypt("rotate --without b")
+    assert (done.exit_code, "no rotation is running" in done.stderr, wirecrypt.client.writes) == (1, True, [])
