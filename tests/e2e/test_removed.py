@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
@@ -13,6 +14,7 @@ from tests.e2e import product
 from wirecrypt.lab import operations
 from wirecrypt.lab.lab import Lab
 from wirecrypt.lab.waiting import until
+from wirecrypt.lab.wire.capture import Capture
 
 NEWEST_KERNEL = True  # what is judged here is about objects
 QUIET = True
@@ -57,6 +59,57 @@ def test_a_node_leaves_while_a_peer_is_off_and_joins_again(deployed: Lab) -> Non
         product.settle(lab, *product.PAIR)
     operations.wait_protected(lab, product.ALL, product.SECONDS)
     product.settle(lab, *product.ALL)
+
+
+@pytest.mark.L1
+@pytest.mark.C1
+def test_rotations_go_on_beside_a_node_that_is_off_and_without_one_that_is_cut_off(
+    deployed: Lab, wire_of: Callable[..., Capture]
+) -> None:
+    """Two rotations with a node off; then it is cut off, nothing to it is readable, and it comes back by its label."""
+    lab = deployed
+    wire_of(*product.ALL)
+    operations.configure(lab, **operations.RANGES, drain=3, rotation={"patience": "0s"})
+    try:
+        with product.trickle(lab, *product.ALL), _dead(lab, "node-3"):
+            first = _rotate(lab)
+            _until_phase(lab, first, "Retiring")
+            second = _rotate(lab)
+            _until_phase(lab, first, "Complete")
+            _until_phase(lab, second, "Retiring")
+            operations.wirecrypt(lab, "rotate", "--without", "node-3")
+            _until_phase(lab, second, "Complete")
+            for node in product.PAIR:
+                until(
+                    lambda node=node: not _with(lab, node, "node-3"),
+                    what=f"{node} has nothing of node-3",
+                    seconds=product.SECONDS,
+                    every=0.3,
+                )
+            assert operations.encrypted_node(lab, "node-3")["spec"]["state"] == "Excluded"
+            product.settle(lab, *product.PAIR)
+    finally:
+        operations.configure(lab, **operations.RANGES, drain=3)
+    operations.unlabel(lab, "node-3")
+    operations.wait_removed(lab, ["node-3"], product.SECONDS)
+    operations.label(lab, "node-3")
+    operations.wait_protected(lab, product.ALL, product.SECONDS)
+    product.settle(lab, *product.ALL)
+
+
+def _rotate(lab: Lab) -> str:
+    """Ask for a rotation, and return its name."""
+    return str(json.loads(operations.wirecrypt(lab, "rotate", "-o", "json").stdout)["name"])
+
+
+def _until_phase(lab: Lab, name: str, phase: str) -> None:
+    path = f"{operations.GROUP}/keyrotations/{name}"
+    until(
+        lambda: lab.api.get(path).get("status", {}).get("phase") == phase,
+        what=lambda: f"{name} is {phase}: {operations.summary(lab)}",
+        seconds=product.SECONDS,
+        every=0.2,
+    )
 
 
 @contextmanager

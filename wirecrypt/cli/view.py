@@ -17,6 +17,10 @@ from wirecrypt.rotation.phases import FINISHED
 PLAIN: Final = "Plain"
 PENDING: Final = "Pending"
 REFUSED: Final = "Refused"
+HELD: Final = (
+    "its Node is gone, or another has its name: its pairs stay as they are, or block, until it is removed; when many went at"
+    " once a person has to confirm each: kubectl annotate np NAME wirecrypt.io/confirm-removal=true"
+)
 _READY: Final = {True: ("True", "green"), False: ("False", "red"), None: ("Unknown", "yellow")}
 _STYLES: Final = {"Active": "green", "Joining": "yellow", "Leaving": "yellow", "Excluded": "red", "Pending": "yellow"}
 COLUMNS: Final = ("NODE", "STATE", "READY", "REASON", "PEERS", "EPOCH", "SESSION", "AGE")
@@ -42,10 +46,10 @@ class Row:
 
 
 def rows(node_labels: Sequence[NodeLabel], encrypted: Sequence[EncryptedNode], peers: Sequence[NodePeer]) -> list[Row]:
-    """Return a row for every Node and every EncryptedNode, by name."""
+    """Return a row for every Node, every EncryptedNode and every NodePeer, by name."""
     by_label, by_peer = {w.name: w for w in node_labels}, {p.name: p for p in peers}
     by_object = {e.name: e for e in encrypted}
-    names = sorted(by_label.keys() | by_object.keys())
+    names = sorted(by_label.keys() | by_object.keys() | by_peer.keys())
     return [_row(name, by_label.get(name), by_object.get(name), by_peer.get(name)) for name in names]
 
 
@@ -61,6 +65,8 @@ def _row(name: str, node_label: NodeLabel | None, encrypted: EncryptedNode | Non
 
 def _without_objects(name: str, node_label: NodeLabel | None, peer: NodePeer | None) -> Row:
     since = node_label.created if node_label else None
+    if peer is not None and (node_label is None or node_label.uid != peer.node_uid):
+        return Row(name, PENDING, ready=False, reason="NodeGone", message=HELD, since=since, peer=peer)
     if node_label is None or node_label.label is None:
         return Row(name, PLAIN, None, "", "not enabled", since, peer=peer)
     if node_label.label != LABEL_ENABLED:

@@ -1,6 +1,7 @@
 """status: every node's stand, in a table and for programs."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -120,3 +121,15 @@ def test_an_empty_cluster(wirecrypt: Line) -> None:
     """No node at all is no error."""
     done = wirecrypt("status")
     assert (done.exit_code, "0 of 0 nodes enabled, 0 ready" in done.stdout) == (0, True)
+
+
+def test_a_removal_that_waits_is_shown(cluster: Line) -> None:
+    """A NodePeer whose Node is gone, or whose name another Node has: with the reason, and what a person can do."""
+    cluster.client.peers = {**cluster.client.peers, "f": peer("f", 20, 1), "c": replace(peer("c", 21, 1), node_uid="another")}
+    done = cluster("status")
+    lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    assert [line.split()[:4] for line in lines if line.startswith(("c ", "f "))] == [
+        ["c", "Pending", "False", "NodeGone"],
+        ["f", "Pending", "False", "NodeGone"],
+    ]
+    assert "confirm-removal=true" in done.stdout
