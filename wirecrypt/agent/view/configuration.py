@@ -24,6 +24,7 @@ from wirecrypt.pairs.memory import Timing
 from wirecrypt.settings import Settings, from_document
 
 log = logs.get(__name__)
+AWAY_DRAINS: Final = 6
 _UNREAD: Final = "-"
 _MISSING: Final = "the ConfigMap wirecrypt-config is not there, or is no ConfigMap with data"
 
@@ -123,5 +124,5 @@ def default_algorithm() -> Algorithm:
 
 
 def timing(settings: Settings) -> Timing:
-    """Return the times of pairs as configured."""
-    return Timing(drain=settings.drain, linger=settings.linger, steady=settings.probe.steady)
+    """Return the times of pairs as configured; a peer that is down is waited for some drains long."""
+    return Timing(drain=settings.drain, linger=settings.linger, steady=settings.probe.steady, away=AWAY_DRAINS * settings.drain)
