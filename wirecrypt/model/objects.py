@@ -119,6 +119,7 @@ class NodeStatus:
     sequence_headroom: int  # percent of the soft limits left on the busiest SA
     versions: tuple[tuple[str, str], ...]
     conditions: tuple[Condition, ...]
+    exempt_packets: tuple[tuple[str, int], ...] = ()  # in clear with exempt peers, both ways: the 16 with most, most first
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ opened. Its next pass starts from what the kernel really has.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -38,6 +38,10 @@ class Datapath:
     def has_guard(self) -> bool:
         """Return whether the guard's maps are there."""
         return self._guard.loaded()
+
+    def exempt(self) -> Mapping[int, int]:
+        """Return packets in clear with exempt peers, both ways, by nodeID; nothing while there is no guard."""
+        return self._guard.exempt() if self._guard.loaded() else {}
 
     def apply(self, actions: Sequence[Action]) -> dict[str, KernelError]:
         """Do *actions* in their order; return the first error of each peer that had one ("" for the guard)."""

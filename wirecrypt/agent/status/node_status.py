@@ -10,6 +10,7 @@ from wirecrypt.model.conditions import CLEANED, EXCLUDED, JOINING, LEAVING, NO_S
 from wirecrypt.model.objects import NodeState, NodeStatus
 
 EVERY: Final = 60.0
+COUNTERS: Final = 600.0
 _MOST_FAILING: Final = 16
 _MESSAGE: Final = 512
 _MOST_NAMED: Final = 3
@@ -28,6 +29,7 @@ class PeerReport:
     sending_epoch: int
     accepting_epochs: frozenset[int]
     exempt: bool = False
+    exempt_packets: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ def build(node: NodeReport, peers: Sequence[PeerReport]) -> NodeStatus:
         sequence_headroom=node.headroom,
         versions=node.versions,
         conditions=(_ready(node, peers), *_cleaned(node)),
+        exempt_packets=_exempt_packets(peers),
     )
 
 
@@ -76,6 +79,11 @@ def held(
     return replace(known, peers_protected=0, ready_for=(), conditions=(ready,))
 
 
+def _exempt_packets(peers: Sequence[PeerReport]) -> tuple[tuple[str, int], ...]:
+    found = sorted(((p.name, p.exempt_packets) for p in peers if p.exempt and p.exempt_packets), key=lambda f: (-f[1], f[0]))
+    return tuple(found[:_MOST_FAILING])
+
+
 class WriteLimiter:
     """Says when a status is worth a write."""
 
@@ -84,10 +92,14 @@ class WriteLimiter:
         self._at = float("-inf")
 
     def due(self, status: NodeStatus, now: float) -> bool:
-        """Return whether to write *status* now: a transition at once, mere numbers once a minute, the same never."""
+        """Return whether to write *status* now: a transition at once, mere numbers once a minute, the same never.
+
+        Counters of packets, which never rest, only now and then, or with what is written anyway.
+        """
         if self._written is None or _settled(status) != _settled(self._written):
             return True
-        return status != self._written and now - self._at >= EVERY
+        counted = replace(status, exempt_packets=self._written.exempt_packets) == self._written
+        return status != self._written and now - self._at >= (COUNTERS if counted else EVERY)
 
     def written(self, status: NodeStatus, now: float) -> None:
         """Note that *status* was written."""
@@ -109,7 +121,7 @@ def _essence(status: NodeStatus) -> tuple[NodeStatus, frozenset[tuple[str, bool 
 
 
 def _settled(status: NodeStatus) -> NodeStatus:
-    return replace(status, sequence_headroom=0)
+    return replace(status, sequence_headroom=0, exempt_packets=(("any", 1),) if status.exempt_packets else ())
 
 
 def _ready(node: NodeReport, peers: Sequence[PeerReport]) -> Condition:  # noqa: PLR0911 - one return a reason, the worst first

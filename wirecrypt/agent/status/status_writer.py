@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from wirecrypt import logs
 from wirecrypt.agent.components import Components
-from wirecrypt.agent.status.node_status import NodeReport, PeerReport, WriteLimiter, build
+from wirecrypt.agent.status.node_status import EVERY, NodeReport, PeerReport, WriteLimiter, build
 from wirecrypt.agent.store.state import as_seen
 from wirecrypt.agent.view.pair_view import PairView
 from wirecrypt.agent.view.pass_state import PassState, cleaned
-from wirecrypt.errors import ClusterError, Conflict, NotFound, ObjectError
+from wirecrypt.errors import BpfError, ClusterError, Conflict, NotFound, ObjectError
 from wirecrypt.model.objects import NodeState
 from wirecrypt.model.xfrm import NO_LIMIT, SaEntry
 from wirecrypt.pairs import sessions as rules
@@ -32,7 +32,8 @@ class StatusWriter:
         self._pacer = WriteLimiter()
         self._not_before = float("-inf")
         self._uid = ""
-        self._compared = float("-inf")
+        self._compared = self._counted = float("-inf")
+        self._packets: Mapping[int, int] = {}
 
     def forget(self) -> None:
         """Note that others wrote the status, or that the object may be another next time."""
@@ -45,7 +46,7 @@ class StatusWriter:
             self._pacer.forget()
         if now - self._compared >= COMPARE:
             self._compare(now)
-        status = build(self._node(pass_state, trouble, settings), _peers(pass_state))
+        status = build(self._node(pass_state, trouble, settings), _peers(pass_state, self._exempt(pass_state, now)))
         if now < self._not_before or not self._pacer.due(status, now):
             return
         try:
@@ -61,6 +62,17 @@ class StatusWriter:
             self._not_before = now + AGAIN
         else:
             self._pacer.written(status, now)
+
+    def _exempt(self, pass_state: PassState, now: float) -> Mapping[int, int]:
+        """Return packets in clear by nodeID, where a pair is exempt, as of the last minute; a pass does not fail for them."""
+        if now - self._counted < EVERY or not any(s.inputs.exempt for s in pass_state.pair_views.values()):
+            return self._packets
+        self._counted = now
+        try:
+            self._packets = self._components.datapath.exempt()
+        except BpfError as error:
+            log.warning("packets not counted", error=str(error))
+        return self._packets
 
     def _compare(self, now: float) -> None:
         """Look at the own EncryptedNode: one that was made anew, or restored from a backup, is to be written again."""
@@ -99,10 +111,10 @@ def headroom(entries: Iterable[SaEntry]) -> int:
     return left
 
 
-def _peers(pass_state: PassState) -> list[PeerReport]:
+def _peers(pass_state: PassState, exempt: Mapping[int, int]) -> list[PeerReport]:
     """Return every peer that is there, also those that nothing could be decided about."""
     there = ((s, d) for s, d in pass_state.pairs() if not s.inputs.peer_gone and s.peer.state is not NodeState.EXCLUDED)
-    decided = [_peer(pass_state, s, d) for s, d in there]
+    decided = [_peer(pass_state, s, d, exempt.get(s.peer.node_id, 0)) for s, d in there]
     return decided + [
         PeerReport(
             name=peer.name,
@@ -117,7 +129,7 @@ def _peers(pass_state: PassState) -> list[PeerReport]:
     ]
 
 
-def _peer(pass_state: PassState, pair_view: PairView, decision: Decision) -> PeerReport:
+def _peer(pass_state: PassState, pair_view: PairView, decision: Decision, exempt_packets: int) -> PeerReport:
     uid = pair_view.peer.node_uid
     return PeerReport(
         name=pair_view.peer.name,
@@ -128,6 +140,7 @@ def _peer(pass_state: PassState, pair_view: PairView, decision: Decision) -> Pee
         sending_epoch=_sending_epoch(pair_view),
         accepting_epochs=_accepting_epochs(pair_view),
         exempt=pair_view.inputs.exempt,
+        exempt_packets=exempt_packets,
     )
 
 

@@ -100,6 +100,7 @@ def _details(row: Row) -> Json:
         "nodeUID": row.encrypted.node_uid if row.encrypted else None,
         "sequenceHeadroom": made.sequence_headroom if made else None,
         "mtu": made.mtu if made else None,
+        "exemptPackets": dict(made.exempt_packets) if made else {},
         "bootID": made.boot_id if made else "",
         "versions": dict(made.versions) if made else {},
         "conditions": _conditions(made),
@@ -154,6 +155,9 @@ def _detail_lines(row: Row, now: datetime) -> Iterable[Grid | str]:
         yield Grid(("FAILING PEER", "WHY"), [(name, text) for name, _, text in (f.partition(": ") for f in made.failing)])
     if made and made.peers_failing > len(made.failing) > 0:
         yield f"and {count(made.peers_failing - len(made.failing), 'more failing peer')}"
+    if made and made.exempt_packets:
+        yield ""
+        yield Grid(("EXEMPT PEER", "PACKETS IN CLEAR"), [(name, str(packets)) for name, packets in made.exempt_packets])
     yield from (f"refused: {problem}" for problem in (row.encrypted.problems if row.encrypted else ()))
 
 

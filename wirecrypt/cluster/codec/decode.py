@@ -143,6 +143,7 @@ def _node_status(raw: ObjectFields) -> NodeStatus:
         sequence_headroom=raw.number("sequenceHeadroom", 100, high=100),
         versions=tuple(sorted(raw.mapping("versions").items())),
         conditions=_conditions(raw),
+        exempt_packets=tuple((each.text("peer"), each.number("packets")) for each in raw.groups("exemptPackets")),
     )
 
 

@@ -117,6 +117,7 @@ def node_status(status: NodeStatus, before: Iterable[Condition], now: datetime) 
         "failing": list(status.failing[:MOST_FAILING]),
         "sequenceHeadroom": status.sequence_headroom,
         "mtu": status.mtu,
+        "exemptPackets": [{"peer": name, "packets": packets} for name, packets in status.exempt_packets[:MOST_FAILING]],
         "versions": dict(status.versions),
         "conditions": conditions(status.conditions, before, now),
     }

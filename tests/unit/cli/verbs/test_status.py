@@ -133,3 +133,11 @@ def test_a_removal_that_waits_is_shown(cluster: Line) -> None:
         ["f", "Pending", "False", "NodeGone"],
     ]
     assert "confirm-removal=true" in done.stdout
+
+
+def test_packets_in_clear_are_shown_by_exempt_peer(cluster: Line) -> None:
+    """As the node's agent last reported them."""
+    cluster.client.objects["a"] = encrypted("a", 16, replace(status(), exempt_packets=(("b", 9), ("c", 1))))
+    lines = [" ".join(line.split()) for line in cluster("status a").stdout.splitlines()]
+    assert lines[lines.index("EXEMPT PEER PACKETS IN CLEAR") + 1 :][:2] == ["b 9", "c 1"]
+    assert json.loads(cluster("status a -o json").stdout)["exemptPackets"] == {"b": 9, "c": 1}
