@@ -235,6 +235,40 @@ def test_a_node_leaves_when_its_agent_has_cleaned_up_and_its_id_rests(cluster: C
 
 
 @pytest.mark.C1
+def test_a_removal_is_said_and_holds_no_next_label_up(cluster: Cluster) -> None:
+    """A person confirms one whose agent is dead: its NodePeer says Removed, with its identity, until the label is set again."""
+    cluster.join("a", "b")
+    before = cluster.peer("b")
+    cluster.server.label("b", None)
+    cluster.until(lambda: cluster.peer("b").state is NodeState.LEAVING, "b to leave")
+    cluster.confirm(paths.NODE_PEERS, "b")
+    cluster.until(lambda: (p := cluster.peer("b")) and p.state is NodeState.REMOVED, "the word that b was removed")
+    cluster.until(lambda: cluster.encrypted("b") is None and not cluster.keys("b"), "the rest to go")
+    assert cluster.peer("b").identity == before.identity
+    assert "finalizers" not in cluster.admin.get(f"{paths.NODE_PEERS}/b")["metadata"]
+    cluster.server.label("b", "enabled")
+    cluster.until(lambda: (p := cluster.peer("b")) and p.state is NodeState.JOINING, "b to join anew")
+    assert cluster.peer("b").node_id != before.node_id
+
+
+def test_nodes_that_are_all_registered_anew_under_their_labels_join_at_once(cluster: Cluster) -> None:
+    """No person is asked: what they had before goes, and each gets its own."""
+    cluster.join("a", "b", "c", "d")
+    before = {name: cluster.peer(name).identity for name in "abcd"}
+    with cluster_paused(cluster) as resume:
+        for name in "abcd":
+            cluster.admin.delete(f"{paths.NODES}/{name}")
+            cluster.server.node(name, label="enabled")
+        resume()
+    for name in "abcd":
+        cluster.until(
+            lambda name=name: (p := cluster.peer(name)) and p.state is NodeState.JOINING and p.identity != before[name],
+            f"{name} to join anew",
+        )
+    assert "RemovalHeldBack" not in cluster.reasons()
+
+
+@pytest.mark.C1
 def test_a_deleted_node_goes_after_a_grace_period(cluster: Cluster) -> None:
     """No garbage collector runs here: the controller removes what belonged to the Node, though its agent is silent."""
     cluster.join("a", "b")
@@ -310,6 +344,29 @@ def test_a_rotation_moves_on_the_words_of_the_nodes(cluster: Cluster) -> None:
     assert cluster.keys("a") == cluster.keys("b") == cluster.seeds() == [2]
     cluster.server.kubectl("wait", "--for=condition=Complete", "kr/r", "--timeout=10s")
     assert "Switching" in cluster.reasons()
+
+
+def test_a_rotation_goes_on_without_a_node_that_is_cut_off(clean: Server) -> None:
+    """Named by a person, it is Excluded once patience is over: without keys, counted by nobody, until its label is gone."""
+    clean.admin.patch(paths.CONFIG, {"data": {"config.yaml": "rotation: {patience: 0s}"}})
+    with running(clean, grace=0.5):
+        cluster = Cluster(clean)
+        cluster.join("a", "b")
+        cluster.rotate("r")
+        cluster.until(lambda: cluster.rotation("r").phase is Phase.SWITCHING, "Switching")
+        cluster.publish("a", 2)
+        cluster.say("a", sending_epoch=2, accepting_epochs=(2,))
+        cluster.until(lambda: cluster.rotation("r").nodes_done == 1, "a to be done")
+        cluster.admin.patch(f"{paths.KEY_ROTATIONS}/r", {"spec": {"without": ["b"]}})
+        cluster.until(lambda: cluster.rotation("r").phase is Phase.COMPLETE, "Complete")
+        cluster.until(lambda: cluster.encrypted("b").state is NodeState.EXCLUDED, "b to be shown as cut off")
+        cluster.until(lambda: not cluster.keys("b"), "its keys to go")
+        assert (cluster.peer("b").state, cluster.keys("a"), cluster.seeds()) == (NodeState.EXCLUDED, [2], [2])
+        assert "Excluded" in cluster.reasons()
+        cluster.server.label("b", None)
+        cluster.until(lambda: (p := cluster.peer("b")) and p.state is NodeState.REMOVED, "b to be removed")
+        cluster.server.label("b", "enabled")
+        cluster.until(lambda: (p := cluster.peer("b")) and p.state is NodeState.JOINING, "b to join anew")
 
 
 def test_two_requests_run_one_after_the_other_and_one_is_aborted(cluster: Cluster) -> None:

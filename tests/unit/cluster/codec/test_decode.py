@@ -185,7 +185,9 @@ def test_the_words_of_an_agent_survive_the_way_there_and_back() -> None:
     """Every field of the status of an EncryptedNode."""
     since = datetime(2024, 1, 1, tzinfo=UTC)
     condition = Condition("Ready", status=None, reason="Starting", message="soon", changed=since)
-    status = NodeStatus("b", 3, (2, 3), 5, 4, 1, ("b", "c"), ("d: no answer",), 1400, 87, (("agent", "1"),), (condition,), (("c", 7),))
+    status = NodeStatus(
+        "b", 3, (2, 3), 5, 4, 1, ("b", "c"), ("d: no answer",), 1400, 87, (("agent", "1"),), (condition,), (("c", 7),)
+    )
     raw = {"metadata": META, "spec": {"nodeID": 16, "nodeUID": "n", "state": "Joining"}}
     assert decode.encrypted_node(raw).status is None
     assert decode.encrypted_node(raw | {"status": encode.node_status(status, (), since)}).status == status
