@@ -27,6 +27,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY wirecrypt wirecrypt
 COPY bpf bpf
 COPY manifests manifests
+COPY overlays/example overlays/example
 # Byte code is made here, as the image is read-only where it runs; bound to no file times, it is the same in every build. Not for the
 # generated models and the asynchronous twin of the Kubernetes client: nothing loads them (tests/image), and it would be 45 MB.
 RUN /opt/build/bin/pip wheel --no-cache-dir --no-index --no-deps --no-build-isolation --wheel-dir /dist . && \

@@ -1,4 +1,4 @@
-"""Where the files lie that come with the package and are no Python: the eBPF sources and the manifests.
+"""Where the files lie that come with the package and are no Python: the eBPF sources, the manifests and the overlay to copy.
 
 In an installed wheel they are below wirecrypt/data, in a checkout next to the package; pyproject.toml maps one to the other.
 """
@@ -14,7 +14,7 @@ _PACKAGE: Final = Path(wirecrypt.__file__).parent
 
 
 def folder(name: str, *, package: Path = _PACKAGE) -> Path:
-    """Return the folder *name* (`bpf` or `manifests`) of this installation; where there is none, the place it should have."""
+    """Return the folder *name* of this installation, as in pyproject.toml; where there is none, the place it should have."""
     installed = package / "data" / name
     checkout = package.parent / name
     return checkout if checkout.is_dir() and not installed.is_dir() else installed

@@ -24,6 +24,12 @@ WirecryptError
 
 from __future__ import annotations
 
+from typing import Final
+
+# The next step where an object of the installation is missing: what the user applied has their image and configuration.
+APPLY_AGAIN: Final = "apply your own overlay again (`kubectl apply -k FOLDER`)"
+INSTALL: Final = "make an overlay of your own with your ranges and image, and apply it: docs/how-to/install.md"
+
 
 class WirecryptError(Exception):
     """Root of all errors: *tried* on *what*, the *answer* that came back, and the *hint* with the next step."""

@@ -174,7 +174,7 @@ def bare_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def server(bare_server: Server) -> Server:
     """Return the API server with our manifests applied and in force."""
-    bare_server.kubectl("apply", "-k", str(ROOT / "manifests"))
+    bare_server.kubectl("apply", "-k", str(ROOT / "overlays/example"))
     for kind in ("encryptednodes", "nodepeers", "keyrotations"):
         bare_server.kubectl("wait", "--for=condition=Established", f"crd/{kind}.wirecrypt.io")
     wait(lambda: _served(bare_server.admin), "our kinds")
@@ -236,6 +236,7 @@ def make_node(admin: Api, name: str, *, label: str | None = None, **claims: Any)
     status = {
         "addresses": [{"type": "InternalIP", "address": claims.get("address", f"192.0.2.{number}")}],
         "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady", "message": ""}],
+        "nodeInfo": {"architecture": "amd64", "kernelVersion": "6.1.0-28-amd64", "operatingSystem": "linux"},
     }
     admin.patch(f"{paths.NODES}/{name}/status", {"status": status})
     return node

@@ -17,7 +17,7 @@ from tests.unit.cli.cli_client_contract import CONTRACT
 from wirecrypt.cli.main import cli
 from wirecrypt.cli.tools import CliApi, Tools
 from wirecrypt.cluster import paths
-from wirecrypt.cluster.cli_client import CliClient
+from wirecrypt.cluster.cli_client import WORKLOADS, CliClient, missing_parts
 from wirecrypt.model.objects import LABEL, SYSTEM_NAMESPACE
 
 if TYPE_CHECKING:
@@ -97,6 +97,57 @@ def test_enable_and_disable(cluster: Server) -> None:
     assert labels(cluster) == dict.fromkeys("abc")
 
 
+def test_labels_choose_as_kubectls_do(cluster: Server) -> None:
+    """What kubectl takes after -l: sets, absence, several at once."""
+    cluster.admin.patch(f"{paths.NODES}/a", {"metadata": {"labels": {"pool": "one"}}})
+    cluster.admin.patch(f"{paths.NODES}/b", {"metadata": {"labels": {"pool": "two"}}})
+    words = ["--kubeconfig", str(cluster.kubeconfig(ADMIN))]
+    for selector, chosen in (("pool in (one, two),pool!=two", "a"), ("!pool", "c")):
+        done = CliRunner().invoke(cli, [*words, "enable", "-l", selector, "--dry-run", "-o", "json"], catch_exceptions=False)
+        assert [n["name"] for n in json.loads(done.stdout)["nodes"]] == [chosen]
+    assert (wirecrypt(cluster, "enable -l pool=one").exit_code, labels(cluster)) == (0, {"a": "enabled", "b": None, "c": None})
+    refused = wirecrypt(cluster, "disable -l pool==one==")
+    assert (refused.exit_code, one_line(refused, "choose nodes by labels", "400")) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("path", "texts"),
+    [
+        (f"{WORKLOADS}/daemonsets/wirecrypt-agent", ("DaemonSet of the agent", "your own overlay again")),
+        (f"{WORKLOADS}/deployments/wirecrypt-controller", ("Deployment of the controller",)),
+    ],
+)
+def test_what_is_not_installed_is_not_enabled(cluster: Server, path: str, texts: tuple[str, ...]) -> None:
+    """A part of the installation is gone: exit 1 with its name and the next step, no Node is labelled."""
+    cluster.admin.delete(path)
+    try:
+        done = wirecrypt(cluster, "enable a")
+    finally:
+        cluster.kubectl("apply", "-k", str(ROOT / "overlays/example"))
+    assert (done.exit_code, one_line(done, *texts)) == (1, True)
+    assert labels(cluster) == dict.fromkeys("abc")
+
+
+def test_kinds_that_are_not_served_are_named(cluster: Server) -> None:
+    """A cluster without our group, and one in which a kind is missing, by the API server's own lists."""
+    assert missing_parts(cluster.admin) == []
+    lists = {path: cluster.admin.get(path) for path in ("/apis", f"/apis/{paths.VERSION}")}
+    lists[f"/apis/{paths.VERSION}"]["resources"] = [
+        kind for kind in lists[f"/apis/{paths.VERSION}"]["resources"] if not kind["name"].startswith("nodepeers")
+    ]
+    changed: Any = _Lists(lists)
+    assert missing_parts(changed) == ["kind nodepeers.wirecrypt.io"]
+    lists["/apis"]["groups"] = [group for group in lists["/apis"]["groups"] if group["name"] != paths.GROUP]
+    assert len(missing_parts(changed)) == 3
+
+
+class _Lists:
+    """An API server that is asked for its lists of groups and kinds alone."""
+
+    def __init__(self, lists: dict[str, Any]) -> None:
+        self.get = lists.__getitem__
+
+
 def test_an_unknown_node_changes_nothing(cluster: Server) -> None:
     """One unknown name: refused as input, with the name and the next step; no Node is labelled."""
     done = wirecrypt(cluster, "enable a nope")
@@ -126,6 +177,23 @@ def test_a_forbidden_user_changes_nothing(cluster: Server, reader: str, line: st
     assert labels(cluster) == before
     assert [r["spec"] for r in rotations(cluster)] == ([{"reason": "test"}] if "abort" in line else [])
     assert wirecrypt(cluster, "status", token=reader).exit_code == 0
+
+
+def test_what_may_not_be_looked_at_is_not_taken_for_installed(cluster: Server, reader: str) -> None:
+    """Who may label Nodes and not see our workloads is told the right, and labels nothing; to take one out works."""
+    rules = [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["get", "list", "patch"]}]
+    cluster.admin.patch(f"{ROLES}/test-reader", {"rules": rules})
+
+    def refused() -> bool:
+        done = wirecrypt(cluster, "enable a", token=reader)
+        return "whether wirecrypt is installed" in done.stderr and one_line(
+            done, "403", "kubectl auth can-i list daemonsets -n wirecrypt-system"
+        )
+
+    cluster.wait(refused, "the refusal, once the API server knows the role")
+    assert labels(cluster)["a"] is None
+    cluster.label("a", "enabled")
+    assert (wirecrypt(cluster, "disable a", token=reader).exit_code, labels(cluster)["a"]) == (0, None)
 
 
 @pytest.mark.parametrize("line", ["status", "enable a", "rotate", "rotate --abort"])

@@ -48,9 +48,10 @@ def test_all_that_is_needed_is_locked() -> None:
 
 
 def test_versions_agree() -> None:
-    """The package, its description and the image's label say the same version."""
+    """The package, its description, the image's label and the overlay to copy say the same version."""
     assert PROJECT["project"]["version"] == __version__
     assert f"ARG VERSION={__version__}\n" in DOCKERFILE
+    assert f"newTag: {__version__}\n" in (ROOT / "overlays/example/kustomization.yaml").read_text()
 
 
 def test_the_build_sees_what_it_copies_and_no_more() -> None:

@@ -117,6 +117,51 @@ def test_a_range_has_a_length_and_an_end(field: str, entry: str, why: str) -> No
     assert parse(f"{field}: [10.0.0.0/32, 'fd00::/128', 0.0.0.0/1]")
 
 
+@pytest.mark.parametrize("field", ["clusterCIDRs", "serviceCIDRs"])
+@pytest.mark.parametrize(
+    ("entry", "why"),
+    [
+        *((entry, "no machine's own") for entry in ("127.0.0.0/8", "0.0.0.0/8", "240.0.0.0/4", "255.255.255.255/32")),
+        *((entry, "no machine's own") for entry in ("169.254.7.0/24", "224.0.0.0/4", "fe80::/64", "ff02::/16", "::1/128")),
+        *((entry, "no machine's own") for entry in ("::ffff:10.0.0.0/104", "64:ff9b::/96", "2002:a00::/24", "2001::/32")),
+        *((entry, "neighbours") for entry in ("128.0.0.0/1", "fc00::/6", "8000::/1")),
+        ("fe80::%eth0/64", "a zone is one machine's"),
+    ],
+)
+def test_a_range_that_is_nobodys_is_refused(field: str, entry: str, why: str) -> None:
+    """Loopback, link-local, groups, IPv4 by other names: they match nothing, or drop what neighbours need."""
+    with pytest.raises(ConfigError) as caught:
+        parse(f"{field}: ['{entry}']")
+    assert why in str(caught.value)
+    assert parse(f"{field}: [10.0.0.0/8, 'fd00::/8', '2000::/4', 100.64.0.0/10]")
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        *("0.0.0.7", "127.0.0.1", "169.254.1.1", "224.0.0.1", "255.255.255.255", "::", "::1", "fe80::1", "fe80::1%eth0"),
+        *("::ffff:192.0.2.1", "64:ff9b::c000:201", "2002:c000:201::1", "ff02::1"),
+        *("192.0.2.1/32", "192.0.2.1:6443", "api.example", "192.0.2.01"),
+    ],
+)
+def test_an_api_server_has_an_address_that_a_packet_can_have(entry: str) -> None:
+    """Otherwise nothing would be protected or let pass by it, in silence; names, ports and lengths are no addresses."""
+    with pytest.raises(ConfigError, match="apiServers"):
+        parse(f"apiServers: ['{entry}']")
+    assert parse("apiServers: [192.0.2.1, '2001:db8::1']")
+
+
+@pytest.mark.parametrize(
+    "names", ["[]", "[auto]", "[eth0, auto]", "[lo]", "['eth*']", "['.']", "['a:b']", "[ääääääää]", "[eth0.100.200.300]"]
+)
+def test_uplinks_that_can_be_no_links_are_refused(names: str) -> None:
+    """An empty list is not auto, auto stands alone, patterns are not known, and the loopback leads nowhere."""
+    with pytest.raises(ConfigError, match="uplinks"):
+        parse(f"uplinks: {names}")
+    assert parse("uplinks: [eth0.100, wg-0]").uplinks == ("eth0.100", "wg-0")
+    assert parse("uplinks: auto").uplinks == ()
+
+
 DEEP = 3000
 DIGITS = 5000
 BOMB = "[&l0 [x, x]" + "".join(f", &l{i + 1} [{', '.join([f'*l{i}'] * 9)}]" for i in range(7)) + "]"
@@ -175,8 +220,8 @@ def test_the_reference_page_is_the_generated_one() -> None:
 
 
 def test_the_shipped_document_has_every_default_commented_and_valid() -> None:
-    """The document in manifests is the generated one, and with the comment marks taken away it means the defaults."""
-    assert document() == (ROOT / "manifests/config.yaml").read_text()
+    """The document in the overlay to copy is the generated one, and with the comment marks taken away it means the defaults."""
+    assert document() == (ROOT / "overlays/example/config.yaml").read_text()
     uncommented = "".join(line[1:] for line in document().splitlines(keepends=True) if not line.startswith("# "))
     assert parse(uncommented) == Settings()
     assert parse(document()) == Settings()

@@ -13,7 +13,7 @@ import pytest
 from wirecrypt import __version__, datafiles
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("bpf", "manifests")
+FOLDERS = ("bpf", "manifests", "overlays/example")
 ASK = """
 from wirecrypt import datafiles
 from wirecrypt.kernel.bpf.source import SOURCE, version
@@ -64,7 +64,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def test_carries_every_data_file_as_it_is(wheel: Path) -> None:
-    """The wheel holds the eBPF sources and the manifests of the checkout, byte for byte."""
+    """The wheel holds the eBPF sources, the manifests and the example of an overlay of the checkout, byte for byte."""
     with zipfile.ZipFile(wheel) as archive:
         for name in FOLDERS:
             prefix = f"wirecrypt/data/{name}/"

@@ -28,7 +28,7 @@ _META: Final = "wirecrypt."
 
 F = TypeVar("F", bound=Callable[..., Any])
 if TYPE_CHECKING:
-    from wirecrypt.doctor.facts import ClusterFacts, NodeInspection
+    from wirecrypt.doctor.facts import ClusterFacts, LocalMachine, NodeInspection
 
     _Parameter = click.ParamType[float]
 else:
@@ -42,8 +42,11 @@ class CliApi(Protocol):
     def malformed(self) -> Mapping[str, ObjectError]:
         """Return the objects that the last reads left out, by kind and name."""
 
-    def node_labels(self) -> Sequence[NodeLabel]:
-        """Return all Nodes by name."""
+    def node_labels(self, selector: str = "") -> Sequence[NodeLabel]:
+        """Return all Nodes, or those that *selector* chooses as kubectl's -l does, by name; a bad one is an `InputError`."""
+
+    def missing_parts(self) -> Sequence[str]:
+        """Return what of an installation is not there, in words; nothing when it is whole."""
 
     def encrypted_nodes(self) -> Sequence[EncryptedNode]:
         """Return all EncryptedNodes by name."""
@@ -82,6 +85,12 @@ def _gather_node(mask: int, bpffs: Path | None) -> NodeInspection:
     return gather_node(mask, bpffs or BPFFS)
 
 
+def _gather_machine() -> LocalMachine:
+    from wirecrypt.doctor.gather_node import gather_machine  # noqa: PLC0415 - imports the kernel's adapters
+
+    return gather_machine()
+
+
 @dataclass(frozen=True, slots=True)
 class Tools:
     """How verbs reach the cluster and wait; tests put their own into the context's `obj`."""
@@ -93,6 +102,7 @@ class Tools:
     terminal: Callable[[], bool] = lambda: sys.stdin is not None and sys.stdin.isatty()
     gather_cluster: Callable[[Path | None, str | None], ClusterFacts] = _gather_cluster
     gather_node: Callable[[int, Path | None], NodeInspection] = _gather_node
+    gather_machine: Callable[[], LocalMachine] = _gather_machine
 
 
 class Duration(_Parameter):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -28,7 +28,10 @@ COLUMNS: Final = ("NODE", "STATE", "READY", "REASON", "PEERS", "EPOCH", "SESSION
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One Node as `status` shows it. *state*: Plain (not enabled), Pending (no objects yet), or of the objects."""
+    """One Node as `status` shows it. *state*: Plain (not enabled), Pending (no objects yet), or of the objects.
+
+    *strange*: what is on the Node, looks like a wish of ours, and is none.
+    """
 
     name: str
     state: str
@@ -38,6 +41,7 @@ class Row:
     since: datetime | None
     encrypted: EncryptedNode | None = None
     peer: NodePeer | None = None
+    strange: tuple[str, ...] = ()
 
     @property
     def enabled(self) -> bool:
@@ -50,7 +54,13 @@ def rows(node_labels: Sequence[NodeLabel], encrypted: Sequence[EncryptedNode], p
     by_label, by_peer = {w.name: w for w in node_labels}, {p.name: p for p in peers}
     by_object = {e.name: e for e in encrypted}
     names = sorted(by_label.keys() | by_object.keys() | by_peer.keys())
-    return [_row(name, by_label.get(name), by_object.get(name), by_peer.get(name)) for name in names]
+    return [
+        replace(
+            _row(name, by_label.get(name), by_object.get(name), by_peer.get(name)),
+            strange=by_label[name].strange if name in by_label else (),
+        )
+        for name in names
+    ]
 
 
 def _row(name: str, node_label: NodeLabel | None, encrypted: EncryptedNode | None, peer: NodePeer | None) -> Row:
@@ -110,6 +120,7 @@ def node_document(row: Row) -> Json:
         "session": row.peer.last_session if row.peer else 0,
         "created": stamp(row.since),
         "problems": list(row.encrypted.problems) if row.encrypted else [],
+        "unknownLabels": list(row.strange),
     }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Final, Self
 
-from wirecrypt.errors import ClusterError, Conflict, Forbidden, NotFound, Unreachable
+from wirecrypt.errors import APPLY_AGAIN, ClusterError, Conflict, Forbidden, NotFound, Unreachable
 
 Json = dict[str, Any]
 
@@ -125,7 +125,7 @@ def refusal(tried: str, status: int, body: str, headers: Mapping[str, str]) -> C
     if status == 409 and reason == "AlreadyExists":  # noqa: PLR2004 - Conflict
         return AlreadyExists(tried, answer=answer, hint="read it and compare")
     if status == 404 and not known:  # noqa: PLR2004 - not an object is missing but its kind: that is never "deleted"
-        hint = "apply your own overlay of manifests/: the API server does not know this kind"
+        hint = f"{APPLY_AGAIN}: the API server does not know this kind"
         return ClusterError(tried, answer=answer, hint=hint)
     if status in (429, 503):
         return Throttled(tried, answer=answer, hint="wait and retry", after=_after(headers))

@@ -12,20 +12,29 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
+from urllib.parse import urlencode
 
 from wirecrypt.cluster import paths
 from wirecrypt.cluster.answer import Throttled
 from wirecrypt.cluster.api import Api
 from wirecrypt.cluster.codec import decode
 from wirecrypt.cluster.codec.object_fields import ObjectFields
-from wirecrypt.cluster.paths import VERSION
+from wirecrypt.cluster.paths import GROUP, VERSION
 from wirecrypt.cluster.readers import ObjectReader
-from wirecrypt.errors import ClusterError, Forbidden, NotFound, ObjectError
-from wirecrypt.model.objects import LABEL, EncryptedNode, KeyRotation, NodePeer
+from wirecrypt.errors import ClusterError, Forbidden, InputError, NotFound, ObjectError
+from wirecrypt.model.fitness import unfit
+from wirecrypt.model.objects import LABEL, SYSTEM_NAMESPACE, EncryptedNode, KeyRotation, NodePeer
 from wirecrypt.retry import RetryLimits, retry
 
 T = TypeVar("T")
 _PREFIX: Final = "manual-"
+_SEE: Final = f"list daemonsets -n {SYSTEM_NAMESPACE}"
+WORKLOADS: Final = f"/apis/apps/v1/namespaces/{SYSTEM_NAMESPACE}"
+_KINDS: Final = frozenset(path.rpartition("/")[2] for path in (paths.NODE_PEERS, paths.ENCRYPTED_NODES, paths.KEY_ROTATIONS))
+_PROGRAMS: Final = (
+    ("daemonsets", "DaemonSet", "wirecrypt-agent", "agent"),
+    ("deployments", "Deployment", "wirecrypt-controller", "controller"),
+)
 _AGAIN: Final = RetryLimits(attempts=4, seconds=10.0)  # a server that asks to come again has done nothing yet
 
 
@@ -33,6 +42,7 @@ _AGAIN: Final = RetryLimits(attempts=4, seconds=10.0)  # a server that asks to c
 class NodeLabel:
     """What a Node's metadata say: its UID, the label's value (None without label), whether it runs Linux, its birth.
 
+    *architecture* and *kernel* are its kubelet's words. *strange*: what looks like a wish of ours and is none, in words.
     Read without its claims, so that a Node with a malformed one can be labelled and unlabelled all the same.
     """
 
@@ -41,6 +51,14 @@ class NodeLabel:
     label: str | None
     linux: bool
     created: datetime
+    architecture: str = ""
+    kernel: str = ""
+    strange: tuple[str, ...] = ()
+
+    @property
+    def unfit(self) -> str:
+        """Return why no agent can run there, empty when one can."""
+        return unfit(linux=self.linux, architecture=self.architecture, kernel=self.kernel)
 
 
 class CliClient:
@@ -60,9 +78,23 @@ class CliClient:
         """Return the objects that the last reads left out, by path and name."""
         return {f"{path.rpartition('/')[2]}/{name}": error for (path, name), error in self._reader.malformed.items()}
 
-    def node_labels(self) -> Sequence[NodeLabel]:
-        """Return all Nodes by name."""
-        return node_labels(self.raw_nodes())
+    def node_labels(self, selector: str = "") -> Sequence[NodeLabel]:
+        """Return all Nodes, or those that *selector* chooses as kubectl's -l does, by name; a bad one is an `InputError`."""
+        if not selector:
+            return node_labels(self.raw_nodes())
+        path = f"{paths.NODES}?{urlencode({'labelSelector': selector})}"
+        try:
+            return node_labels(_patiently(lambda: self._api.items(path))[0])
+        except ClusterError as error:
+            if not error.answer.startswith("400"):
+                raise
+            hint = "write it as for kubectl: KEY=VALUE, KEY!=VALUE, KEY, !KEY, 'KEY in (A,B)', joined by commas"
+            raise InputError("choose nodes by labels", what=selector, answer=error.answer, hint=hint) from error
+
+    def missing_parts(self) -> Sequence[str]:
+        """Return what of an installation is not there, in words; nothing when it is whole."""
+        with _doing("see whether wirecrypt is installed", f"namespace {SYSTEM_NAMESPACE}", right=_SEE):
+            return _patiently(lambda: missing_parts(self._api))
 
     def raw_nodes(self) -> Sequence[Mapping[str, Any]]:
         """Return all Nodes as the API server has them."""
@@ -115,21 +147,58 @@ class CliClient:
             _patiently(lambda: self._api.patch(f"{paths.KEY_ROTATIONS}/{rotation.name}", body))
 
 
+def missing_parts(api: Api) -> list[str]:
+    """Return what of an installation is not there, in words; raises `ClusterError` for what may not be read.
+
+    A program is told by its service account: its workload may have been renamed. Where the kinds are missing nothing else is
+    looked for.
+    """
+    kinds = _kinds(api)
+    return kinds or list(_programs(api))
+
+
+def _kinds(api: Api) -> list[str]:
+    """Return the kinds that are not served; the lists of groups and of kinds may be read by everybody."""
+    served = {v["groupVersion"] for g in api.get("/apis").get("groups", ()) if g["name"] == GROUP for v in g["versions"]}
+    found = {kind["name"] for kind in api.get(f"/apis/{VERSION}").get("resources", ())} if VERSION in served else set()
+    return [f"kind {kind}.{GROUP}" for kind in sorted(_KINDS - found)]
+
+
+def _programs(api: Api) -> Iterator[str]:
+    for plural, kind, account, name in _PROGRAMS:
+        workloads = api.items(f"{WORKLOADS}/{plural}")[0]
+        if not any(w["spec"]["template"]["spec"].get("serviceAccountName") == account for w in workloads):
+            yield f"{kind} of the {name} in {SYSTEM_NAMESPACE}"
+
+
 def node_labels(items: Iterable[Mapping[str, Any]]) -> list[NodeLabel]:
     """Return what the metadata of Nodes say, by name."""
     return sorted((_node_label(raw) for raw in items), key=lambda w: w.name)
 
 
 def _node_label(raw: Mapping[str, Any]) -> NodeLabel:
-    meta = ObjectFields.of("Node", raw).group("metadata")
-    labels = meta.mapping("labels")
+    fields = ObjectFields.of("Node", raw)
+    meta, machine = fields.group("metadata"), fields.group("status").group("nodeInfo")
+    labels, annotations = meta.mapping("labels"), meta.mapping("annotations")
     return NodeLabel(
         name=meta.text("name"),
         uid=meta.text("uid"),
         label=labels.get(LABEL),
         linux=labels.get("kubernetes.io/os", "linux") == "linux",
         created=meta.time("creationTimestamp"),
+        architecture=machine.text("architecture", ""),
+        kernel=machine.text("kernelVersion", ""),
+        strange=(
+            *(f"label {key}={value}" for key, value in sorted(labels.items()) if key != LABEL and _ours(key)),
+            *(f"annotation {LABEL}" for _ in range(LABEL in annotations)),
+        ),
     )
+
+
+def _ours(key: str) -> bool:
+    """Return whether the domain of a label's key is ours, or ours cut short."""
+    domain, slash, _ = key.partition("/")
+    return bool(slash) and (domain in (GROUP, GROUP.partition(".")[0]) or domain.endswith(f".{GROUP}"))
 
 
 def _patiently(call: Callable[[], T]) -> T:

@@ -20,7 +20,7 @@ from wirecrypt.controller.decide import ControllerMemory, Now, decide
 from wirecrypt.controller.endpoints import ControllerEndpoints
 from wirecrypt.controller.leaving import GRACE_SECONDS, HELD, held_back
 from wirecrypt.controller.worker import Worker
-from wirecrypt.errors import ConfigError, WirecryptError
+from wirecrypt.errors import APPLY_AGAIN, ConfigError, WirecryptError
 from wirecrypt.model.objects import ConfigDocument
 from wirecrypt.ports import ControllerApi, ControllerView
 from wirecrypt.settings import Settings, from_document
@@ -175,6 +175,5 @@ class Controller:
 def _settings(document: ConfigDocument | None) -> Settings:
     """Return the settings of a document that is there; raises `ConfigError`."""
     if document is None:
-        hint = "make it from manifests/config.yaml"
-        raise ConfigError("read the ConfigMap wirecrypt-config", answer="there is none", hint=hint)
+        raise ConfigError("read the ConfigMap wirecrypt-config", answer="there is none", hint=APPLY_AGAIN)
     return from_document(document)

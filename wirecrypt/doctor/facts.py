@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 from wirecrypt.cluster.cli_client import NodeLabel
 from wirecrypt.doctor.mark_users import MarkUse
 from wirecrypt.doctor.needs import RequiredAccess
 from wirecrypt.kernel.probe import Feature
 from wirecrypt.model.objects import ConfigDocument, EncryptedNode, KeyRotation, Node
+from wirecrypt.model.xfrm import Address
 from wirecrypt.ports import Lease
+
+CLAIMS_OF: Final = "claims "  # and a Node's name: under this `unseen` says why the Node's claims could not be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,14 @@ class ClusterFacts:
     lease: Lease | None = None
     malformed: Mapping[str, str] = field(default_factory=dict)
     unseen: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalMachine:
+    """By what a Node of this machine would be known: its *names*, its *addresses* (None: they could not be read)."""
+
+    names: frozenset[str]
+    addresses: frozenset[Address] | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from wirecrypt.cluster.codec import decode
 from wirecrypt.cluster.connection import Connection
 from wirecrypt.cluster.lease import ClusterLease
 from wirecrypt.cluster.readers import ObjectReader
-from wirecrypt.doctor.facts import ClusterFacts, CrdFacts, PodFacts
+from wirecrypt.doctor.facts import CLAIMS_OF, ClusterFacts, CrdFacts, PodFacts
 from wirecrypt.doctor.inspect_cluster import EXPECTED_KINDS, EXPECTED_POLICIES
 from wirecrypt.doctor.needs import AGENT, CONTROLLER, NEEDS, RequiredAccess
 from wirecrypt.errors import NotFound, ObjectError, WirecryptError
@@ -91,7 +91,7 @@ def _nodes(items: Iterable[Mapping[str, Any]], unseen: dict[str, str]) -> list[N
         try:
             found.append(decode.node(raw))
         except ObjectError as error:
-            unseen[f"claims {raw.get('metadata', {}).get('name', '?')}"] = error.answer or str(error)
+            unseen[f"{CLAIMS_OF}{raw.get('metadata', {}).get('name', '?')}"] = error.answer or str(error)
     return sorted(found, key=lambda node: node.name)
 
 

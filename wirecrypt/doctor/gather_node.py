@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
-from wirecrypt.doctor.facts import NodeInspection
+from wirecrypt.doctor.facts import LocalMachine, NodeInspection
 from wirecrypt.doctor.inspect_node import FORWARD, UNPRIVILEGED_BPF
 from wirecrypt.doctor.mark_users import MarkUse, ip_rules, iptables_rules, nft_rules
-from wirecrypt.errors import WirecryptError
+from wirecrypt.errors import LinkError, WirecryptError
 from wirecrypt.kernel.bpf.guard import KernelGuard
 from wirecrypt.kernel.net.links import KernelLinks
 from wirecrypt.kernel.probe import probe
@@ -35,6 +35,16 @@ _LOOKS: Final[tuple[tuple[tuple[str, ...], Callable[[str], Iterable[MarkUse]]], 
     (("ip6tables-save",), lambda text: iptables_rules(text, "ip6tables")),
 )
 _LEGACY: Final = (("iptables-legacy-save",), ("ip6tables-legacy-save",))  # next to the first two, where they differ
+
+
+def gather_machine() -> LocalMachine:
+    """Return by what a Node of this machine would be known; every user may see it."""
+    names = {socket.gethostname(), os.environ.get("NODE_NAME", "")} - {""}  # the manifest gives the agent's pod its Node's name
+    try:
+        held = {a for link in KernelLinks().links() for a in link.addresses if not (a.is_loopback or a.is_link_local)}
+    except LinkError:
+        return LocalMachine(frozenset(names), None)
+    return LocalMachine(frozenset(names), frozenset(held))
 
 
 def gather_node(mask: int, bpffs: Path = BPFFS) -> NodeInspection:
@@ -76,6 +86,8 @@ def _mark_uses(unseen: dict[str, str]) -> list[MarkUse]:
                 unseen[f"marks {command[0]}"] = (done.stderr.strip() or f"exit status {done.returncode}")[:200]
             else:
                 found += understand(text)
+        except FileNotFoundError:
+            unseen[f"marks {command[0]}"] = "not installed"
         except (OSError, subprocess.TimeoutExpired, ValueError) as error:
             unseen[f"marks {command[0]}"] = str(error)[:200]
     return list(dict.fromkeys(found))

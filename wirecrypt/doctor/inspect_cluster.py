@@ -7,11 +7,12 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Final
 
+from wirecrypt.cluster.cli_client import NodeLabel
 from wirecrypt.doctor.facts import ClusterFacts
 from wirecrypt.doctor.finding import Check, Finding
 from wirecrypt.doctor.inspect_ranges import RANGES, inspect_ranges
 from wirecrypt.doctor.needs import AGENT, CONTROLLER
-from wirecrypt.errors import ConfigError
+from wirecrypt.errors import APPLY_AGAIN, INSTALL, ConfigError
 from wirecrypt.model.conditions import ON_THE_WAY, READY, find
 from wirecrypt.model.objects import LABEL, LABEL_ENABLED, EncryptedNode, NodeState, Phase
 from wirecrypt.settings import Mode, NodeToNode, from_document
@@ -34,10 +35,6 @@ EXPECTED_POLICIES: Final = ("wirecrypt-agent-own-node", "wirecrypt-agent-token-o
 VERSION: Final = "v1alpha1"
 MOST_SKEW: Final = 5.0
 LONG: Final = timedelta(hours=1)
-APPLY: Final = (
-    "apply your own overlay of manifests/ again (`kubectl apply -k FOLDER`), not manifests/ itself: it has the defaults"
-)
-INSTALL: Final = "make an overlay of manifests/ with your ranges and image, and apply it: docs/how-to/install.md"
 _SHOWN: Final = 5
 
 
@@ -82,7 +79,7 @@ def _kinds(facts: ClusterFacts) -> Iterator[Finding]:
             why = "is not established"
         if why:
             bad += 1
-            yield KINDS.error(f"the kind {name} {why}", APPLY)
+            yield KINDS.error(f"the kind {name} {why}", APPLY_AGAIN)
     if not bad:
         yield KINDS.ok(f"all kinds are served in {VERSION}")
 
@@ -103,7 +100,7 @@ def _policies(facts: ClusterFacts) -> Iterator[Finding]:
             why = f"is bound without Deny ({', '.join(sorted(actions))}), so it refuses nothing"
         if why:
             bad += 1
-            yield POLICIES.error(f"the admission policy {name} {why}: a node could speak for another", APPLY)
+            yield POLICIES.error(f"the admission policy {name} {why}: a node could speak for another", APPLY_AGAIN)
     if not bad:
         yield POLICIES.ok("all admission policies are there and bound")
 
@@ -117,7 +114,7 @@ def _access(facts: ClusterFacts) -> Iterator[Finding]:
         missing = [str(need) for need, allowed in asked if not allowed]
         if missing:
             more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
-            yield ACCESS.error(f"not allowed, and needed: {'; '.join(missing[:_SHOWN])}{more}", APPLY)
+            yield ACCESS.error(f"not allowed, and needed: {'; '.join(missing[:_SHOWN])}{more}", APPLY_AGAIN)
         elif asked:
             yield ACCESS.ok(f"{account} may do all {len(asked)} things that it needs")
 
@@ -172,7 +169,7 @@ def _config(facts: ClusterFacts) -> Iterator[Finding]:
         yield CONFIG.unseen(facts.unseen["config"])
         return
     if facts.config is None:
-        yield CONFIG.warning("the ConfigMap wirecrypt-config is missing: programs that never read one do nothing", APPLY)
+        yield CONFIG.warning("the ConfigMap wirecrypt-config is missing: programs that never read one do nothing", APPLY_AGAIN)
         return
     try:
         settings = from_document(facts.config)
@@ -197,11 +194,24 @@ def _ranges(facts: ClusterFacts) -> Iterator[Finding]:
             yield from inspect_ranges(from_document(facts.config), facts.nodes, facts.unseen)
 
 
+def _labels(node_label: NodeLabel) -> Iterator[Finding]:
+    """Yield what a Node's labels say and nobody can do: values and keys that mean nothing, a node that no agent can run on."""
+    name, enabled = node_label.name, node_label.label == LABEL_ENABLED
+    if not enabled and node_label.label is not None:
+        step = f"`wirecrypt enable {name}` or `wirecrypt disable {name}`"
+        yield NODES.error(f"{name}: the label {LABEL} is {node_label.label!r}, which means nothing", step)
+    for strange in node_label.strange:
+        kind, _, key = strange.partition("=")[0].partition(" ")
+        off = f"take it off: `kubectl {'label' if kind == 'label' else 'annotate'} node {name} {key}-`"
+        sentence, meant = f"{name} has the {strange}, which means nothing", f"`wirecrypt enable {name}` if that is meant; {off}"
+        yield NODES.warning(sentence, off) if enabled else NODES.error(f"{sentence}: the node is not enabled", meant)
+    if enabled and node_label.unfit:
+        yield NODES.error(f"{name} is labelled and {node_label.unfit}", f"`wirecrypt disable {name}`")
+
+
 def _nodes(facts: ClusterFacts) -> Iterator[Finding]:
     for node_label in facts.node_labels or ():
-        if node_label.label not in (None, LABEL_ENABLED):
-            step = f"`wirecrypt enable {node_label.name}` or `wirecrypt disable {node_label.name}`"
-            yield NODES.error(f"{node_label.name}: the label {LABEL} is {node_label.label!r}, which means nothing", step)
+        yield from _labels(node_label)
     for name, why in sorted(facts.malformed.items()):
         yield NODES.error(f"{name} is malformed and ignored: {why}", "correct or delete the object")
     if facts.encrypted is None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from wirecrypt.doctor.counters import COUNTERS
-from wirecrypt.doctor.facts import NodeInspection
+from wirecrypt.doctor.facts import CLAIMS_OF, ClusterFacts, LocalMachine, NodeInspection
 from wirecrypt.doctor.finding import Check, Finding
 from wirecrypt.doctor.mark_users import collisions
 from wirecrypt.kernel.bpf.guard import REASONS
-from wirecrypt.kernel.probe import ProbeResult
+from wirecrypt.kernel.probe import Feature, ProbeResult
 
+MACHINE: Final = Check("node", "machine")
 ROOT: Final = Check("node", "privileges")
 KERNEL: Final = Check("node", "kernel")
 MARKS: Final = Check("node", "marks")
@@ -21,12 +22,31 @@ FORWARDING: Final = Check("node", "forwarding")
 STATS: Final = Check("node", "xfrm-counters")
 GUARD: Final = Check("node", "guard-counters")
 LINKS: Final = Check("node", "guard-links")
-CHECKS: Final = (ROOT, KERNEL, MARKS, FOREIGN, UNPRIVILEGED, FORWARDING, STATS, GUARD, LINKS)
+CHECKS: Final = (MACHINE, ROOT, KERNEL, MARKS, FOREIGN, UNPRIVILEGED, FORWARDING, STATS, GUARD, LINKS)
 UNPRIVILEGED_BPF: Final = "kernel.unprivileged_bpf_disabled"
 FORWARD: Final = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
 _EITHER: Final = frozenset({"aes-256-gcm", "chacha20-poly1305"})
+_IPSEC: Final = frozenset({"esp-ipv4", "esp-ipv6", "esn"}) | _EITHER
+_KERNEL_STEP: Final = "install the kernel's modules package, or a kernel of 5.19 or newer with ESP, clsact and BPF"
 _DROPS: Final = ("egress_", "ingress_", "events_lost")
 _SHOWN: Final = 5
+
+
+def no_node(machine: LocalMachine, cluster: ClusterFacts) -> list[Finding]:
+    """Return the one finding for a *machine* that is no Node of the *cluster*; none where it is one, or nobody can tell.
+
+    What such a machine's kernel can do, drops or forwards says nothing of the cluster.
+    """
+    unread = any(name.startswith(CLAIMS_OF) for name in cluster.unseen)
+    if cluster.node_labels is None or cluster.nodes is None or machine.addresses is None or unread:
+        return []
+    known = {node_label.name for node_label in cluster.node_labels}
+    held = {address for node in cluster.nodes for address in node.endpoints}
+    if machine.names & known or machine.addresses & held:
+        return []
+    named = ", ".join(sorted(machine.names))
+    step = "run it on a node, as root, or in the agent's pod there; `--only node` looks at this machine all the same"
+    return [MACHINE.unseen(f"this machine, {named}, is no Node of the cluster, by name and by address", step)]
 
 
 def inspect_node(facts: NodeInspection) -> list[Finding]:
@@ -38,17 +58,33 @@ def inspect_node(facts: NodeInspection) -> list[Finding]:
 
 
 def _kernel(facts: NodeInspection) -> Iterator[Finding]:
-    step = "install the kernel's modules package, or a kernel of 5.19 or newer with ESP, clsact and BPF"
+    """Yield one finding for all of IPsec that is missing, one for each other feature, one for each reason of not knowing."""
     lacking = [f for f in facts.features if f.verdict is ProbeResult.NO]
     one_cipher = {f.name for f in facts.features if f.verdict is ProbeResult.YES} & _EITHER
-    for feature in lacking:
-        sentence = f"Linux {facts.release} lacks {feature.name}: {feature.reason}"
-        enough = feature.name in _EITHER and one_cipher
-        yield KERNEL.warning(f"{sentence}; set `algorithm` to the other", step) if enough else KERNEL.error(sentence, step)
-    for feature in (f for f in facts.features if f.verdict is ProbeResult.UNKNOWN):
-        yield KERNEL.unseen(f"{feature.name}: {feature.reason}")
+    enough = [f for f in lacking if f.name in _EITHER and one_cipher]
+    for feature in enough:
+        yield KERNEL.warning(f"{_lacks(facts, [feature])}; set `algorithm` to the other", _KERNEL_STEP)
+    untried = [f.name for f in facts.features if set(f.without) & {each.name for each in lacking}]
+    ipsec = [f for f in lacking if f.name in _IPSEC and f not in enough]
+    if ipsec:
+        more = f"; {', '.join(untried)} could not be tried without" if untried else ""
+        yield KERNEL.error(_lacks(facts, ipsec) + more, _KERNEL_STEP)
+    for feature in (f for f in lacking if f.name not in _IPSEC):
+        yield KERNEL.error(_lacks(facts, [feature]), _KERNEL_STEP)
+    unknown = {f.name: f.reason for f in facts.features if f.verdict is ProbeResult.UNKNOWN and f.name not in untried}
+    yield from (KERNEL.unseen(f"{names}: {why}") for names, why in _by_reason(unknown))
     if facts.features and all(f.verdict is ProbeResult.YES for f in facts.features):
         yield KERNEL.ok(f"Linux {facts.release} has {', '.join(f.name for f in facts.features)}")
+
+
+def _lacks(facts: NodeInspection, features: Sequence[Feature]) -> str:
+    return f"Linux {facts.release} lacks {' and '.join(f'{f.name} ({f.reason})' for f in features)}"
+
+
+def _by_reason(unknown: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return what could not be looked at, as names with the reason that they share: one cause is one finding."""
+    reasons = dict.fromkeys(unknown.values())
+    return [(", ".join(name for name, why in unknown.items() if why == reason), reason) for reason in reasons]
 
 
 def _marks(facts: NodeInspection) -> Iterator[Finding]:
@@ -64,8 +100,9 @@ def _marks(facts: NodeInspection) -> Iterator[Finding]:
     if "cilium_host" in facts.links:
         sentence = "Cilium is here: its programs keep an identity in the upper 16 bits of marks, which no rule shows"
         yield MARKS.warning(sentence, "check with `wirecrypt verify` that probes and pods get through; see the reference")
-    for source, why in sorted((s, w) for s, w in facts.unseen.items() if s.startswith("marks")):
-        yield MARKS.unseen(f"{source.removeprefix('marks ')}: {why}", "install the tool, or look there yourself")
+    unseen = {s.removeprefix("marks "): why for s, why in sorted(facts.unseen.items()) if s.startswith("marks ")}
+    for sources, why in _by_reason(unseen):
+        yield MARKS.unseen(f"{sources}: {why}", "install the tool, or look there yourself")
     if not found:
         yield MARKS.ok(f"{len(facts.mark_uses)} rules use packet marks, none our field 0x{facts.mask:08x}")
 

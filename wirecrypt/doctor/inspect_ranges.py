@@ -11,6 +11,7 @@ from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 from itertools import product
 from typing import Final
 
+from wirecrypt.doctor.facts import CLAIMS_OF
 from wirecrypt.doctor.finding import Check, Finding
 from wirecrypt.model.objects import Node
 from wirecrypt.model.xfrm import Network
@@ -59,7 +60,7 @@ def _nodes(settings: Settings, nodes: Sequence[Node] | None, unseen: Mapping[str
     if addresses:
         sentence = f"addresses of Nodes outside clusterCIDRs: {_some(addresses)}; what nobody claims there passes in clear"
         yield RANGES.warning(sentence, _ADDRESSES_STEP)
-    for name, why in sorted((key.removeprefix("claims "), why) for key, why in unseen.items() if key.startswith("claims ")):
+    for name, why in sorted((key.removeprefix(CLAIMS_OF), why) for key, why in unseen.items() if key.startswith(CLAIMS_OF)):
         yield RANGES.unseen(f"Node {name}: {why}", "correct the Node's addresses or prefixes")
 
 

@@ -49,11 +49,16 @@ ABOUT: Final = {
         "refused, and the older holder keeps it."
     ),
     "rotations": "No rotation waits for nodes that are away, and none has been in progress for more than an hour.",
+    "machine": (
+        "This machine is a Node of the cluster: a Node has its name, or one of its addresses. One that is none, as an "
+        "administrator's own, is not looked at, unless `--only node` asks for it. Where Nodes cannot be read it is looked at."
+    ),
     "privileges": "The node's side needs root: on the node, or inside the agent's pod. Everything is only read.",
     "kernel": (
         "What the kernel can do is tried in a network namespace that vanishes: ESP of both families, both ciphers, extended "
         "sequence numbers with a replay window of 4,096, SO_RCVMARK (kernel 5.19), clsact, eBPF. One of the two ciphers is "
-        "enough. UNKNOWN is never taken for yes."
+        "enough. All of IPsec that is missing is one finding, with what could not be tried without. UNKNOWN is never taken for "
+        "yes."
     ),
     "marks": (
         "Rules of `ip rule`, nftables and iptables that write or compare the eight bits of packet marks that are ours "
@@ -83,9 +88,9 @@ ABOUT: Final = {
 def page() -> Iterator[str]:
     """Yield the lines of docs/reference/doctor.md."""
     yield from ("# What doctor looks at", "")
-    yield "`wirecrypt doctor` looks at the cluster, and as root at this node, and changes nothing. A finding is `ok`,"
-    yield "`warning` (also: it could not be looked at) or `error`; any error ends in exit status 1. Where nothing could be"
-    yield "looked at, for want of rights (401, 403) or of root, the exit status is 4, and `-o json` has `seen: false`."
+    yield "`wirecrypt doctor` looks at the cluster, and as root on a node at this node, and changes nothing. A finding is"
+    yield "`ok`, `warning` (also: it could not be looked at) or `error`; any error ends in exit status 1. Where nothing could"
+    yield "be looked at, for want of rights (401, 403) or of root, the exit status is 4, and `-o json` has `seen: false`."
     for title, checks in (("In the cluster", inspect_cluster.CHECKS), ("On a node", inspect_node.CHECKS)):
         yield from ("", f"## {title}")
         for check in checks:

@@ -13,8 +13,8 @@ import platform
 import socket
 import struct
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 from ipaddress import ip_address
 from typing import Final
@@ -49,14 +49,19 @@ class ProbeResult(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """One answer: the feature's name, the verdict, and the reason (what was tried, what was answered, what it needs)."""
+    """One answer: the feature's name, the verdict, and the reason (what was tried, what was answered, what it needs).
+
+    *without*: the features for want of which this one could not be tried.
+    """
 
     name: str
     verdict: ProbeResult
     reason: str
+    without: tuple[str, ...] = ()
 
 
 Probe = Callable[[], Feature]
+Tried = Mapping[tuple[int, Algorithm], KernelError | None]  # a state of each family and cipher: what went wrong with it
 
 
 def probe() -> Sequence[Feature]:
@@ -77,33 +82,46 @@ def _in_scratch(found: list[Feature]) -> None:
     """Run all probes in a new network namespace of this thread."""
     if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWNET):
         why = f"no scratch network namespace: {os.strerror(ctypes.get_errno())}; run as root (CAP_SYS_ADMIN)"
-        found.extend(Feature(name, ProbeResult.UNKNOWN, why) for name, _ in _PROBES)
+        found.extend(Feature(name, ProbeResult.UNKNOWN, why) for name in (*_IPSEC, *_PROBES))
     else:
-        found.extend(try_it() for _, try_it in _PROBES)
+        tried = {(v, a): _try_state(_ADDRESSES[v], a) for v in _ADDRESSES for a in Algorithm}
+        found.extend((*ipsec_features(tried), *(try_it() for try_it in _PROBES.values())))
 
 
-def _esp(version: int) -> Feature:
-    """Try ESP of one outer family with whichever cipher there is."""
-    name, module = f"esp-ipv{version}", "esp4" if version == 4 else "esp6"  # noqa: PLR2004 - an IP version
-    errors = [_try_state(_ADDRESSES[version], algorithm) for algorithm in Algorithm]
-    if None in errors:
-        return Feature(name, ProbeResult.YES, "a state was installed")
-    return _judged(name, errors[0], {errno.EPROTONOSUPPORT}, f"needs the kernel option or module {module} (and xfrm_user)")
+def ipsec_features(tried: Tried) -> list[Feature]:
+    """Return what states that were *tried* tell of ESP, ciphers and extended sequence numbers.
+
+    A state needs a family and a cipher: where one is missing, the other cannot be tried, and says so.
+    """
+    families = [_esp(v, [tried[v, a] for a in Algorithm]) for v in _ADDRESSES]
+    ciphers = [_cipher(a, [tried[v, a] for v in _ADDRESSES]) for a in Algorithm]
+    found = [*families, *ciphers, _esn(list(tried.values()))]
+    missing = () if None in tried.values() else tuple(f.name for f in found if f.verdict is ProbeResult.NO)
+    return [replace(f, without=missing) if f.verdict is ProbeResult.UNKNOWN else f for f in found]
 
 
-def _cipher(algorithm: Algorithm) -> Feature:
-    error = _try_state(_ADDRESSES[4], algorithm)
-    if error is None:
-        return Feature(algorithm.value, ProbeResult.YES, "a state was installed")
+def _esp(version: int, errors: Sequence[KernelError | None]) -> Feature:
+    """Return the answer for ESP of one outer family, tried with each cipher."""
+    module = f"esp{version}"
+    return _by_states(
+        f"esp-ipv{version}", errors, {errno.EPROTONOSUPPORT}, f"needs the kernel option or module {module} (and xfrm_user)"
+    )
+
+
+def _cipher(algorithm: Algorithm, errors: Sequence[KernelError | None]) -> Feature:
     needs = f"needs {algorithm.kernel_name} in the kernel's crypto and ESP"
-    return _judged(algorithm.value, error, {errno.ENOSYS, errno.ENOENT}, needs)
+    return _by_states(algorithm.value, errors, {errno.ENOSYS, errno.ENOENT}, needs)
 
 
-def _esn() -> Feature:
-    errors = [_try_state(_ADDRESSES[4], algorithm) for algorithm in Algorithm]
+def _esn(errors: Sequence[KernelError | None]) -> Feature:
+    return _by_states("esn", errors, set(), "could not be tried without a state")
+
+
+def _by_states(name: str, errors: Sequence[KernelError | None], absent: set[int], needs: str) -> Feature:
+    """Return YES when one state was installed; else what the error says that tells most."""
     if None in errors:
-        return Feature("esn", ProbeResult.YES, "a state with a replay window of 4096 was installed and listed as written")
-    return _judged("esn", errors[0], set(), "could not be tried without ESP")
+        return Feature(name, ProbeResult.YES, "a state with a replay window of 4096 was installed and listed as written")
+    return _judged(name, next((e for e in errors if e and e.errno in absent), errors[0]), absent, needs)
 
 
 def _rcvmark() -> Feature:
@@ -163,12 +181,5 @@ def _judged(name: str, error: KernelError | OSError | None, absent: set[int], ne
     return Feature(name, verdict, f"{answer}; {needs}" if code else answer)
 
 
-_PROBES: Final[tuple[tuple[str, Probe], ...]] = (
-    ("esp-ipv4", lambda: _esp(4)),
-    ("esp-ipv6", lambda: _esp(6)),
-    *((a.value, lambda a=a: _cipher(a)) for a in Algorithm),
-    ("esn", _esn),
-    ("so-rcvmark", _rcvmark),
-    ("clsact", _clsact),
-    ("bpf", _bpf),
-)
+_IPSEC: Final = ("esp-ipv4", "esp-ipv6", *(a.value for a in Algorithm), "esn")
+_PROBES: Final[Mapping[str, Probe]] = {"so-rcvmark": _rcvmark, "clsact": _clsact, "bpf": _bpf}

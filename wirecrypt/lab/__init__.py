@@ -14,7 +14,7 @@ network, mount and process namespaces of its own and vanishes with its superviso
         lab.exec("pod/node-1/a", ["ping", "-c1", lab.pods["pod/node-2/a"].ip4])     # ip6 too
         server = lab.spawn("pod/node-2/a", ["nc", "-lu", "7"])            # .pid .kill(9) .wait() .stop() .log .output()
         lab.kubectl("label", "node", "node-1", "wirecrypt.io/encryption=enabled")   # lab.kubeconfig for other programs
-        lab.apply(Path("manifests"))                                      # kubectl apply -k, starts DaemonSets and Deployments
+        lab.apply(Path("overlays/example"))                               # kubectl apply -k, starts DaemonSets and Deployments
         agent = lab.kubelet.pod("wirecrypt-agent", "node-1")
         agent.kill(); agent.restart()                                     # kill -9, start again in the same pod
         agent.log(); agent.exec(["wirecrypt", "plan"]); agent.running

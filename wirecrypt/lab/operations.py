@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from wirecrypt import datafiles
 from wirecrypt.errors import LabError, NotFound
 from wirecrypt.lab.guest import list_tcx
 from wirecrypt.lab.lab import Lab
@@ -37,8 +38,8 @@ def configure(lab: Lab, **fields: Any) -> None:  # noqa: ANN401 - any YAML
 
 
 def deploy(lab: Lab, **fields: Any) -> None:  # noqa: ANN401 - any YAML
-    """Apply the shipped manifests and start what they ask for, configured for the lab's address ranges."""
-    lab.kubectl("apply", "-k", str(ROOT / "manifests"))
+    """Apply the example of an overlay and start what it asks for, configured for the lab's address ranges."""
+    lab.kubectl("apply", "-k", str(datafiles.folder("overlays/example")))
     configure(lab, **RANGES, **fields)
     lab.kubelet.sync()
 

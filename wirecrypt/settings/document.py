@@ -23,7 +23,7 @@ def from_document(document: ConfigDocument | None) -> Settings:
             "read the ConfigMap wirecrypt-config",
             what=", ".join(sorted(document.data)) or "no key",
             answer=f"it must have exactly the key {DOCUMENT}",
-            hint="compare it with manifests/config.yaml",
+            hint="compare it with overlays/example/config.yaml",
         )
     return parse(document.data[DOCUMENT])
 

@@ -249,7 +249,7 @@ class Settings:
     )
     uplinks: tuple[str, ...] = option(
         (),
-        optional("auto", (), listing(LINK, 32)),
+        optional("auto", (), listing(LINK, 32, least=1)),
         "Links that lead off the node; the guard sits there. Auto takes all that are up and can carry a packet off the "
         "node, whatever the routes say: not the loopback, not links to pods of this node, not dummies and their like. A "
         "list is taken as it stands; where this node has no link of it, it is refused, and the node is not Ready.",

@@ -12,16 +12,19 @@ from enum import Enum
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from wirecrypt.model.nobodys import NOBODYS, inside, unfit_range
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from wirecrypt.model.xfrm import Network
+    from wirecrypt.model.xfrm import Address, Network
 
 E = TypeVar("E", bound=Enum)
 
 _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _SIZES: Final = {"": 1, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50}
-_LINK_NAME: Final = 15
+_LINK_NAME: Final = 15  # bytes
+_NO_UPLINKS: Final = ("auto", "lo")
 _IPV4: Final = 4
 _PORTS: Final = range(1, 65536)
 
@@ -102,15 +105,16 @@ def span(seconds: float) -> str:
     return f"{seconds:g}s"
 
 
-def listing(item: ValueKind, most: int) -> ValueKind:
-    """Return the kind of lists of at most *most* different values of *item*; the value is a tuple."""
-    return ValueKind(lambda raw: _items(raw, item, most), f"a list of at most {most}, each {item.allowed}")
+def listing(item: ValueKind, most: int, *, least: int = 0) -> ValueKind:
+    """Return the kind of lists of *least* to *most* different values of *item*; the value is a tuple."""
+    many = f"{least} to {most}" if least else f"at most {most}"
+    return ValueKind(lambda raw: _items(raw, item, range(least, most + 1)), f"a list of {many}, each {item.allowed}")
 
 
-def _items(raw: object, item: ValueKind, most: int) -> tuple[Any, ...]:
+def _items(raw: object, item: ValueKind, many: range) -> tuple[Any, ...]:
     if not isinstance(raw, list):
         raise ValueError("not a list")  # noqa: TRY004 - every refusal of a kind is a ValueError
-    if len(raw) > most:
+    if len(raw) not in many:
         raise ValueError(f"{len(raw)} entries")
     values = tuple(item.read(entry) for entry in raw)
     if len(set(values)) != len(values):
@@ -132,19 +136,37 @@ def _range(text: str) -> Network:
         raise ValueError(f"{text} has no prefix length: write one, as in {sample}, or {network} for this one address")
     if not network.prefixlen:
         raise ValueError(f"{network} is every address there is")
+    if "%" in text or (why := unfit_range(network)):
+        raise ValueError("a zone is one machine's" if "%" in text else why)
     return network
 
 
+def _address(text: str) -> Address:
+    """Return the address, by which a packet on the wire can have it."""
+    if "%" in text:
+        raise ValueError("a zone is one machine's")
+    address = ip_address(text)
+    if whose := inside(ip_network(address), NOBODYS):
+        raise ValueError(f"{address} is in {whose}, which is no machine's own")
+    return address
+
+
 def _link(raw: object) -> str:
+    """Return a name that the kernel would take (dev_valid_name), and that is no pattern and not the word for all."""
     name = _text(raw)
-    if not 0 < len(name) <= _LINK_NAME or "/" in name or any(c.isspace() for c in name):
+    fits = 0 < len(name.encode()) <= _LINK_NAME and name not in (".", "..") and not set(name) & set("/:")
+    if not fits or any(c.isspace() for c in name):
         raise ValueError("not a link's name")
+    if name in _NO_UPLINKS or set(name) & set("*?["):
+        raise ValueError(f"{name} is no link that leads off the node: names are taken as they stand, and auto stands alone")
     return name
 
 
 RANGE: Final = ValueKind(
-    lambda raw: _range(_text(raw)), "an IP prefix such as 10.0.0.0/8 or fd00::/16: with its length, not 0, and host bits zero"
+    lambda raw: _range(_text(raw)),
+    "an IP prefix such as 10.0.0.0/8 or fd00::/16: with its length, not 0, host bits zero, "
+    "and not link-local, a group's or the loopback's",
 )
-ADDRESS: Final = ValueKind(lambda raw: ip_address(_text(raw)), "an IP address")
+ADDRESS: Final = ValueKind(lambda raw: _address(_text(raw)), "an IP address that a machine can have")
 LINK: Final = ValueKind(_link, "a link's name of 1 to 15 characters")
 PORT: Final = integer(_PORTS.start, _PORTS.stop - 1)

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from wirecrypt.cli.tools import CliApi
-from wirecrypt.errors import ClusterError
+from wirecrypt.errors import ClusterError, InputError
+from wirecrypt.model.objects import LABEL
 
 
 def labels(client: CliApi) -> dict[str, str | None]:
@@ -24,6 +25,22 @@ def label_is_set_and_removed(client: CliApi) -> None:
     assert labels(client) == {"a": "enabled", "b": None}
     client.label(a, None)
     assert labels(client) == {"a": None, "b": None}
+
+
+def nodes_are_chosen_by_labels(client: CliApi) -> None:
+    """Read those Nodes alone that a selector chooses; what is no selector is refused as input."""
+    a = next(w for w in client.node_labels() if w.name == "a")
+    client.label(a, "enabled")
+    assert [w.name for w in client.node_labels(f"{LABEL}=enabled")] == ["a"]
+    assert client.node_labels(f"{LABEL}=other") == []
+    with pytest.raises(InputError, match="as for kubectl"):
+        client.node_labels("=")
+    client.label(replace(a, label="enabled"), None)
+
+
+def an_installation_is_whole(client: CliApi) -> None:
+    """Nothing of it is missing."""
+    assert list(client.missing_parts()) == []
 
 
 def another_node_of_the_name_is_not_labelled(client: CliApi) -> None:
@@ -62,6 +79,8 @@ def rotations_go_on_without_nodes(client: CliApi) -> None:
 
 CONTRACT = (
     label_is_set_and_removed,
+    nodes_are_chosen_by_labels,
+    an_installation_is_whole,
     another_node_of_the_name_is_not_labelled,
     rotations_are_made_read_and_aborted,
     rotations_go_on_without_nodes,

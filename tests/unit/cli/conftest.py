@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 from tests.unit.cli.fake_cli_client import NOW, FakeCliClient
 from wirecrypt.cli.main import cli
 from wirecrypt.cli.tools import Tools
-from wirecrypt.doctor.facts import ClusterFacts, NodeInspection
+from wirecrypt.doctor.facts import ClusterFacts, LocalMachine, NodeInspection
 
 
 @dataclass
@@ -23,6 +23,7 @@ class Line:
     slept: Callable[[float], None] = lambda _: None
     cluster_facts: ClusterFacts = field(default_factory=lambda: ClusterFacts(now=NOW))
     node_facts: NodeInspection = field(default_factory=lambda: NodeInspection(mask=0x0FF00000, root=False, release="6.1"))
+    machine: LocalMachine = field(default_factory=lambda: LocalMachine(frozenset({"a"}), frozenset()))
     asked: list[tuple[str | None, str | None]] = field(default_factory=list)
     passed: float = 0.0
     typed: str | None = None
@@ -40,6 +41,7 @@ class Line:
             terminal=lambda: self.typed is not None,
             gather_cluster=lambda _, __: self.cluster_facts,
             gather_node=lambda _, __: self.node_facts,
+            gather_machine=lambda: self.machine,
         )
 
     def _connect(self, kubeconfig: object, context: str | None) -> FakeCliClient:

@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address, ip_network
 
 from wirecrypt.cluster.cli_client import NodeLabel
-from wirecrypt.errors import ClusterError, Forbidden, ObjectError
+from wirecrypt.errors import ClusterError, Forbidden, InputError, ObjectError
 from wirecrypt.model.conditions import Condition
-from wirecrypt.model.objects import EncryptedNode, KeyRotation, NodePeer, NodeState, NodeStatus, Phase
+from wirecrypt.model.objects import LABEL, EncryptedNode, KeyRotation, NodePeer, NodeState, NodeStatus, Phase
 from wirecrypt.model.session import Epoch, Session
 from wirecrypt.model.xfrm import Algorithm
 
@@ -18,8 +18,9 @@ NOW = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
 ABORTABLE = (None, Phase.PENDING, Phase.DISTRIBUTING)
 
 
-def node_label(name: str, label: str | None = None, *, linux: bool = True) -> NodeLabel:
-    return NodeLabel(name, f"uid-{name}", label, linux, NOW - timedelta(days=3))
+def node_label(name: str, label: str | None = None, *, linux: bool = True, **more: object) -> NodeLabel:
+    fields: dict[str, object] = {"architecture": "amd64", "kernel": "6.1.0-28-amd64"}
+    return NodeLabel(name, f"uid-{name}", label, linux, NOW - timedelta(days=3), **(fields | more))  # type: ignore[arg-type]
 
 
 def status(*, ready: bool = True, reason: str = "", message: str = "", epoch: int = 1, **more: object) -> NodeStatus:
@@ -77,13 +78,22 @@ class FakeCliClient:
     peers: dict[str, NodePeer] = field(default_factory=dict)
     turns: dict[str, KeyRotation] = field(default_factory=dict)
     malformed: dict[str, ObjectError] = field(default_factory=dict)
+    missing: Sequence[str] = ()
     refuse: Callable[[str], None] = lambda _: None
     before_read: Callable[[], None] = lambda: None
     writes: list[str] = field(default_factory=list)
 
-    def node_labels(self) -> Sequence[NodeLabel]:
-        """Return all Nodes by name."""
-        return [self.nodes[name] for name in sorted(self.nodes)]
+    def node_labels(self, selector: str = "") -> Sequence[NodeLabel]:
+        """Return all Nodes by name, or those that a selector of the one kind LABEL=VALUE chooses."""
+        key, equals, value = selector.partition("=")
+        if selector and (key, equals) != (LABEL, "="):
+            raise InputError("choose nodes by labels", what=selector, answer="400 BadRequest", hint="write it as for kubectl")
+        return [self.nodes[name] for name in sorted(self.nodes) if not selector or self.nodes[name].label == value]
+
+    def missing_parts(self) -> Sequence[str]:
+        """Return what was said to be missing."""
+        self.refuse("missing parts")
+        return self.missing
 
     def encrypted_nodes(self) -> Sequence[EncryptedNode]:
         """Return all EncryptedNodes by name."""

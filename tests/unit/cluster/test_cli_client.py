@@ -8,7 +8,7 @@ import pytest
 
 from wirecrypt.cluster.answer import Answer, Throttled
 from wirecrypt.cluster.api import Api
-from wirecrypt.cluster.cli_client import CliClient
+from wirecrypt.cluster.cli_client import CliClient, NodeLabel, node_labels
 
 
 class Busy:
@@ -37,3 +37,37 @@ def test_a_server_that_asks_for_a_minute_is_not_asked_before() -> None:
     with pytest.raises(Throttled) as caught:
         CliClient(api).node_labels()
     assert (caught.value.after, api.reads) == (60.0, 1)
+
+
+@pytest.mark.parametrize(
+    ("labels", "strange"),
+    [
+        ({"wirecrypt.io/encryption": "enabled", "kubernetes.io/os": "linux", "encryption": "on"}, ()),
+        ({"wirecrypt.io/encrypton": "enabled"}, ("label wirecrypt.io/encrypton=enabled",)),
+        ({"wirecrypt.io/Encryption": "enabled"}, ("label wirecrypt.io/Encryption=enabled",)),
+        ({"wirecrypt/encryption": "enabled"}, ("label wirecrypt/encryption=enabled",)),
+        ({"node.wirecrypt.io/mode": ""}, ("label node.wirecrypt.io/mode=",)),
+        ({"notwirecrypt.io/encryption": "enabled", "example.com/wirecrypt": "yes"}, ()),
+    ],
+)
+def test_labels_of_our_domain_that_mean_nothing_are_told(labels: dict[str, str], strange: tuple[str, ...]) -> None:
+    """All keys below wirecrypt.io but the one, and the domain cut short; nobody else's."""
+    assert _label(labels=labels).strange == strange
+
+
+def test_the_label_as_an_annotation_is_told() -> None:
+    """`kubectl annotate` in the place of `kubectl label`."""
+    assert _label(annotations={"wirecrypt.io/encryption": "enabled"}).strange == ("annotation wirecrypt.io/encryption",)
+
+
+def test_what_a_kubelet_says_is_read_and_may_be_missing() -> None:
+    """A Node whose kubelet never reported can be read, and is not taken for one that an agent can run on."""
+    told = _label(info={"architecture": "amd64", "kernelVersion": "6.1.0"})
+    assert (told.architecture, told.kernel, told.unfit) == ("amd64", "6.1.0", "")
+    assert (_label().architecture, bool(_label().unfit)) == ("", True)
+
+
+def _label(info: dict[str, str] | None = None, **meta: dict[str, str]) -> NodeLabel:
+    metadata = {"name": "a", "uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z", **meta}
+    status = {"status": {"nodeInfo": info}} if info else {}
+    return node_labels([{"metadata": metadata, **status}])[0]

@@ -14,7 +14,8 @@ from wirecrypt.doctor.facts import ClusterFacts, CrdFacts, PodFacts
 from wirecrypt.doctor.finding import Finding, Severity, worst
 from wirecrypt.doctor.inspect_cluster import CHECKS, EXPECTED_KINDS, EXPECTED_POLICIES, inspect_cluster
 from wirecrypt.doctor.needs import AGENT, CONTROLLER, NEEDS, RequiredAccess
-from wirecrypt.model.objects import ConfigDocument, Node, NodeState, Phase
+from wirecrypt.errors import APPLY_AGAIN, INSTALL
+from wirecrypt.model.objects import LABEL, ConfigDocument, Node, NodeState, Phase
 from wirecrypt.ports import Lease
 
 MANIFESTS = Path(__file__).resolve().parents[3] / "manifests"
@@ -40,6 +41,7 @@ GOOD = ClusterFacts(
     config=ConfigDocument({"config.yaml": "clusterCIDRs: [10.0.0.0/8]"}, "1"),
     lease=LEASE,
 )
+_PODS = [*(GOOD.pods or ()), PodFacts("agent-b", AGENT, "b", ready=True)]
 
 
 def bad(**more: Any) -> list[Finding]:  # noqa: ANN401 - any fact
@@ -92,6 +94,17 @@ def test_a_good_cluster_has_no_finding() -> None:
             {"config": ConfigDocument({"config.yaml": "clusterCIDRs: [10.0.0.0/8]\nserviceCIDRs: [10.96.0.0/12]"}, "1")},
         ),
         ("nodes", Severity.ERROR, {"node_labels": [node_label("a", "enabled"), node_label("b", "yes")]}),
+        (
+            "nodes",
+            Severity.ERROR,
+            {"node_labels": [node_label("a", "enabled"), node_label("b", strange=("label wirecrypt.io/x=y",))]},
+        ),
+        (
+            "nodes",
+            Severity.WARNING,
+            {"node_labels": [node_label("a", "enabled", strange=("label wirecrypt.io/x=y",)), node_label("b")]},
+        ),
+        ("nodes", Severity.ERROR, {"node_labels": [node_label("a", "enabled", architecture="arm64"), node_label("b")]}),
         ("nodes", Severity.ERROR, {"encrypted": []}),
         ("nodes", Severity.ERROR, {"encrypted": [encrypted("a")]}),
         ("nodes", Severity.ERROR, {"encrypted": [encrypted("a", made=status(ready=False))]}),
@@ -141,6 +154,23 @@ def test_a_missing_config_map_is_never_well() -> None:
 
 
 @pytest.mark.parametrize(
+    ("label", "strange", "steps"),
+    [
+        (None, "label wirecrypt.io/x=y", ("wirecrypt enable b", "`kubectl label node b wirecrypt.io/x-`")),
+        ("enabled", "label wirecrypt.io/x=y", ("`kubectl label node b wirecrypt.io/x-`",)),
+        (None, f"annotation {LABEL}", ("wirecrypt enable b", f"`kubectl annotate node b {LABEL}-`")),
+    ],
+)
+def test_what_looks_like_a_wish_has_its_way_out(label: str | None, strange: str, steps: tuple[str, ...]) -> None:
+    """The command that takes it off is written out; where the node is not enabled, also the one that was meant."""
+    nodes = [node_label("a", "enabled"), node_label("b", label, strange=(strange,))]
+    (finding,) = bad(node_labels=nodes, encrypted=[encrypted(n.name, made=status()) for n in nodes if n.label], pods=_PODS)
+    assert strange in finding.sentence
+    assert all(step in finding.next_step for step in steps)
+    assert ("wirecrypt enable" in finding.next_step) is (label is None)
+
+
+@pytest.mark.parametrize(
     "more",
     [
         {"kinds": dict.fromkeys(EXPECTED_KINDS[1:], KIND)},
@@ -151,10 +181,10 @@ def test_a_missing_config_map_is_never_well() -> None:
     ],
 )
 def test_no_next_step_puts_the_defaults_over_a_cluster(more: dict[str, Any]) -> None:
-    """What is to be applied is the reader's own overlay: manifests/ itself has the default configuration and image."""
+    """What is to be applied is the reader's own overlay: only that has their configuration and image."""
     steps = {f.next_step for f in bad(**more)}
+    assert steps <= {APPLY_AGAIN, INSTALL}
     assert steps
-    assert all("overlay of" in step and "-k manifests" not in step for step in steps)
 
 
 def test_needs_are_granted_by_the_manifests() -> None:

@@ -1,17 +1,21 @@
 """From facts of a node to findings."""
 
 from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
+from tests.unit.cli.fake_cli_client import NOW, node_label
 from wirecrypt.doctor.counters import COUNTERS
-from wirecrypt.doctor.facts import NodeInspection
+from wirecrypt.doctor.facts import ClusterFacts, LocalMachine, NodeInspection
 from wirecrypt.doctor.finding import Finding, Severity
-from wirecrypt.doctor.inspect_node import CHECKS, FORWARD, UNPRIVILEGED_BPF, inspect_node
+from wirecrypt.doctor.inspect_node import CHECKS, FORWARD, UNPRIVILEGED_BPF, inspect_node, no_node
 from wirecrypt.doctor.mark_users import MarkUse
 from wirecrypt.kernel.probe import Feature, ProbeResult
+from wirecrypt.model.objects import Node
 
+NO, UNKNOWN = ProbeResult.NO, ProbeResult.UNKNOWN
 FEATURES = ("esp-ipv4", "esp-ipv6", "aes-256-gcm", "chacha20-poly1305", "esn", "so-rcvmark", "clsact", "bpf")
 GOOD = NodeInspection(
     mask=0x0FF00000,
@@ -34,7 +38,7 @@ def bad(facts: NodeInspection) -> list[Finding]:
 def test_a_good_node_has_one_line_per_check() -> None:
     """All is well: each check says so, nothing else."""
     found = inspect_node(GOOD)
-    assert [f.check for f in found] == [c.name for c in CHECKS if c.name != "privileges"]
+    assert [f.check for f in found] == [c.name for c in CHECKS if c.name not in ("machine", "privileges")]
     assert bad(GOOD) == []
 
 
@@ -61,6 +65,79 @@ def test_what_the_kernel_lacks(name: str, verdict: ProbeResult, severity: Severi
     """A missing feature is an error, one cipher of two a warning, an unknown answer never an ok."""
     (finding,) = bad(feature(name, verdict))
     assert (finding.check, finding.severity, name in finding.sentence) == ("kernel", severity, True)
+
+
+def without(**verdicts: ProbeResult) -> NodeInspection:
+    """Return a node where nothing of IPsec can be tried for want of what is NO."""
+    missing = tuple(name.replace("_", "-") for name, verdict in verdicts.items() if verdict is ProbeResult.NO)
+    named = {name.replace("_", "-"): verdict for name, verdict in verdicts.items()}
+    features = [
+        Feature(f.name, named[f.name], f"why {f.name}", () if f.name in missing else missing) if f.name in named else f
+        for f in GOOD.features
+    ]
+    return replace(GOOD, features=features)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        without(esp_ipv4=NO, esp_ipv6=NO, aes_256_gcm=UNKNOWN, chacha20_poly1305=UNKNOWN, esn=UNKNOWN),
+        without(esp_ipv4=UNKNOWN, esp_ipv6=UNKNOWN, aes_256_gcm=NO, chacha20_poly1305=NO, esn=UNKNOWN),
+    ],
+    ids=["no ESP", "no cipher"],
+)
+def test_one_missing_part_of_ipsec_is_one_finding(facts: NodeInspection) -> None:
+    """What could not be tried for want of it is named there, and is no finding of its own."""
+    (finding,) = bad(facts)
+    assert (finding.check, finding.severity) == ("kernel", Severity.ERROR)
+    assert all(name in finding.sentence for name in FEATURES[:5])
+    assert finding.next_step
+
+
+def test_one_reason_for_not_knowing_is_one_finding() -> None:
+    """All features, tried without a right; all tools, none of them installed."""
+    unknown = [Feature(name, UNKNOWN, "run as root") for name in FEATURES]
+    unseen = {f"marks {tool}": "not installed" for tool in ("nft", "iptables-save")} | {"marks ip": "exit status 1"}
+    found = [f.sentence for f in bad(replace(GOOD, features=unknown, unseen=unseen))]
+    assert found == [
+        f"could not be looked at: {', '.join(FEATURES)}: run as root",
+        "could not be looked at: ip: exit status 1",
+        "could not be looked at: iptables-save, nft: not installed",
+    ]
+
+
+CLUSTER = ClusterFacts(
+    now=NOW,
+    node_labels=[node_label("one"), node_label("two")],
+    nodes=[Node("one", "u", None, (ip_address("192.0.2.1"),), (), NOW), Node("two", "v", None, (), (), NOW)],
+)
+WORKSTATION = LocalMachine(frozenset({"desk"}), frozenset({ip_address("198.51.100.7")}))
+
+
+@pytest.mark.parametrize(
+    ("more", "machine"),
+    [
+        ({}, LocalMachine(frozenset({"two"}), frozenset())),
+        ({}, LocalMachine(frozenset({"desk"}), frozenset({ip_address("192.0.2.1")}))),
+        ({}, LocalMachine(frozenset({"desk"}), None)),
+        ({"node_labels": None}, WORKSTATION),
+        ({"nodes": None}, WORKSTATION),
+        ({"unseen": {"claims two": "no address"}}, WORKSTATION),
+    ],
+    ids=["its name", "its address", "own addresses unread", "Nodes unread", "claims unread", "one Node unread"],
+)
+def test_a_machine_that_may_be_a_node_is_looked_at(more: dict[str, object], machine: LocalMachine) -> None:
+    """By name or by address; and where nobody can tell."""
+    assert no_node(machine, replace(CLUSTER, **more)) == []  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("cluster", [CLUSTER, replace(CLUSTER, node_labels=[], nodes=[])])
+def test_a_machine_that_is_no_node_is_told_so_once(cluster: ClusterFacts) -> None:
+    """An administrator's own: one finding with its name, that it was not looked at, and how to look all the same."""
+    (finding,) = no_node(WORKSTATION, cluster)
+    assert (finding.check, finding.severity, finding.seen) == ("machine", Severity.WARNING, False)
+    assert "desk" in finding.sentence
+    assert "--only node" in finding.next_step
 
 
 CASES = {

@@ -16,7 +16,7 @@ from typing import Final
 from wirecrypt import logs
 from wirecrypt.agent.store.state import SessionParams
 from wirecrypt.agent.view.range_trial import PROVED_SECONDS, RangeTrial, Reached
-from wirecrypt.errors import ConfigError
+from wirecrypt.errors import APPLY_AGAIN, ConfigError
 from wirecrypt.model.objects import ConfigDocument
 from wirecrypt.model.spi import MAX_LANES
 from wirecrypt.model.xfrm import Algorithm, Network
@@ -48,7 +48,7 @@ class Configuration:
             return
         self._version = version
         if document is None:
-            self._refuse("ConfigMissing", f"{_MISSING}. Next: {self._next('apply manifests/config.yaml')}")
+            self._refuse("ConfigMissing", f"{_MISSING}. Next: {self._next(APPLY_AGAIN)}")
             return
         try:
             settings = from_document(document)

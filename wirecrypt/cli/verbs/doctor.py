@@ -15,7 +15,7 @@ from wirecrypt.cli.tools import connecting, context, exits, formatted, kubeconfi
 from wirecrypt.doctor.facts import ClusterFacts
 from wirecrypt.doctor.finding import Finding, Severity, worst
 from wirecrypt.doctor.inspect_cluster import REACH, inspect_cluster
-from wirecrypt.doctor.inspect_node import inspect_node
+from wirecrypt.doctor.inspect_node import inspect_node, no_node
 from wirecrypt.errors import ConfigError
 from wirecrypt.settings import Settings, from_document
 
@@ -42,21 +42,28 @@ NOT_SEEN: Final = 4
 def doctor(only: str | None, bpffs: Path | None, *, everything: bool) -> None:
     """Look for what is wrong: in the cluster, and as root on a node, or inside the agent's pod, on that node.
 
+    A machine that is no Node of the cluster is not looked at, but with --only node.
     Every finding has the next step and a place in the reference to read on.
     """
     findings: list[Finding] = []
-    settings = Settings()
+    settings, facts = Settings(), None
     if only != "node":
         facts = tools().gather_cluster(kubeconfig(), context())
         settings = _settings(facts)
         findings += inspect_cluster(facts)
     if only != "cluster":
-        findings += inspect_node(tools().gather_node(settings.mark.layout.mask, bpffs))
+        findings += _of_machine(facts, settings, bpffs)
     emit(_document(findings), lambda: _lines(findings, everything=everything))
     if worst(findings) is Severity.ERROR:
         raise click.exceptions.Exit(1)
     if not _seen(findings):
         raise click.exceptions.Exit(NOT_SEEN)
+
+
+def _of_machine(cluster: ClusterFacts | None, settings: Settings, bpffs: Path | None) -> list[Finding]:
+    """Return what this machine shows; of one that is no Node of the *cluster* that was looked at, that alone."""
+    elsewhere = no_node(tools().gather_machine(), cluster) if cluster else []
+    return elsewhere or inspect_node(tools().gather_node(settings.mark.layout.mask, bpffs))
 
 
 def _settings(facts: ClusterFacts) -> Settings:
@@ -95,7 +102,7 @@ def _lines(findings: Sequence[Finding], *, everything: bool) -> Iterable[Grid | 
         of_side = [f for f in findings if f.side == side]
         if not of_side:
             continue
-        yield "the cluster" if side == "cluster" else f"this node, {socket.gethostname()}"
+        yield "the cluster" if side == "cluster" else f"this machine, {socket.gethostname()}"
         shown = [f for f in of_side if everything or f.severity is not Severity.OK]
         for finding in shown:
             yield Grid(("", "", ""), [(_SIGNS[finding.severity], finding.check, finding.sentence)])

@@ -1,5 +1,6 @@
 """`wirecrypt enable` and `wirecrypt disable`: the wish, as a label on Nodes. All Nodes are checked before any is changed.
 
+A label that nobody takes up looks like protection and is none: what is not installed, or cannot run there, is not enabled.
 To take all nodes out is what nobody wants by a slip: a person at a terminal is asked back, a program says `--yes`.
 """
 
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 
 import click
 
+from wirecrypt.cli.choosing import Choice, able, choose, labelled, see_installed
 from wirecrypt.cli.output import count, emit, say
 from wirecrypt.cli.tools import TIMED_OUT, CliApi, Duration, client, connecting, exits, formatted, tools
 from wirecrypt.cli.view import still_here, unready
@@ -33,13 +35,13 @@ class Wish:
     """The label's *value*, None for no label; *wait* in seconds, None for not at all. Unless *sure*, a person is asked back."""
 
     value: str | None
-    everyone: bool
     wait: float | None
     dry_run: bool
     sure: bool = True
 
 
-_nodes = click.argument("nodes", nargs=-1, metavar="NODE...")
+_nodes = click.argument("nodes", nargs=-1, metavar="[NODE...]")
+_selector = click.option("-l", "--selector", metavar="SELECTOR", help="Nodes by their labels, as for kubectl: -l KEY=VALUE.")
 _timeout = click.option("--timeout", type=Duration(), default="5m", show_default=True, help="How long --wait waits.")
 _dry_run = click.option("--dry-run", is_flag=True, help="Only say what would be done; the API server is asked if it may be.")
 
@@ -48,25 +50,30 @@ _dry_run = click.option("--dry-run", is_flag=True, help="Only say what would be 
     epilog=exits(
         {
             0: "every node is labelled (with --wait: and Ready)",
-            1: "the API server refused",
-            2: "an unknown node, or no node: nothing was changed",
+            1: "the API server refused, or wirecrypt's parts are not all there: nothing was changed",
+            2: "an unknown node, no node, or one that no agent can run on: nothing was changed",
             3: "--wait: not Ready in time; it goes on",
         }
     )
 )
 @_nodes
+@_selector
 @click.option("--all", "everyone", is_flag=True, help="All Nodes that run Linux.")
 @click.option("--wait", is_flag=True, help="Wait until each of them is Ready: all its peers are protected.")
 @_timeout
 @_dry_run
 @connecting
 @formatted
-def enable(nodes: tuple[str, ...], timeout: float, *, everyone: bool, wait: bool, dry_run: bool) -> None:
+def enable(  # noqa: PLR0913 - the verb's options
+    nodes: tuple[str, ...], selector: str | None, timeout: float, *, everyone: bool, wait: bool, dry_run: bool
+) -> None:
     """Encrypt the traffic of NODE... with every other enabled node, by the label wirecrypt.io/encryption=enabled.
 
-    An unknown node is refused before any is changed. Traffic goes on meanwhile; a node is protected when `status` says Ready.
+    A node that is unknown or cannot run the agent is refused before any is changed, and so is a cluster without wirecrypt.
+    Traffic goes on meanwhile; a node is protected when `status` says Ready.
     """
-    _apply(nodes, Wish(value=LABEL_ENABLED, everyone=everyone, wait=timeout if wait else None, dry_run=dry_run))
+    choice = Choice(names=nodes, selector=selector, everyone=everyone)
+    _apply(choice, Wish(value=LABEL_ENABLED, wait=timeout if wait else None, dry_run=dry_run))
 
 
 @click.command(
@@ -74,36 +81,50 @@ def enable(nodes: tuple[str, ...], timeout: float, *, everyone: bool, wait: bool
         {
             0: "no node is labelled any more (with --wait: and all have left)",
             1: "the API server refused",
-            2: "an unknown node, no node, or --all without a yes: nothing was changed",
+            2: "an unknown node, no node, or all nodes without a yes: nothing was changed",
             3: "--wait: not gone in time; it goes on",
         }
     )
 )
 @_nodes
+@_selector
 @click.option("--all", "everyone", is_flag=True, help="All Nodes; asks back.")
-@click.option("--yes", is_flag=True, help="Do not ask back; needed with --all where there is no terminal.")
+@click.option("--yes", is_flag=True, help="Do not ask back; needed for all nodes where there is no terminal.")
 @click.option("--wait", is_flag=True, help="Wait until each of them has left: its objects are gone.")
 @_timeout
 @_dry_run
 @connecting
 @formatted
 def disable(  # noqa: PLR0913 - the verb's options
-    nodes: tuple[str, ...], timeout: float, *, everyone: bool, yes: bool, wait: bool, dry_run: bool
+    nodes: tuple[str, ...], selector: str | None, timeout: float, *, everyone: bool, yes: bool, wait: bool, dry_run: bool
 ) -> None:
-    """Take NODE... out of encryption, by removing the label. Traffic goes on, in cleartext once both ends agreed."""
-    sure = yes or dry_run or not everyone
-    _apply(nodes, Wish(value=None, everyone=everyone, wait=timeout if wait else None, dry_run=dry_run, sure=sure))
+    """Take NODE... out of encryption, by removing the label. Traffic goes on, in cleartext once both ends agreed.
+
+    A selector that chooses all enabled nodes asks back as --all does.
+    """
+    choice = Choice(names=nodes, selector=selector, everyone=everyone)
+    _apply(choice, Wish(value=None, wait=timeout if wait else None, dry_run=dry_run, sure=yes or dry_run or bool(nodes)))
 
 
-def _apply(names: Sequence[str], wish: Wish) -> None:
+def _apply(choice: Choice, wish: Wish) -> None:
     if wish.dry_run and wish.wait is not None:
         hint = "leave one out: a dry run changes nothing that could be waited for"
         raise InputError("choose what to do", answer="both --dry-run and --wait", hint=hint)
     cluster = client()
-    chosen = choose(cluster.node_labels(), names, everyone=wish.everyone, linux_only=wish.value is not None)
-    if not wish.sure:
-        _ask_back(sum(node.label is not None for node in chosen))
-    done = write(cluster, chosen, wish.value, dry_run=wish.dry_run)
+    known = cluster.node_labels()
+    chosen = choose(cluster, known, choice)
+    if wish.value is not None:
+        chosen = able(chosen, everyone=choice.everyone)
+    elif not wish.sure and (choice.everyone or labelled(known) <= labelled(chosen)):
+        _ask_back(len(labelled(chosen)))
+    differing = [node for node in chosen if node.label != wish.value]
+    for node in differing:
+        cluster.label(node, wish.value, dry_run=True)  # for all, so that a refusal changes nothing
+    if wish.value is not None:
+        see_installed(cluster)
+    if not wish.dry_run:
+        write(cluster, differing, wish.value)
+    done = [Done(node.name, node.label != wish.value) for node in chosen]
     if wish.wait is None:
         document = {"dryRun": wish.dry_run, "nodes": [_document(one) for one in done]}
         emit(document, lambda: [_line(one, wish) for one in done] or ["no node"])
@@ -139,47 +160,15 @@ def _ask_back(number: int) -> None:
         raise InputError(tried, answer="the answer was not yes; nothing was changed", hint="name the nodes that are meant")
 
 
-def choose(node_labels: Sequence[NodeLabel], names: Sequence[str], *, everyone: bool, linux_only: bool) -> list[NodeLabel]:
-    """Return the Nodes meant; raises `InputError` for an unknown one, or when it is not clear which are meant."""
-    if everyone == bool(names):
-        hint = "name nodes, or say --all"
-        raise InputError("choose nodes", answer="both names and --all" if everyone else "no node was named", hint=hint)
-    if everyone:
-        return [w for w in node_labels if w.linux or not linux_only]
-    known = {w.name: w for w in node_labels}
-    unknown = sorted(set(names) - known.keys())
-    if unknown:
-        raise InputError(
-            "find the Node" if len(unknown) == 1 else "find the Nodes",
-            what=", ".join(unknown),
-            answer="the cluster has none of this name; nothing was changed",
-            hint="`kubectl get nodes` lists them",
-        )
-    foreign = [n for n in names if linux_only and not known[n].linux]
-    if foreign:
-        answer = "it does not run Linux, so no agent runs there; nothing was changed"
-        raise InputError("enable the Node", what=", ".join(foreign), answer=answer, hint="leave it out")
-    return [known[name] for name in dict.fromkeys(names)]
-
-
-def write(cluster: CliApi, nodes: Sequence[NodeLabel], value: str | None, *, dry_run: bool = False) -> list[Done]:
-    """Set or remove the label where it differs: first asked for all, then done, so that a refusal changes nothing.
-
-    With *dry_run* it is asked alone, and what would be changed is returned.
-    """
-    differing = [n for n in nodes if n.label != value]
-    for node in differing:
-        cluster.label(node, value, dry_run=True)
-    if dry_run:
-        return [Done(n.name, n in differing) for n in nodes]
-    changed: set[str] = set()
-    for node in differing:
+def write(cluster: CliApi, nodes: Sequence[NodeLabel], value: str | None) -> None:
+    """Set or remove the label of *nodes*; an error names those that were changed before it."""
+    changed: list[str] = []
+    for node in nodes:
         try:
             cluster.label(node, value)
         except ClusterError as error:
-            raise _partly(error, sorted(changed)) from error
-        changed.add(node.name)
-    return [Done(n.name, n.name in changed) for n in nodes]
+            raise _partly(error, changed) from error
+        changed.append(node.name)
 
 
 def _partly(error: ClusterError, changed: Sequence[str]) -> ClusterError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Final
 
 import click
 
@@ -21,7 +22,9 @@ from wirecrypt.cli.view import (
     rows,
 )
 from wirecrypt.errors import InputError
-from wirecrypt.model.objects import EncryptedNode, KeyRotation, NodePeer, NodeStatus
+from wirecrypt.model.objects import LABEL, LABEL_ENABLED, EncryptedNode, KeyRotation, NodePeer, NodeStatus
+
+_MEANT: Final = f"a node is enabled by the label {LABEL}={LABEL_ENABLED}"
 
 
 @click.command(
@@ -86,6 +89,7 @@ def _overview_lines(
     ready = sum(row.ready is True for row in enabled)
     yield f"{len(enabled)} of {count(len(found), 'node')} enabled, {ready} ready"
     yield from (f"  {row.name}: {row.message}" for row in enabled if row.ready is not True or row.reason == REFUSED)
+    yield from (f"  {row.name}: the {strange} means nothing; {_MEANT}" for row in found for strange in row.strange)
     yield from (f"  ignored, for it is malformed: {name}: {answer}" for name, answer in problems.items())
     if turning:
         yield ""
@@ -158,6 +162,7 @@ def _detail_lines(row: Row, now: datetime) -> Iterable[Grid | str]:
     if made and made.exempt_packets:
         yield ""
         yield Grid(("EXEMPT PEER", "PACKETS IN CLEAR"), [(name, str(packets)) for name, packets in made.exempt_packets])
+    yield from (f"the {strange} means nothing; {_MEANT}" for strange in row.strange)
     yield from (f"refused: {problem}" for problem in (row.encrypted.problems if row.encrypted else ()))
 
 

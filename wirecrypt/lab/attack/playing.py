@@ -77,7 +77,7 @@ def _once(sas: Sas) -> bool:
 
 def session(lab: Lab, capture: Path, say: Callable[[str], None], scored: Scored) -> Scoreboard:
     """Make the ground in a fresh lab of three nodes, play everything, and return the scores."""
-    say("kubectl apply -k manifests/, then a controller and an agent on every node")
+    say("the manifests, by the overlay overlays/example; then a controller and an agent on every node")
     operations.deploy(lab, drain=3)
     say(f"label {OWN} and {PEER}; {THIRD} takes no part yet")
     board = Scoreboard()

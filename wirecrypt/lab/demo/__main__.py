@@ -40,7 +40,7 @@ def demo(vehicle: str, kernel: str, nodes: int, keep: bool, out: Path) -> None: 
         with Lab.up(nodes=nodes, kernel=kernels.find(vehicle, kernel), progress=say) as lab:
             record.figures["lab_up_seconds"] = round(time.monotonic() - started, 1)
             try:
-                say("kubectl apply -k manifests/, then a controller and an agent on every node")
+                say("the manifests, by the overlay overlays/example; then a controller and an agent on every node")
                 operations.deploy(lab)
                 record.figures["deployed_seconds"] = round(time.monotonic() - started, 1)
                 steps.run(lab, record, say)

@@ -54,10 +54,12 @@ class Kubelet:
     def register(self, node: LabNode) -> None:
         """Create the Node object, or update the status of the one that is there, as a kubelet does at its start."""
         self._nodes[node.name] = node
-        status = _node_status(node)
+        status = _node_status(node, str(self._channel.hello()["kernel"]))
         document = {
             "apiVersion": "v1", "kind": "Node",
-            "metadata": {"name": node.name, "labels": {"kubernetes.io/hostname": node.name, "kubernetes.io/os": "linux"}},
+            "metadata": {"name": node.name, "labels": {
+                "kubernetes.io/hostname": node.name, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64",
+            }},
             "spec": {"podCIDR": str(node.addresses.pods4), "podCIDRs": [str(node.addresses.pods4), str(node.addresses.pods6)]},
             "status": status,
         }  # fmt: skip
@@ -196,10 +198,10 @@ class Kubelet:
                 self._api.patch(path, {"status": status})
 
 
-def _node_status(node: LabNode) -> dict[str, Any]:
+def _node_status(node: LabNode, kernel: str) -> dict[str, Any]:
     addresses = [node.addresses.wire4.ip, node.addresses.wire6.ip]
     information = {
-        "bootID": node.boot_id, "machineID": node.name, "systemUUID": node.name, "kernelVersion": "", "osImage": "lab",
+        "bootID": node.boot_id, "machineID": node.name, "systemUUID": node.name, "kernelVersion": kernel, "osImage": "lab",
         "containerRuntimeVersion": "lab://1", "kubeletVersion": "v1.36.3", "kubeProxyVersion": "", "operatingSystem": "linux",
         "architecture": "amd64",
     }  # fmt: skip

@@ -9,7 +9,7 @@ from tests.unit.cli.conftest import Line
 from tests.unit.cli.fake_cli_client import NOW
 from tests.unit.doctor.test_inspect_cluster import GOOD as CLUSTER
 from tests.unit.doctor.test_inspect_node import GOOD as NODE
-from wirecrypt.doctor.facts import ClusterFacts, NodeInspection
+from wirecrypt.doctor.facts import ClusterFacts, LocalMachine, NodeInspection
 
 FACTS = ("kinds", "policies", "access", "pods", "nodes", "encrypted", "rotations", "config", "lease")
 REFUSED = ClusterFacts(now=NOW, skew=0.0, unseen=dict.fromkeys(FACTS, "401 Unauthorized"))
@@ -51,6 +51,19 @@ def test_one_side_alone(wirecrypt: Line) -> None:
     wirecrypt.cluster_facts, wirecrypt.node_facts = replace(CLUSTER, unreachable="refused"), NODE
     assert wirecrypt("doctor --only node").exit_code == 0
     assert wirecrypt("doctor --only cluster").exit_code == 1
+
+
+def test_an_administrators_own_machine_is_no_node(wirecrypt: Line) -> None:
+    """It is said once that it is no Node, and nothing of its kernel; asked for by name, it is looked at."""
+    wirecrypt.cluster_facts, wirecrypt.node_facts = CLUSTER, replace(NODE, stats={"XfrmInNoStates": 2})
+    wirecrypt.machine = LocalMachine(frozenset({"desk"}), frozenset())
+    done = wirecrypt("doctor --all -o json")
+    found = [f for f in json.loads(done.stdout)["findings"] if f["side"] == "node"]
+    assert (done.exit_code, [f["check"] for f in found]) == (0, ["machine"])
+    assert "this machine, desk, is no Node of the cluster" in wirecrypt("doctor").stdout
+    assert "XfrmInNoStates" in wirecrypt("doctor --only node").stdout
+    wirecrypt.cluster_facts = replace(CLUSTER, unreachable="refused", node_labels=None, nodes=None)
+    assert "XfrmInNoStates" in wirecrypt("doctor").stdout
 
 
 @pytest.mark.parametrize("line", ["doctor", "doctor --only cluster", "doctor --only node"])

@@ -1,6 +1,7 @@
 """enable and disable: the label, and nothing changed when anything is wrong."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -8,7 +9,7 @@ from tests.unit.cli.conftest import Line
 from tests.unit.cli.fake_cli_client import encrypted, forbid, node_label, peer, status
 from wirecrypt.cluster.answer import ServerError, Throttled
 from wirecrypt.errors import ClusterError, Forbidden, Unreachable
-from wirecrypt.model.objects import NodeState
+from wirecrypt.model.objects import LABEL, NodeState
 
 
 @pytest.fixture
@@ -167,6 +168,98 @@ def test_a_bad_duration_is_usage(nodes: Line) -> None:
     assert "such as 10s" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({"linux": False}, "does not run Linux"),
+        ({"architecture": "arm64"}, "is arm64, and the agent is for amd64"),
+        ({"kernel": "5.18.19-arch1"}, "runs Linux 5.18.19-arch1, and the agent needs 5.19 or newer"),
+        ({"kernel": "4.19.0"}, "runs Linux 4.19.0"),
+        ({"kernel": "unknown"}, "runs Linux unknown"),
+        ({"architecture": "", "kernel": ""}, "has not said what it runs on"),
+    ],
+)
+def test_a_node_that_cannot_run_the_agent_is_refused(nodes: Line, more: dict[str, Any], why: str) -> None:
+    """One among others: which, why and what to do, exit 2, and none is labelled; it can be taken out all the same."""
+    nodes.client.nodes |= {"c": node_label("c", **more)}
+    done = nodes("enable b c")
+    assert (done.exit_code, nodes.client.writes) == (2, [])
+    assert f"c {why}" in done.stderr
+    assert "nothing was changed" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    nodes.client.nodes |= {"c": node_label("c", "enabled", **more)}
+    assert (nodes("disable c").exit_code, nodes.client.writes) == (0, ["label c None"])
+
+
+@pytest.mark.parametrize("kernel", ["5.19.0", "5.19-rc1", "6.1.0-28-amd64", "10.0.1"])
+def test_a_kernel_that_is_new_enough_is_taken(nodes: Line, kernel: str) -> None:
+    """Versions are numbers, not texts."""
+    nodes.client.nodes |= {"b": node_label("b", kernel=kernel)}
+    assert nodes("enable b").exit_code == 0
+
+
+def test_all_with_a_node_that_cannot_is_refused_by_name(nodes: Line) -> None:
+    """--all never leaves one out in silence, but those without Linux."""
+    nodes.client.nodes |= {f"c{i}": node_label(f"c{i}", architecture="arm64") for i in range(7)}
+    done = nodes("enable --all")
+    assert (done.exit_code, nodes.client.writes) == (2, [])
+    assert "c4 is arm64" in done.stderr
+    assert "and 2 more nodes" in done.stderr
+    assert "-l kubernetes.io/arch=amd64" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("missing", "texts"),
+    [
+        (("kind nodepeers.wirecrypt.io",), ("not installed", "no kind nodepeers.wirecrypt.io", "docs/how-to/install.md")),
+        (("DaemonSet of the agent in wirecrypt-system",), ("not whole", "no DaemonSet", "your own overlay again")),
+        (("Deployment of the controller in wirecrypt-system",), ("not whole", "no Deployment")),
+    ],
+)
+@pytest.mark.parametrize("line", ["enable b", "enable a", "enable b --dry-run", "enable --all --wait"])
+def test_what_is_not_installed_is_not_enabled(nodes: Line, line: str, missing: tuple[str, ...], texts: tuple[str, ...]) -> None:
+    """What is missing and the next step, exit 1; no Node is labelled, and nobody is told that one is enabled already."""
+    nodes.client.missing = missing
+    done = nodes(line)
+    assert (done.exit_code, done.stdout, nodes.client.writes) == (1, "", [])
+    assert all(text in done.stderr for text in texts)
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_what_may_not_be_looked_at_is_not_taken_for_installed(nodes: Line) -> None:
+    """A right that is missing: exit 1, nothing is labelled. To take a node out nothing needs to be installed."""
+    nodes.client.refuse = forbid("missing parts")
+    done = nodes("enable b")
+    assert (done.exit_code, nodes.client.writes, "403" in done.stderr) == (1, [], True)
+    nodes.client.missing = ("kind nodepeers.wirecrypt.io",)
+    assert (nodes("disable a").exit_code, nodes.client.writes) == (0, ["label a None"])
+
+
+def test_labels_choose_nodes(nodes: Line) -> None:
+    """With -l those that it chooses, for both verbs."""
+    nodes.client.nodes |= {"c": node_label("c", "on"), "d": node_label("d", "on")}
+    assert nodes(f"enable -l {LABEL}=on").exit_code == 0
+    assert nodes.client.writes == ["label c enabled", "label d enabled"]
+    nodes.client.nodes |= {"e": node_label("e", "off")}
+    assert nodes(f"disable --selector {LABEL}=off").stdout.splitlines() == ["node/e disabled"]
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        (f"enable -l {LABEL}=nobody", "no Node has these labels"),
+        (f"disable a -l {LABEL}=enabled", "both names and -l"),
+        (f"disable --all -l {LABEL}=enabled", "both -l and --all"),
+        ("disable -l =", "as for kubectl"),
+        ("disable --selector=", "it is empty"),
+    ],
+)
+def test_a_selector_that_chooses_nothing_clear_is_refused(nodes: Line, line: str, text: str) -> None:
+    """No Node, two ways at once, no selector at all: exit 2 with the reason, nothing changed."""
+    done = nodes(line)
+    assert (done.exit_code, nodes.client.writes, text in done.stderr) == (2, [], True), done.stderr
+
+
 @pytest.fixture
 def three(nodes: Line) -> Line:
     """Return the command line with Nodes a and c enabled, b and w not."""
@@ -203,6 +296,16 @@ def test_without_a_terminal_all_wants_yes(three: Line) -> None:
         ["label a None", "label c None"],
         False,
     )
+
+
+@pytest.mark.parametrize(("typed", "writes"), [(None, []), ("n\n", []), ("y\n", ["label a None", "label c None"])])
+def test_a_selector_that_chooses_all_is_asked_back(three: Line, typed: str | None, writes: list[str]) -> None:
+    """All enabled nodes are all nodes, however they are chosen; some of them are not."""
+    three.typed = typed
+    assert three(f"disable -l {LABEL}=enabled").exit_code == (0 if writes else 2)
+    assert three.client.writes == writes
+    three.client.nodes |= {"a": node_label("a", "one"), "c": node_label("c", "enabled")}
+    assert three(f"disable -l {LABEL}=one").exit_code == 0
 
 
 def test_who_names_nodes_is_not_asked(three: Line) -> None:

@@ -117,6 +117,20 @@ def test_refused_claims_and_malformed_objects_are_shown(cluster: Line) -> None:
     assert "a: 10.2.0.0/24 is b's" in shown
 
 
+def test_what_looks_like_a_wish_and_is_none_is_shown(cluster: Line) -> None:
+    """A label of ours that is misspelt, on a node that is not enabled or is: in the overview, in detail, for programs."""
+    strange = ("label wirecrypt.io/encrypt=enabled",)
+    cluster.client.nodes |= {"a": node_label("a", "enabled", strange=strange), "c": node_label("c", strange=strange)}
+    said = (
+        "the label wirecrypt.io/encrypt=enabled means nothing; a node is enabled by the label wirecrypt.io/encryption=enabled"
+    )
+    shown = cluster("status").stdout
+    assert all(f"  {name}: {said}" in shown for name in "ac")
+    assert said in cluster("status c").stdout
+    found = {n["name"]: n["unknownLabels"] for n in json.loads(cluster("status -o json").stdout)["nodes"]}
+    assert (found["c"], found["b"]) == (list(strange), [])
+
+
 def test_an_empty_cluster(wirecrypt: Line) -> None:
     """No node at all is no error."""
     done = wirecrypt("status")
