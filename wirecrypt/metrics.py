@@ -103,6 +103,7 @@ class AgentMetrics(_Common):
 
     def __init__(self) -> None:
         super().__init__()
+        self.enabled = self._gauge("wirecrypt_enabled", "1 while this agent decides for its node; 0 where it is not enabled.")
         self._peers = self._per("wirecrypt_peers", "Peers by state of the pair.", "state", PEER_STATES)
         self.exempt = self._gauge("wirecrypt_peers_exempt", "Peers with which traffic between node addresses is in clear.")
         self.guard = self._totals("wirecrypt_guard_packets", "Packets judged by the guard, by reason.", "reason")
@@ -128,6 +129,7 @@ class ControllerMetrics(_Common):
     def __init__(self) -> None:
         super().__init__()
         self.leader = self._gauge("wirecrypt_leader", "1 while this replica leads.")
+        self.labelled = self._gauge("wirecrypt_nodes_labelled", "Nodes that are to be encrypted, as their labels say.")
         self.laggards = self._gauge("wirecrypt_rotation_laggards", "Nodes that the running rotation waits for.")
         self.removals_held = self._gauge(
             "wirecrypt_removals_held", "Nodes that vanished with too many others and wait for a person's word."

@@ -23,12 +23,13 @@ from wirecrypt.cluster import paths
 from wirecrypt.cluster.agent_client import AgentClient
 from wirecrypt.cluster.api import Api
 from wirecrypt.errors import ClusterError, Forbidden, NotFound
-from wirecrypt.model.objects import CANARY, LABEL, SYSTEM_NAMESPACE
+from wirecrypt.model.objects import LABEL, SYSTEM_NAMESPACE
 
 ROOT = Path(__file__).resolve().parents[2]
 NODES = ("a", "b", "c", "d")
 TOKENS = f"/api/v1/namespaces/{SYSTEM_NAMESPACE}/serviceaccounts/wirecrypt-agent/token"
 PODS = f"/api/v1/namespaces/{SYSTEM_NAMESPACE}/pods"
+OTHER = "another-node"  # what the policies are tried on until they are in force
 WAIT_SECONDS = 30.0
 
 
@@ -178,8 +179,11 @@ def server(bare_server: Server) -> Server:
     for kind in ("encryptednodes", "nodepeers", "keyrotations"):
         bare_server.kubectl("wait", "--for=condition=Established", f"crd/{kind}.wirecrypt.io")
     wait(lambda: _served(bare_server.admin), "our kinds")
-    bare_server.kubectl("apply", "-f", str(Path(__file__).with_name("canaries.yaml")))
     make_node(bare_server.admin, "a")
+    for path, kind in ((paths.NODE_PEERS, "NodePeer"), (paths.ENCRYPTED_NODES, "EncryptedNode")):
+        spec = {"nodeID": 16, "nodeUID": "u", "state": "Leaving"}
+        body = {"apiVersion": paths.VERSION, "kind": kind, "metadata": {"name": OTHER}, "spec": spec}
+        bare_server.admin.create(path, body)
     wait(lambda: _guarded(bare_server), "the admission policies in force")
     return bare_server
 
@@ -194,10 +198,10 @@ def _served(admin: Api) -> bool:
 def _guarded(server: Server) -> bool:
     """Return whether all three policies refuse: they are compiled a moment after they are created."""
     tries: tuple[Callable[[], object], ...] = (
-        lambda: server.admin.patch(f"{paths.NODE_PEERS}/{CANARY}/status", {"status": {"lastSession": 1}}, dry_run=True),
+        lambda: server.admin.patch(f"{paths.NODE_PEERS}/{OTHER}/status", {"status": {"lastSession": 1}}, dry_run=True),
         lambda: server.admin.create(f"{TOKENS}?dryRun=All", {"spec": {}}),
     )
-    return all(_refused(each) for each in tries) and Agent.on(server, "a").cluster.forbidden_write_refused()
+    return all(_refused(each) for each in tries) and Agent.on(server, "a").cluster.forbidden_write_refused([OTHER])
 
 
 def _refused(attempt: Callable[[], object]) -> bool:
@@ -215,8 +219,6 @@ def clean(server: Server) -> Server:
     for path in (paths.NODE_PEERS, paths.KEY_ROTATIONS, paths.ENCRYPTED_NODES):
         for item in admin.items(path)[0]:
             name = item["metadata"]["name"]
-            if name == CANARY:
-                continue
             if item["metadata"].get("finalizers"):
                 admin.patch(f"{path}/{name}", {"metadata": {"finalizers": None}})
             admin.delete(f"{path}/{name}")

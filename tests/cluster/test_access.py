@@ -9,7 +9,7 @@ import pytest
 
 from wirecrypt.cluster import paths
 from wirecrypt.cluster.agent_client import AgentClient
-from wirecrypt.errors import ClusterError, Forbidden
+from wirecrypt.errors import ClusterError, Forbidden, NotFound
 from wirecrypt.model.objects import SYSTEM_NAMESPACE
 from wirecrypt.model.session import Epoch, Session
 from wirecrypt.model.xfrm import Algorithm
@@ -195,14 +195,27 @@ def test_the_controller_reads_no_secret_elsewhere(clean: Server) -> None:
 
 
 def test_a_missing_policy_is_noticed_by_the_forbidden_write(agent: Agent, clean: Server) -> None:
-    """With policy and binding the canary write is refused; without the binding it is admitted, and that is said."""
-    assert agent.cluster.forbidden_write_refused()
+    """With policy and binding a write on another node's objects is refused; without, it is admitted, and leaves nothing."""
+    before = [clean.admin.get(f"{path}/b") for path in (paths.NODE_PEERS, paths.ENCRYPTED_NODES)]
+    assert agent.cluster.forbidden_write_refused(["b"])
     binding = f"{POLICIES.replace('policies', 'policybindings')}/{POLICY}"
     saved = clean.admin.get(binding)
     clean.admin.delete(binding)
     try:
-        clean.wait(lambda: not agent.cluster.forbidden_write_refused(), "the removed policy to be noticed")
+        clean.wait(lambda: not agent.cluster.forbidden_write_refused(["b"]), "the removed policy to be noticed")
     finally:
         body = {key: saved[key] for key in ("apiVersion", "kind", "spec")} | {"metadata": {"name": POLICY}}
         clean.admin.create(binding.rpartition("/")[0], body)
-    clean.wait(agent.cluster.forbidden_write_refused, "the policy to be in force again")
+    clean.wait(lambda: agent.cluster.forbidden_write_refused(["b"]), "the policy to be in force again")
+    assert [clean.admin.get(f"{path}/b") for path in (paths.NODE_PEERS, paths.ENCRYPTED_NODES)] == before
+
+
+def test_the_forbidden_write_needs_an_object_and_says_nothing_of_the_own_one(agent: Agent, clean: Server) -> None:
+    """A node that is just going is passed over; where nobody else has objects, nothing was tried; its own is admitted."""
+    assert agent.cluster.forbidden_write_refused(["gone", "b"])
+    with pytest.raises(NotFound, match="forbidden write"):
+        agent.cluster.forbidden_write_refused(["gone"])
+    clean.admin.delete(f"{paths.ENCRYPTED_NODES}/b")
+    with pytest.raises(NotFound, match="encryptednodes"):
+        agent.cluster.forbidden_write_refused(["b"])
+    assert not agent.cluster.forbidden_write_refused(["a"])

@@ -198,6 +198,18 @@ def test_nodes_become_active_when_both_ends_are_ready(cluster: Cluster) -> None:
         cluster.until(lambda name=name: cluster.encrypted(name).state is NodeState.ACTIVE, f"{name} to be shown Active")
 
 
+def test_the_lists_that_users_see_hold_nodes_and_nothing_else(cluster: Cluster) -> None:
+    """`kubectl get en` and `np` name the labelled nodes, and `kubectl wait --all` ends when they are Ready."""
+    cluster.join("a", "b")
+    for name in ("a", "b"):
+        cluster.say(name, conditions=(Condition("Ready", status=True, reason="AllPeersProtected", message=""),))
+    for kind in ("en", "np"):
+        assert cluster.server.kubectl("get", kind, "-o", "name").count("\n") == 2
+    done = cluster.server.kubectl("wait", "--for=condition=Ready", "en", "--all", "--timeout=10s")
+    assert sorted(line.split()[0].rpartition("/")[2] for line in done.splitlines()) == ["a", "b"]
+
+
+@pytest.mark.C1
 def test_an_address_that_an_agent_proposes_is_granted_and_moves_with_the_proposals(cluster: Cluster) -> None:
     """As a virtual address does: one node's, refused to the other, and the other's when the first has withdrawn it."""
     vip = "198.51.100.7"
@@ -510,6 +522,25 @@ def test_a_bad_configuration_leaves_the_one_before_in_force(clean: Server) -> No
         clean.admin.patch(paths.CONFIG, {"data": body["data"]})
 
 
+def test_ended_rotations_beyond_the_limit_are_deleted(clean: Server) -> None:
+    """With the rights of the controller's account: what ended goes, but not the record, nor the rotation that runs."""
+    body = clean.admin.get(paths.CONFIG)
+    try:
+        clean.admin.patch(paths.CONFIG, {"data": {"config.yaml": "rotation: {history: 1}"}})
+        with running(clean):
+            cluster = Cluster(clean)
+            cluster.join("a")
+            cluster.rotate("runs")
+            cluster.until(lambda: cluster.rotation("runs").phase is Phase.SWITCHING, "a rotation to switch")
+            for name in ("later-1", "later-2", "later-3"):
+                cluster.rotate(name, abort=True)
+                cluster.until(lambda name=name: cluster.rotation(name).phase is Phase.ABORTED, f"{name} to be aborted")
+            left = {"initial", "runs", "later-3"}
+            cluster.until(lambda: {r["metadata"]["name"] for r in cluster.admin.items(paths.KEY_ROTATIONS)[0]} == left, "them")
+    finally:
+        clean.admin.patch(paths.CONFIG, {"data": body["data"]})
+
+
 @pytest.mark.C2
 def test_a_second_pass_writes_nothing(clean: Server) -> None:
     """When all is as it should be, neither the same controller nor a new one sends a single write."""
@@ -529,7 +560,7 @@ def test_a_second_pass_writes_nothing(clean: Server) -> None:
         before = control.api.writes
         controller.once()
         assert control.api.writes == before
-        assert before <= 3, "a new controller tries the two canaries and the one Event, which are there"
+        assert before <= 1, "a new controller tries the one Event, which is there"
     finally:
         control.stop()
 

@@ -44,7 +44,7 @@ def cache(clean: Server) -> Iterator[Informers]:
 
 
 def test_copies_follow_changes(clean: Server, cache: Informers) -> None:
-    """What is created, changed and deleted shows; the canary never does."""
+    """What is created, changed and deleted shows."""
     clean.node("b")
     clean.wait(lambda: [n.name for n in cache.nodes()] == ["a", "b"], "a new Node")
     clean.label("b", "enabled")

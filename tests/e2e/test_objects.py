@@ -29,7 +29,7 @@ def test_a_nodepeer_that_is_deleted_under_its_label_comes_back_and_nothing_is_re
             every=0.2,
         )
         product.settle(lab, *product.PAIR)
-        lab.kubectl("wait", "--for=condition=Ready", "en/node-1", "en/node-2", f"--timeout={product.SECONDS:.0f}s")
+        lab.kubectl("wait", "--for=condition=Ready", "en", "--all", f"--timeout={product.SECONDS:.0f}s")
     _, number, state = _identity(lab)
     assert (number, state) == (before["spec"]["nodeID"], "Active")
 

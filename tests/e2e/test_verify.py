@@ -25,7 +25,7 @@ def _broken(lab: Lab, damage: str) -> str:
     def seen() -> str:
         lab.exec("node-1", ["sh", "-c", damage])
         done = operations.wirecrypt(lab, "verify", "--seconds", "1", check=False)
-        return done.stdout + done.stderr if done.returncode else ""
+        return done.stdout + done.stderr if done.returncode == 1 else ""
 
     return until(seen, what="verify finds the damage before the agent repairs it", seconds=product.SECONDS, every=1)
 

@@ -159,8 +159,8 @@ def test_lint_is_left_out_only_when_something_is_named(machine: Machine, words: 
     (checkout / ".venv/bin").mkdir(parents=True)
     for name in ("test", "common.sh"):
         (checkout / "scripts" / name).write_text((SCRIPTS / name).read_text())
-    programs = ("scripts/setup", "scripts/build-kernel", "scripts/lint-shell", ".venv/bin/ruff", ".venv/bin/mypy",
-                ".venv/bin/lint-imports", ".venv/bin/python3")  # fmt: skip
+    programs = ("scripts/setup", "scripts/build-kernel", "scripts/get-promtool", "scripts/lint-shell",
+                ".venv/bin/ruff", ".venv/bin/mypy", ".venv/bin/lint-imports", ".venv/bin/python3")  # fmt: skip
     for name in programs:
         (checkout / name).write_text('#!/bin/sh\necho "${0##*/} $*"\n')
         (checkout / name).chmod(0o755)

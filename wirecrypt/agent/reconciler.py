@@ -133,7 +133,7 @@ class Reconciler:
         components.guard_attachment.log_drops()
         components.channel.listen(own.endpoints, settings.control_port)
         self._protocol(own, settings).take_in(self._peer_sessions, now)
-        self._admission.check(now)
+        self._admission.check(now, own.name, [p.name for p in cluster_view.peers])
         pass_state = self._decide_all(cluster_view, own, settings, now)
         for _ in range(_MOST_REPEATS):
             if self._publisher.sessions(pass_state, settings, now) or self._installer.apply(pass_state, settings):
@@ -290,6 +290,7 @@ class Reconciler:
 
     def _troubles(self, pass_state: PassState) -> list[Trouble]:
         config = dict([self._config.trouble] if self._config.trouble else [])
-        unsafe = "" if self._admission.holds else "a forbidden write was admitted: no new peer key is accepted"
+        alone = not pass_state.cluster_view.peers
+        unsafe = "" if self._admission.holds or alone else "a forbidden write was admitted: no new peer key is accepted"
         mark = {"ConfigInvalid": self._mark_trouble} if self._mark_trouble else {}
         return self._found.found(pass_state, {ADMISSION: unsafe, **mark, **config, "GuardRefused": self._guard.trouble})

@@ -6,14 +6,16 @@ vouches for, is as silent as one whose agent does not answer. Nobody may take it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+from wirecrypt.cli.main import Refusal
 from wirecrypt.cli.tools import context, kubeconfig
 from wirecrypt.cluster.agent_proxy import Agents, ask_local
-from wirecrypt.errors import ClusterError, InputError, WirecryptError
+from wirecrypt.errors import ClusterError, InputError, ObjectError, WirecryptError
 from wirecrypt.model.objects import LABEL_ENABLED
 from wirecrypt.model.verify_facts import NodeEvidence, NodePlan, decode
 from wirecrypt.verify import Silent
@@ -73,8 +75,17 @@ def _reason(label: str) -> str:
     return "labelled, and has no NodePeer: the controller has not taken it up, see `wirecrypt status` and the Node's events"
 
 
+@contextmanager
+def exiting(code: int) -> Iterator[None]:
+    """Have the command exit with *code* where nobody answers: that says nothing of what was to be judged."""
+    try:
+        yield
+    except (ClusterError, ObjectError) as error:
+        raise Refusal(error, code) from error
+
+
 def ask_here(kind: type[Facts], page: str, query: Mapping[str, object], port: int) -> Facts:
-    """Ask this node's own agent; raises `ClusterError` when it does not answer."""
+    """Ask this node's own agent; raises `ClusterError` when it does not answer, `ObjectError` when it is of another version."""
     return decode(kind, ask_local(port, page, query), f"127.0.0.1:{port}/{page}")
 
 

@@ -38,20 +38,15 @@ EXITS: Final = {
 
 
 class Refusal(click.ClickException):
-    """An error of ours as the last line on standard error."""
+    """An error of ours as the last line on standard error; *code* is what the command exits with."""
 
-    def __init__(self, error: WirecryptError) -> None:
+    def __init__(self, error: WirecryptError, code: int = 1) -> None:
         super().__init__(clean(str(error)))
+        self.exit_code = code  # type: ignore[misc]  # click reads it off the instance
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the line."""
         click.echo(f"error: {self.message}", file=file, err=file is None)
-
-
-class InputRefusal(Refusal):
-    """A `Refusal` of input: nothing was changed."""
-
-    exit_code = 2
 
 
 class Verbs(click.Group):
@@ -77,11 +72,11 @@ class Verbs(click.Group):
             formatter.write_dl([(verb, VERBS[verb][1]) for verb in self.list_commands(ctx)])
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's
-        """Run the verb; a `WirecryptError` becomes a `Refusal`, Ctrl-C exit code 130."""
+        """Run the verb; a `WirecryptError` becomes a `Refusal`, one of input with exit code 2; Ctrl-C is exit code 130."""
         try:
             return super().invoke(ctx)
         except WirecryptError as error:
-            raise (InputRefusal if isinstance(error, InputError) else Refusal)(error) from error
+            raise Refusal(error, 2 if isinstance(error, InputError) else 1) from error
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             return ctx.exit(INTERRUPTED)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 from wirecrypt.cluster import paths
 from wirecrypt.cluster.api import Api
@@ -12,9 +12,8 @@ from wirecrypt.cluster.codec import decode, encode
 from wirecrypt.cluster.events import EventWriter
 from wirecrypt.cluster.readers import ObjectReader
 from wirecrypt.cluster.server_reach import ServerReach
-from wirecrypt.errors import Forbidden
+from wirecrypt.errors import Forbidden, NotFound
 from wirecrypt.model.objects import (
-    CANARY,
     EncryptedNode,
     NodeKey,
     NodePeer,
@@ -24,6 +23,7 @@ from wirecrypt.model.session import Session
 from wirecrypt.model.xfrm import Address
 
 _POLICY: Final = "ValidatingAdmissionPolicy"
+_MOST_TRIED: Final = 4  # nodes whose objects may just be made, or be gone
 
 
 class AgentClient(ObjectReader):
@@ -64,13 +64,13 @@ class AgentClient(ObjectReader):
         body = {"status": encode.node_status(status, before, datetime.now(UTC))}
         self.api.patch(f"{paths.ENCRYPTED_NODES}/{node.name}/status", body)
 
-    def forbidden_write_refused(self) -> bool:
-        """Try the writes on both canaries, dry; True when the admission policy refused each.
+    def forbidden_write_refused(self, others: Sequence[str]) -> bool:
+        """Try to write the status of an object of each kind of one of these *others*, dry; True when a policy refused both.
 
-        Raises `Forbidden` when RBAC refused instead, which says nothing of the policy, and `NotFound` without canaries.
+        The write changes nothing, so that it would leave nothing if it were not dry. Raises `Forbidden` when RBAC refused
+        instead, which says nothing of the policy, and `NotFound` where the first of *others* have no object.
         """
-        tries = ((paths.NODE_PEERS, {"lastSession": 1}), (paths.ENCRYPTED_NODES, {"mtu": 1}))
-        answers = [self._refused(path, status) for path, status in tries]  # both are tried, whatever the first answers
+        answers = [self._refused(path, others) for path in (paths.NODE_PEERS, paths.ENCRYPTED_NODES)]  # both, in any case
         return all(answers)
 
     def event(self, *, node: str, reason: str, message: str, warning: bool) -> None:
@@ -85,11 +85,15 @@ class AgentClient(ObjectReader):
         """Return whether a request that began after monotonic time *since* was answered; without one, another is begun."""
         return self._reach.answered(since)
 
-    def _refused(self, path: str, status: dict[str, Any]) -> bool:
-        try:
-            self.api.patch(f"{path}/{CANARY}/status", {"status": status}, dry_run=True)
-        except Forbidden as error:
-            if _POLICY not in error.answer:
-                raise
-            return True
-        return False
+    def _refused(self, path: str, others: Sequence[str]) -> bool:
+        for name in others[:_MOST_TRIED]:
+            try:
+                self.api.patch(f"{path}/{name}/status", {}, dry_run=True)
+            except NotFound:
+                continue
+            except Forbidden as error:
+                if _POLICY not in error.answer:
+                    raise
+                return True
+            return False
+        raise NotFound("try a forbidden write", what=path, answer="other nodes have no object", hint="it is tried again")

@@ -101,11 +101,11 @@ class CliClient:
         return _patiently(lambda: self._api.items(paths.NODES))[0]
 
     def encrypted_nodes(self) -> Sequence[EncryptedNode]:
-        """Return all EncryptedNodes but the canary by name."""
+        """Return all EncryptedNodes by name."""
         return sorted(_patiently(self._reader.encrypted_nodes), key=lambda e: e.name)
 
     def node_peers(self) -> Sequence[NodePeer]:
-        """Return all NodePeers but the canary by name."""
+        """Return all NodePeers by name."""
         return sorted(_patiently(self._reader.node_peers), key=lambda p: p.name)
 
     def rotations(self) -> Sequence[KeyRotation]:

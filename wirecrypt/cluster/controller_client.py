@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 
 from wirecrypt import logs
 from wirecrypt.cluster import paths
-from wirecrypt.cluster.answer import AlreadyExists, Json
+from wirecrypt.cluster.answer import Json
 from wirecrypt.cluster.api import Api
 from wirecrypt.cluster.codec import encode
 from wirecrypt.cluster.codec.decode import KEY_PREFIX, SEED_PREFIX
@@ -98,12 +98,6 @@ class ControllerClient:
             there = {item["metadata"]["name"] for item in items}
             self._deleted.update({(path, n): i for n, i in identities.items() if n not in there})
 
-    def create_canaries(self) -> None:
-        """Create the objects for the agents' forbidden write, if they are missing; nobody acts on them."""
-        for path, kind in ((paths.ENCRYPTED_NODES, "EncryptedNode"), (paths.NODE_PEERS, "NodePeer")):
-            with suppress(AlreadyExists):
-                self.api.create(path, encode.canary(kind))
-
     def create_encrypted_node(self, node: Node, node_id: int, state: NodeState, problems: Sequence[str]) -> None:
         """Create the EncryptedNode of *node*."""
         self._create(paths.ENCRYPTED_NODES, encode.encrypted_node(node, node_id, state, problems))
@@ -156,6 +150,10 @@ class ControllerClient:
         """Create a KeyRotation."""
         body = {"apiVersion": VERSION, "kind": "KeyRotation", "metadata": {"name": name}, "spec": {"reason": reason}}
         self._create(paths.KEY_ROTATIONS, body)
+
+    def delete_rotation(self, rotation: KeyRotation) -> None:
+        """Delete a KeyRotation in the version that was read."""
+        self._delete(paths.KEY_ROTATIONS, rotation.name, version=rotation.resource_version)
 
     def hold_rotation(self, rotation: KeyRotation, *, held: bool) -> None:
         """Put our finalizer on a KeyRotation or take it away."""

@@ -54,7 +54,7 @@ class Informers:
         return self._nodes.objects()
 
     def peers(self) -> Sequence[NodePeer]:
-        """Return all NodePeers but the canary."""
+        """Return all NodePeers."""
         return self._peers.objects()
 
     def rotations(self) -> Sequence[KeyRotation]:
@@ -92,7 +92,7 @@ class ControllerInformers(Informers):
         return next(reflector for reflector in self._all if reflector.path == path).deleting(name, identity)
 
     def encrypted_nodes(self) -> Sequence[EncryptedNode]:
-        """Return all EncryptedNodes but the canary."""
+        """Return all EncryptedNodes."""
         return self._encrypted.objects()
 
     def key_secrets(self) -> Sequence[KeySecret]:

@@ -10,7 +10,6 @@ from wirecrypt.cluster.api import Api
 from wirecrypt.cluster.codec import decode
 from wirecrypt.errors import NotFound, ObjectError
 from wirecrypt.model.objects import (
-    CANARY,
     ConfigDocument,
     EncryptedNode,
     KeyRotation,
@@ -38,7 +37,7 @@ class ObjectReader:
         return self._all(paths.NODES, decode.node)
 
     def node_peers(self) -> Sequence[NodePeer]:
-        """Return all NodePeers but the canary and those of nodes that were removed; malformed ones are left out."""
+        """Return all NodePeers but those of nodes that were removed; malformed ones are left out."""
         return [p for p in self._all(paths.NODE_PEERS, decode.node_peer) if p.state is not NodeState.REMOVED]
 
     def node_peer(self, name: str) -> NodePeer | None:
@@ -46,7 +45,7 @@ class ObjectReader:
         return self.one(f"{paths.NODE_PEERS}/{name}", decode.node_peer)
 
     def encrypted_nodes(self) -> Sequence[EncryptedNode]:
-        """Return all EncryptedNodes but the canary; malformed ones are left out."""
+        """Return all EncryptedNodes; malformed ones are left out."""
         return self._all(paths.ENCRYPTED_NODES, decode.encrypted_node)
 
     def encrypted_node(self, name: str) -> EncryptedNode | None:
@@ -72,8 +71,7 @@ class ObjectReader:
             name = raw.get("metadata", {}).get("name", "?")
             self.malformed.pop((path, name), None)
             try:
-                if name != CANARY:
-                    found.append(read(raw))
+                found.append(read(raw))
             except ObjectError as error:
                 self.malformed[path, name] = error
         return found

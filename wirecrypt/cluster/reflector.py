@@ -23,7 +23,6 @@ from wirecrypt import logs
 from wirecrypt.cluster.answer import Gone, Throttled
 from wirecrypt.cluster.api import Api
 from wirecrypt.errors import ClusterError, ObjectError
-from wirecrypt.model.objects import CANARY
 from wirecrypt.retry import Backoff, Delays
 
 if TYPE_CHECKING:
@@ -192,8 +191,7 @@ class Reflector(Generic[T]):
 
     def _list(self, changed: Callable[[], None]) -> None:
         items, version = self._api.items(self._path)
-        read = (self._kept(raw) for raw in items)
-        kept = {one.name: one for one in read if one.name != CANARY}
+        kept = {one.name: one for one in map(self._kept, items)}
         with self._lock:
             before, self._objects = self._objects, kept
         self._version = version
@@ -215,7 +213,7 @@ class Reflector(Generic[T]):
             before = self._objects.get(now.name)
             if kind == "DELETED":
                 self._objects.pop(now.name, None)
-            elif now.name != CANARY:
+            else:
                 self._objects[now.name] = now
             after = self._objects.get(now.name)
         self._version = version
@@ -228,7 +226,7 @@ class Reflector(Generic[T]):
         name = meta.get("name", "")
         value, fault = None, None
         try:
-            value = None if name == CANARY else self._read(raw)
+            value = self._read(raw)
         except ObjectError as error:
             fault = error
             _log.warning("object left out", kind=self.kind, object=name, error=str(error))

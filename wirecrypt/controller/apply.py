@@ -29,6 +29,7 @@ from wirecrypt.ports import ControllerApi, ControllerView
 from wirecrypt.rotation.actions import (
     CreateRotation,
     CreateSeed,
+    DeleteRotation,
     DeleteSeed,
     ExcludePeer,
     RemoveNodeKey,
@@ -101,6 +102,8 @@ def apply(action: Action, cluster: ControllerApi, view: ControllerView, keys: Sh
             _emit(action, cluster)
         case CreateRotation():
             cluster.create_rotation(action.name, action.why)
+        case DeleteRotation():
+            cluster.delete_rotation(action.rotation)
 
 
 @contextmanager

@@ -286,12 +286,12 @@ def resting(seeds: Iterable[SeedSecret]) -> frozenset[int]:
 def allocate(used: Iterable[int], seeds: Iterable[SeedSecret]) -> int:
     """Return the lowest node ID that is neither used nor resting; raises `ObjectError` when there is none."""
     taken = {*used, *resting(seeds)}
-    for node_id in range(MIN_NODE_ID, MAX_NODE_ID):  # the last one is the canary's
+    for node_id in range(MIN_NODE_ID, MAX_NODE_ID + 1):
         if node_id not in taken:
             return node_id
     raise ObjectError(
         "choose a node ID",
-        what=f"{MIN_NODE_ID}..{MAX_NODE_ID - 1}",
+        what=f"{MIN_NODE_ID}..{MAX_NODE_ID}",
         answer="all are used or resting",
         hint="rotate twice, so that IDs of deleted nodes are free again",
     )

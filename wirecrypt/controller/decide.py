@@ -16,11 +16,13 @@ from wirecrypt.controller.proposals import REST_SECONDS, Withdrawn, withdrawn
 from wirecrypt.model.objects import LABEL_ENABLED, KeyRotation, NodeState, Phase
 from wirecrypt.ports import ControllerView
 from wirecrypt.rotation.actions import Action, CreateSeed, RotationInputs
+from wirecrypt.rotation.history import surplus
 from wirecrypt.rotation.phases import current, joining_epochs, step
 from wirecrypt.settings import Rotation, Settings
 
 SILENT_SECONDS: Final = 180.0
-ROTATION: Final = "rotation"  # name of the chain that belongs to no node
+ROTATION: Final = "rotation"  # names of the chains that belong to no node
+HISTORY: Final = "history"  # its own, so that what cannot be deleted holds up no rotation
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ class Now:
 def decide(
     view: ControllerView, settings: Settings, memory: ControllerMemory, now: Now, *, grace: float = GRACE_SECONDS
 ) -> tuple[Chain, ...]:
-    """Return all that is to be done, the chains of nodes by name and then the rotation's."""
+    """Return all that is to be done: the chains of nodes by name, the rotation's, and that of rotations that have ended."""
     snapshot = _snapshot(view, memory, now, settings.rotation.patience)
     reserved = Reserved(settings.service_cidrs, settings.api_servers)
     watched = LeavingWatch({uid: now.monotonic - since for uid, since in memory.gone.items()}, grace)
@@ -108,7 +110,8 @@ def decide(
     actions = step(snapshot, now.wall, fresh=now.fresh, due=due(view.rotations, settings.rotation, now.wall))
     if any(isinstance(a, QuarantineNodeID) for chain in nodes for a in chain.actions):
         actions = _without_seed(actions)
-    return (*nodes, Chain(ROTATION, actions)) if actions else nodes
+    others = (Chain(ROTATION, actions), Chain(HISTORY, surplus(snapshot, settings.rotation.history)))
+    return (*nodes, *(chain for chain in others if chain.actions))
 
 
 def _without_seed(actions: tuple[Action, ...]) -> tuple[Action, ...]:

@@ -10,8 +10,9 @@ from wirecrypt.controller.leaving import held_back
 from wirecrypt.errors import ConfigError
 from wirecrypt.http_server import Served, serve
 from wirecrypt.metrics import ControllerMetrics
-from wirecrypt.model.objects import Phase
+from wirecrypt.model.objects import LABEL_ENABLED, Phase
 from wirecrypt.ports import ControllerView
+from wirecrypt.rotation.phases import FINISHED
 from wirecrypt.settings import Settings
 
 STUCK_SECONDS: Final = 120.0  # a loop that has not come round for so long hangs
@@ -50,13 +51,18 @@ class ControllerEndpoints:
             except ConfigError as error:
                 _log.error("no port for metrics", error=str(error), port=port)
 
-    def look(self, view: ControllerView, *, leads: bool) -> None:
-        """Set the metrics to what *view* shows; only the leader's speak of the cluster."""
-        self.metrics.removals_held.set(len(held_back(view)) if leads else 0)
-        self.metrics.leader.set(leads)
-        self.metrics.nodes(p.state for p in view.peers.values() if leads)
-        self.metrics.rotations(r.phase or Phase.PENDING for r in view.rotations if leads)
-        self.metrics.laggards.set(sum(len(r.laggards) for r in view.rotations if leads and r.phase is not Phase.COMPLETE))
+    def look(self, view: ControllerView | None, *, leads: bool) -> None:
+        """Set the metrics to what *view* shows; only the leader's speak of the cluster, and those of all others are 0."""
+        if not leads:
+            view = None
+        elif view is None:
+            return  # the copies lag behind: what they showed last stands
+        running = [r for r in view.rotations if r.phase not in FINISHED] if view else []
+        self.metrics.removals_held.set(len(held_back(view)) if view else 0)
+        self.metrics.labelled.set(sum(n.label == LABEL_ENABLED for n in view.nodes.values()) if view else 0)
+        self.metrics.nodes(p.state for p in (view.peers.values() if view else ()))
+        self.metrics.rotations(r.phase or Phase.PENDING for r in running)
+        self.metrics.laggards.set(sum(len(r.laggards) for r in running))
 
     def close(self) -> None:
         """Close the port."""

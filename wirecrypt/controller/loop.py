@@ -78,10 +78,11 @@ class Controller:
         self._memory = ControllerMemory()
         self._worker = Worker(cluster, self._may_write, clock=clock)
         self._term = 0
-        self._canaries = False
         self._unusable: Mapping[str, str] = {}
         self._held: frozenset[str] = frozenset()
         self._logged = 0.0
+        if endpoints:
+            endpoints.metrics.leader.set_function(candidate.leads)  # also while the loop waits for something
 
     def run(self, stop: threading.Event) -> None:
         """Work until *stop* is set; the watches and the election run in threads of their own."""
@@ -106,10 +107,14 @@ class Controller:
         self._wake.set()
 
     def _pass(self) -> None:
+        began, failed = time.monotonic(), False
         try:
             self.once()
         except WirecryptError as error:
+            failed = True
             _log.error("pass failed", error=str(error))
+        if self._endpoints:
+            self._endpoints.metrics.passed(time.monotonic() - began, failed=failed)
 
     def once(self) -> int:
         """Do one pass and return how many actions were done; none while the copies lag behind, or without leadership."""
@@ -118,9 +123,6 @@ class Controller:
         self._show(view, settings)
         if view is None or settings is None or not self._may_write():
             return 0
-        if not self._canaries:
-            self._cluster.create_canaries()
-            self._canaries = True
         now = Now(datetime.now(UTC).replace(microsecond=0), self._clock(), secrets.token_hex(16))
         self._memory = replace(self._memory, refused=self._worker.refused).seen(view, now.monotonic)
         self._log_held(view, now.monotonic)
@@ -143,7 +145,7 @@ class Controller:
         self._endpoints.came_round()
         if view is not None:
             self._endpoints.show(settings)
-            self._endpoints.look(view, leads=self._candidate.leads())
+        self._endpoints.look(view, leads=self._candidate.leads())
 
     def _read(self, view: ControllerView) -> Settings | None:
         """Return the settings in force: none until a document was read, and then the last one that could be ◆.

@@ -38,7 +38,7 @@ _TABLE: Final = (
     (AGENT, "", "events", "create", "default", ""),
     (AGENT, "discovery.k8s.io", "endpointslices", "list", "default", ""),
     (CONTROLLER, "wirecrypt.io", "encryptednodes nodepeers", "get list watch create patch delete", "", ""),
-    (CONTROLLER, "wirecrypt.io", "keyrotations", "get list watch create patch", "", ""),
+    (CONTROLLER, "wirecrypt.io", "keyrotations", "get list watch create patch delete", "", ""),
     (CONTROLLER, "wirecrypt.io", "keyrotations/status", "patch", "", ""),
     (CONTROLLER, "", "nodes", "get list watch", "", ""),
     (CONTROLLER, "", "configmaps", "get list watch", SYSTEM_NAMESPACE, "wirecrypt-config"),

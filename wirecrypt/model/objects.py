@@ -21,7 +21,6 @@ FINALIZER = "wirecrypt.io/cleanup"
 SYSTEM_NAMESPACE = "wirecrypt-system"
 KEYS_NAMESPACE = "wirecrypt-keys"
 MOST_ADDRESSES = 32  # next to the endpoints of one node: proposed and granted
-CANARY = "wirecrypt-canary"  # the object that manifests ship for the forbidden dry-run write; everyone ignores it
 
 
 class NodeState(Enum):

@@ -46,8 +46,8 @@ class AgentApi(Protocol):
     def write_node_status(self, node: EncryptedNode, status: NodeStatus) -> None:
         """Patch the status of the own EncryptedNode."""
 
-    def forbidden_write_refused(self) -> bool:
-        """Try the forbidden dry-run write on the canary; True when an admission policy refused it."""
+    def forbidden_write_refused(self, others: Sequence[str]) -> bool:
+        """Try to write as one of these *others*, other nodes by name, dry; True when an admission policy refused it."""
 
     def api_addresses(self) -> frozenset[Address]:
         """Return the addresses of API servers, as far as they are known: of this process's connections, and behind the Service.

@@ -52,9 +52,6 @@ class ControllerApi(Protocol):
         The copies of a process that begins to lead may be older than the last writes of the leader before.
         """
 
-    def create_canaries(self) -> None:
-        """Create the objects for the agents' forbidden write, if they are missing."""
-
     def create_encrypted_node(self, node: Node, node_id: int, state: NodeState, problems: Sequence[str]) -> None:
         """Create the EncryptedNode of *node*."""
 
@@ -87,6 +84,9 @@ class ControllerApi(Protocol):
 
     def create_rotation(self, name: str, reason: str) -> None:
         """Create a KeyRotation."""
+
+    def delete_rotation(self, rotation: KeyRotation) -> None:
+        """Delete a KeyRotation in the version that was read."""
 
     def hold_rotation(self, rotation: KeyRotation, *, held: bool) -> None:
         """Put our finalizer on a KeyRotation or take it away."""

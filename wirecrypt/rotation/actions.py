@@ -79,8 +79,24 @@ class CreateRotation:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class DeleteRotation:
+    """Delete a KeyRotation that has ended and that nobody needs."""
+
+    rotation: KeyRotation
+    why: str
+
+
 Action = (
-    SetFinalizer | CreateSeed | DeleteSeed | WriteNodeKeys | RemoveNodeKey | ExcludePeer | UpdateRotationStatus | CreateRotation
+    SetFinalizer
+    | CreateSeed
+    | DeleteSeed
+    | WriteNodeKeys
+    | RemoveNodeKey
+    | ExcludePeer
+    | UpdateRotationStatus
+    | CreateRotation
+    | DeleteRotation
 )
 
 

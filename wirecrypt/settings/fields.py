@@ -102,7 +102,7 @@ class MarkField:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rotation:
-    """When the controller asks for a rotation by itself."""
+    """When the controller asks for a rotation by itself, and how many it keeps."""
 
     interval: int = option(
         0,
@@ -120,6 +120,12 @@ class Rotation:
         duration(0, 7 * 86400),
         "Time from the beginning of a rotation after which a node that still holds it up is cut off, if a person said so: "
         "`wirecrypt rotate --without NODE`.",
+    )
+    history: int = option(
+        10,
+        integer(1, 1000),
+        "How many KeyRotations that have ended are kept, complete and aborted ones together; older ones are deleted. What is "
+        "needed stays beyond that: the rotation whose epoch is in use, and the one with the highest number.",
     )
 
 
@@ -269,7 +275,7 @@ class Settings:
     geneve_ports: tuple[int, ...] = option(
         (6081,), listing(PORT, TUNNEL_PORTS), "UDP ports on which the guard looks for cleartext inside Geneve."
     )
-    rotation: Rotation = section(Rotation, "When the controller asks for a rotation by itself.")
+    rotation: Rotation = section(Rotation, "When the controller asks for a rotation by itself, and how many it keeps.")
     limits: SessionLimits = section(SessionLimits, "How much one SA may carry before its session is renewed.")
     drain: float = option(
         10.0,

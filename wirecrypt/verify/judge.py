@@ -3,7 +3,7 @@
 The kernels are the witnesses: what the sender's policies point at must be there with one key at both ends, what the
 policies and the guard are to enforce must be in place, probes over exactly these SAs must be answered, and the sender's
 uplinks must show them as ESP and nothing readable. Counters of both ends tell a packet that never arrived from an answer
-that got lost.
+that got lost; they blame, and prove nothing: a direction is protected when its own probes were answered, on every lane.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from wirecrypt.model.spi import Spi
 from wirecrypt.model.verify_facts import Deviation, LaneProbe, NodeEvidence, PeerEvidence, SaFact
 from wirecrypt.verify.verdict import Cause, CauseKind, Silent, Standing, Unasked, Verdict
 
@@ -43,8 +44,8 @@ def judge(sender: Asked, receiver: Asked) -> Verdict:
         causes += _between(out, inbound)
     if isinstance(out, _End):
         causes += _probes(out, inbound, silent=isinstance(receiver, Silent))
-    elif isinstance(inbound, _End) and isinstance(sender, Unasked) and not any(p.answered for p in inbound.peer.probes):
-        causes.append(Cause(CauseKind.NOT_PROBED, inbound.name, f"no answer from {sender.node} speaks for this direction"))
+    elif isinstance(inbound, _End) and isinstance(sender, Unasked):
+        causes += _answers(inbound)
     causes = sorted(dict.fromkeys(causes), key=lambda c: (list(CauseKind).index(c.kind), c.node, c.detail))
     return _verdict(sender, receiver, out, inbound, causes)
 
@@ -183,29 +184,59 @@ def _probes(out: _End, inbound: _End | None, *, silent: bool) -> Iterator[Cause]
     lanes = out.peer.probes
     if not lanes:
         yield Cause(CauseKind.NOT_PROBED, out.name, "its loop sent no probe: it is busy or stuck")
+    for spi in _unprobed(out.peer) if lanes else ():
+        yield Cause(CauseKind.NOT_PROBED, out.name, f"{_spi(spi)}: no probe went over it to {out.peer.node}")
     for lane in lanes:
         if lane.refused and not lane.sent:
             yield Cause(CauseKind.NOT_SENT, out.name, f"{_spi(lane.spi)}: the kernel refused {lane.refused} probes")
         elif not lane.answered and not silent:
             yield from _unanswered(lane, out, inbound)
-    watched, seen = out.node.watched, {e.spi for e in out.peer.esp}
-    for lane in lanes:
-        if lane.sent and lane.spi not in seen and not watched.problem and not watched.lost:
-            links = ", ".join(watched.links) or "none"
-            yield Cause(
-                CauseKind.NOT_ON_UPLINK, out.name, f"{_spi(lane.spi)}: {lane.sent} probes left, none by uplinks {links}"
-            )
+        yield from _unseen(lane, out)
+
+
+def _answers(inbound: _End) -> Iterator[Cause]:
+    """Yield that a sender whom nobody asked was not heard on every lane: an answer comes by the lane that was probed."""
+    probes = inbound.peer.probes
+    if not probes or _unprobed(inbound.peer) or not all(p.answered for p in probes):
+        detail = f"no answer from {inbound.peer.node} speaks for every lane of this direction"
+        yield Cause(CauseKind.NOT_PROBED, inbound.name, detail)
+
+
+def _unseen(lane: LaneProbe, out: _End) -> Iterator[Cause]:
+    """Yield that probes left and the capture saw none of them; one that lost packets may have lost these."""
+    watched = out.node.watched
+    if not lane.sent or watched.problem or lane.spi in {e.spi for e in out.peer.esp}:
+        return
+    if watched.lost:
+        detail = f"{_spi(lane.spi)}: none of {lane.sent} probes was read, {watched.lost} packets of the capture were lost"
+        yield Cause(CauseKind.NOT_WATCHED, out.name, detail)
+    else:
+        links = ", ".join(watched.links) or "none"
+        yield Cause(CauseKind.NOT_ON_UPLINK, out.name, f"{_spi(lane.spi)}: {lane.sent} probes left, none by uplinks {links}")
+
+
+def _unprobed(peer: PeerEvidence) -> list[int]:
+    """Return the SPIs in use that no probe went over; a lane that was switched meanwhile was probed over its new SA."""
+    probed = {p.lane: p.spi for p in peer.probes}
+    lanes = {spi: found.lane for spi in peer.uses if (found := Spi.decode(spi)) is not None}
+    over = {spi: probed.get(lanes.get(spi, -1)) for spi in peer.uses}
+    return [spi for spi, other in over.items() if other is None or (other != spi and other in peer.uses)]
 
 
 def _unanswered(lane: LaneProbe, out: _End, inbound: _End | None) -> Iterator[Cause]:
-    """Blame the direction that loses packets, by the counters of both ends; without any, both are blamed."""
+    """Blame the direction that loses packets, by the counters of both ends; without any, both are blamed.
+
+    That a packet arrived shows no more than that: what became of it only an answer tells.
+    """
     detail = f"{_spi(lane.spi)}: {lane.sent} probes to {out.peer.node}"
     arrived = None
     if inbound is not None:
         arrived = next((sa.grown for sa in inbound.peer.sas if sa.spi == lane.spi and not sa.sending), None)
     if arrived == 0:
         yield Cause(CauseKind.NOT_RECEIVED, out.name, f"{detail}, no packet of it arrived: is ESP filtered on the way?")
-    elif not (arrived and inbound is not None and _answers_lost(out, inbound)):
+    elif arrived and inbound is not None and _answers_lost(out, inbound):
+        yield Cause(CauseKind.ANSWERS_LOST, out.name, f"{detail} arrived, nothing comes back: see the other direction")
+    else:
         yield Cause(CauseKind.NO_ANSWER, out.name, f"{detail} without an answer: is ESP filtered?")
 
 

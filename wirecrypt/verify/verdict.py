@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 
 class Standing(Enum):
@@ -33,6 +34,7 @@ class CauseKind(Enum):
     NOT_SENT = "probe not sent"
     NOT_RECEIVED = "ESP does not arrive"
     NO_ANSWER = "no answer"
+    ANSWERS_LOST = "answers lost"
     NOT_ON_UPLINK = "ESP not seen on the uplinks"
     AGENT_SILENT = "agent cannot be asked"
     PEER_UNKNOWN = "peer not known yet"
@@ -42,7 +44,18 @@ class CauseKind(Enum):
     @property
     def proves_nothing(self) -> bool:
         """Return whether the cause is a lack of evidence and not evidence of a fault."""
-        return self in (CauseKind.AGENT_SILENT, CauseKind.PEER_UNKNOWN, CauseKind.NOT_WATCHED, CauseKind.NOT_PROBED)
+        return self in _LACKS
+
+
+_LACKS: Final = frozenset(
+    {
+        CauseKind.ANSWERS_LOST,
+        CauseKind.AGENT_SILENT,
+        CauseKind.PEER_UNKNOWN,
+        CauseKind.NOT_WATCHED,
+        CauseKind.NOT_PROBED,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -195,7 +195,7 @@ class Api:
     """An API server with what is stored in it, and every agent's local copies of that.
 
     *epochs*: those that node keys are given of; *moving*: a rotation next to the first. *hidden*: NodePeers that no copy shows;
-    *malformed*: that nobody can read; *down*: no answer.
+    *malformed*: that nobody can read; *down*: no answer; *policed*: the admission policies are in force; *tried*: on whom.
     """
 
     nodes_by_name: dict[str, Node] = field(default_factory=dict)
@@ -209,6 +209,8 @@ class Api:
     down: bool = False
     addresses: frozenset[Address] = frozenset()
     writes: list[str] = field(default_factory=list)
+    policed: bool = True
+    tried: list[tuple[str, ...]] = field(default_factory=list)
 
     # ---- the copies
 
@@ -271,9 +273,10 @@ class Api:
         self.writes.append(f"status {node.name}")
         self.encrypted[node.name] = replace(node, status=status)
 
-    def forbidden_write_refused(self) -> bool:
+    def forbidden_write_refused(self, others: Sequence[str]) -> bool:
         self._answer()
-        return True
+        self.tried.append(tuple(others))
+        return self.policed
 
     def api_addresses(self) -> frozenset[Address]:
         return self.addresses

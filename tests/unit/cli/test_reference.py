@@ -29,6 +29,7 @@ def test_exit_codes_are_found_in_the_help() -> None:
     found = {verb: exit_codes(command) for verb, command in commands()}
     assert set(found["rotate"]) == {0, 1, 2, 3, 130}
     assert set(found["doctor"]) == {0, 1, 2, 4}
+    assert set(found["verify"]) == {0, 1, 2, 4, 5, 6}
 
 
 def test_the_scripts_codes_are_those_of_its_usage() -> None:

@@ -79,6 +79,7 @@ class ApiServer:
     unusable_keys: dict[str, str] = field(default_factory=dict)
     events: list[tuple[str, str]] = field(default_factory=list)
     eventless: bool = False
+    historyless: bool = False
     writes: int = 0
     most: int = 2**31
     catch_ups: int = 0
@@ -110,9 +111,6 @@ class ApiServer:
 
     def catch_up(self) -> None:
         self.catch_ups += 1
-
-    def create_canaries(self) -> None:
-        """Create nothing: nobody tries a forbidden write here."""
 
     def create_encrypted_node(self, node: Node, node_id: int, state: NodeState, problems: Sequence[str]) -> None:
         new = EncryptedNode(node.name, f"en-{self.version}", node_id, node.uid, state, START, problems=tuple(problems))
@@ -163,6 +161,13 @@ class ApiServer:
 
     def create_rotation(self, name: str, reason: str) -> None:
         self._create(self.rotations, name, KeyRotation(name, f"uid-{name}", reason, START))
+
+    def delete_rotation(self, rotation: KeyRotation) -> None:
+        if self.historyless:
+            raise Forbidden("DELETE keyrotations", answer="403")
+        self._update(self.rotations, rotation.name, rotation, replace(rotation, deleting=True))
+        if not rotation.held:
+            del self.rotations[rotation.name]
 
     def hold_rotation(self, rotation: KeyRotation, *, held: bool) -> None:
         self._update(self.rotations, rotation.name, rotation, replace(rotation, held=held))

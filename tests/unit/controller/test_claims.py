@@ -167,9 +167,10 @@ def test_no_address_ever_has_two_owners(claims: list[tuple[int, int, int]]) -> N
 
 
 def test_the_lowest_free_node_id_is_given_out() -> None:
-    """IDs begin at 16 and fill gaps."""
+    """IDs begin at 16 and fill gaps, up to the highest that an SPI has room for."""
     assert allocate([], []) == 16
     assert allocate([16, 18], []) == 17
+    assert allocate(range(16, 65535), []) == 65535
 
 
 def test_a_released_node_id_rests_until_a_full_epoch_has_passed() -> None:

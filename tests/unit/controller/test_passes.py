@@ -146,6 +146,22 @@ def test_a_rotation_names_the_node_whose_secret_is_unusable(malformed: bool) -> 
     assert server.rotations["r"].phase is Phase.COMPLETE
 
 
+def test_ended_rotations_go_beyond_the_limit_of_the_configuration() -> None:
+    """The newest stay, the last one is the record; a deletion that is refused holds up no rotation."""
+    server = encrypted_cluster(1, 2)
+    server.config = replace(CONFIG, data={"config.yaml": "rotation: {history: 3}"})
+    server.historyless = True
+    for number in range(6):
+        server.create_rotation(f"manual-{number}", "a test")
+        settle(server)
+    assert {r.phase for r in server.rotations.values()} == {Phase.COMPLETE}
+    assert len(server.rotations) == 7
+    server.historyless = False
+    settle(server)
+    assert sorted(r.to_epoch for r in server.rotations.values()) == [5, 6, 7]
+    assert [r.name for r in server.rotations.values() if r.held] == ["manual-5"]
+
+
 def test_a_failing_event_keeps_no_node_from_joining() -> None:
     """Without the right to write Events everything else is done, and nothing waits for a back-off."""
     server = ApiServer.of(node(1), node(2), eventless=True)

@@ -28,6 +28,7 @@ from wirecrypt.rotation.actions import (
     Action,
     CreateRotation,
     CreateSeed,
+    DeleteRotation,
     DeleteSeed,
     ExcludePeer,
     RemoveNodeKey,
@@ -36,6 +37,7 @@ from wirecrypt.rotation.actions import (
     UpdateRotationStatus,
     WriteNodeKeys,
 )
+from wirecrypt.rotation.history import surplus
 from wirecrypt.rotation.numbers import LEAP, never_was, next_number
 from wirecrypt.rotation.phases import current, joining_epochs, step
 
@@ -417,6 +419,7 @@ class SimulatedCluster:
         """Let the controller do up to *most* actions of one step, as if it were killed then; return how many it did."""
         self.clock += 1
         actions = step(self.snapshot(), NOW + timedelta(seconds=self.clock), fresh=f"{self.clock:032x}")
+        actions += surplus(self.snapshot(), 1)
         for action in actions[:most]:
             self.do(action)
         return min(most, len(actions))
@@ -441,6 +444,9 @@ class SimulatedCluster:
                 self.keys[action.secret.node] = keys(action.secret.node, *left)
             case UpdateRotationStatus():
                 self.rotations[action.new.name] = action.new
+            case DeleteRotation():
+                if self.rotations[action.rotation.name] == action.rotation:  # else another version
+                    del self.rotations[action.rotation.name]
 
     def write_keys(self, node: str, epochs: tuple[Epoch, ...]) -> None:
         have = [k.epoch for k in self.keys[node].keys] if node in self.keys else []
@@ -521,7 +527,8 @@ def test_any_order_of_events_and_crashes_converges(events: list[tuple[str, int |
         cluster.controller(99)
         cluster.check()
     assert cluster.controller(0) == 0
-    assert step(cluster.snapshot(), NOW, fresh=FRESH) == ()
+    assert (*step(cluster.snapshot(), NOW, fresh=FRESH), *surplus(cluster.snapshot(), 1)) == ()
+    assert len(cluster.rotations) <= 3  # the record, the highest number, and the one that ended last
     assert {r.phase for r in cluster.rotations.values()} <= {Phase.COMPLETE, Phase.ABORTED}
     assert [r.to_epoch for r in cluster.rotations.values() if r.held] == [s.epoch.number for s in cluster.seeds.values()]
     assert len(cluster.seeds) == 1

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.verify.pairs import A_TO_B, B_TO_A, changed, healthy, joining, rekeyed, without
+from tests.unit.verify.pairs import A_TO_B, B_TO_A, changed, healthy, joining, rekeyed, sa, without
 from wirecrypt.model.verify_facts import CaptureSummary, Clear, Deviation, EspSeen, LaneProbe, NodeEvidence
 from wirecrypt.verify import CauseKind, Silent, Standing, Unasked, Verdict, judge
 
@@ -135,7 +135,8 @@ def test_esp_that_does_not_arrive_is_told_from_a_lost_answer() -> None:
     silent = changed(a, probes=UNANSWERED)
     assert kinds(judge(silent, rekeyed(b, A_TO_B, grown=0))) == {CauseKind.NOT_RECEIVED}
     answers_lost = rekeyed(silent, B_TO_A, grown=0)
-    assert judge(answers_lost, b).standing is Standing.PROTECTED  # what is sent arrives ...
+    verdict = judge(answers_lost, b)  # what is sent arrives, says a counter, and nobody says what became of it ...
+    assert (verdict.standing, kinds(verdict)) == (Standing.UNKNOWN, {CauseKind.ANSWERS_LOST})
     back = changed(b, probes=(LaneProbe(B_TO_A, 0, sent=3, refused=0, answered=0),))
     assert kinds(judge(back, answers_lost)) == {CauseKind.NOT_RECEIVED}  # ... and what comes back does not
 
@@ -155,9 +156,79 @@ def test_a_probe_that_the_kernel_refused() -> None:
 def test_probes_that_leave_by_another_link() -> None:
     """Answered probes that no uplink showed mean that the guard watches the wrong links; a lossy capture proves nothing."""
     a, b = healthy()
-    unseen = changed(a, esp=())
+    unseen, lossy = changed(a, esp=()), CaptureSummary(("eth0",), 2.0, 9, lost=5)
     assert kinds(judge(unseen, b)) == {CauseKind.NOT_ON_UPLINK}
-    assert judge(replace(unseen, watched=CaptureSummary(("eth0",), 2.0, 9, lost=5)), b).standing is Standing.PROTECTED
+    verdict = judge(replace(unseen, watched=lossy), b)
+    assert (verdict.standing, kinds(verdict)) == (Standing.UNKNOWN, {CauseKind.NOT_WATCHED})
+    assert judge(replace(a, watched=lossy), b).standing is Standing.PROTECTED
+
+
+def two_lanes(*answered: int) -> tuple[NodeEvidence, NodeEvidence]:
+    """Return both ends of a pair with two lanes; a's probes were *answered* as often on each lane that was probed."""
+    a, b = healthy()
+    ab, ba = (A_TO_B, A_TO_B + 1), (B_TO_A, B_TO_A + 1)
+
+    def end(facts: NodeEvidence, out: tuple[int, ...], inbound: tuple[int, ...], counts: tuple[int, ...]) -> NodeEvidence:
+        return changed(
+            facts,
+            uses=out,
+            sas=(*(sa(s, sending=True, lane=s & 15) for s in out), *(sa(s, sending=False, lane=s & 15) for s in inbound)),
+            probes=tuple(LaneProbe(out[n], n, sent=3, refused=0, answered=count) for n, count in enumerate(counts)),
+            esp=tuple(EspSeen(s, 6) for s in out),
+            later=(*out, *inbound),
+        )
+
+    return end(a, ab, ba, answered), end(b, ba, ab, (3, 3))
+
+
+def test_every_lane_needs_a_probe_of_its_own() -> None:
+    """An SA that traffic takes and no probe went over makes its direction unknown, whatever counters and policies say."""
+    a, b = two_lanes(3, 3)
+    assert judge(a, b).standing is judge(b, a).standing is Standing.PROTECTED
+    a, b = two_lanes(3)
+    verdict = judge(a, b)
+    assert (verdict.standing, kinds(verdict)) == (Standing.UNKNOWN, {CauseKind.NOT_PROBED})
+    assert f"0x{A_TO_B + 1:08x}" in verdict.causes[0].detail
+    assert judge(b, a).standing is Standing.PROTECTED
+    assert judge(two_lanes(3, 0)[0], b).standing is Standing.BROKEN
+
+
+def test_policies_that_point_at_two_generations_need_probes_over_both() -> None:
+    """Probes over one of two generations in use speak for that one alone."""
+    a, b = healthy()
+    mixed = changed(a, uses=(A_TO_B, 0x08100100))
+    both = (A_TO_B, 0x08100100)
+    mixed = changed(mixed, sas=(*mixed.peers[0].sas, sa(0x08100100, sending=True)), later=(*mixed.peers[0].later, *both))
+    other = changed(b, sas=(*b.peers[0].sas, sa(0x08100100, sending=False)))
+    verdict = judge(mixed, other)
+    assert (verdict.standing, kinds(verdict)) == (Standing.UNKNOWN, {CauseKind.NOT_PROBED})
+
+
+@pytest.mark.parametrize("answered", [(3,), (3, 0), (0, 3), ()])
+def test_alone_every_lane_must_have_been_answered(answered: tuple[int, ...]) -> None:
+    """Where the sender was not asked, its answers are all that speaks for what it sends: one lane does not for another."""
+    a, _ = two_lanes(*answered)
+    assert judge(Unasked("b"), a).standing is Standing.UNKNOWN
+    assert judge(Unasked("b"), two_lanes(3, 3)[0]).standing is Standing.PROTECTED
+
+
+COUNT = st.integers(0, 3)
+
+
+@given(st.lists(st.tuples(COUNT, COUNT, COUNT), max_size=2), st.none() | COUNT, st.none() | COUNT, st.integers(0, 2))
+def test_nothing_is_protected_without_an_answer_to_its_own_probes(
+    probes: list[tuple[int, int, int]], there: int | None, back: int | None, lost: int
+) -> None:
+    """Whatever was sent, refused, counted and captured: protected means that every SA in use answered a probe over it."""
+    a, b = two_lanes()
+    lanes = tuple(
+        LaneProbe(A_TO_B + n, n, sent=max(sent, answered), refused=refused, answered=answered)
+        for n, (sent, refused, answered) in enumerate(probes)
+    )
+    a = replace(rekeyed(changed(a, probes=lanes), B_TO_A, grown=back), watched=CaptureSummary(("eth0",), 2.0, 9, lost=lost))
+    verdict = judge(a, rekeyed(b, A_TO_B, grown=there))
+    answered = {lane.spi for lane in lanes if lane.answered}
+    assert (verdict.standing is Standing.PROTECTED) == (answered == {A_TO_B, A_TO_B + 1})
 
 
 def test_a_switch_meanwhile_is_no_fault() -> None:

@@ -141,6 +141,7 @@ class AgentEndpoints:
         pass_state = last_pass.snapshot.pass_state if last_pass.snapshot else None
         states = [_state(pass_state, pair_view, decision) for pair_view, decision in pass_state.pairs()] if pass_state else []
         metrics.peers(states + ["failing" for _ in (pass_state.undecided if pass_state else ())])
+        metrics.enabled.set(pass_state is not None)
         metrics.exempt.set(sum(s.inputs.exempt for s, _ in pass_state.pairs()) if pass_state else 0)
         metrics.sending_epoch.set(min(_epochs(pass_state), default=0) if pass_state else 0)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from wirecrypt.model.objects import CANARY, ConfigDocument, KeyRotation, Node, NodePeer, NodeState
+from wirecrypt.model.objects import ConfigDocument, KeyRotation, Node, NodePeer, NodeState
 from wirecrypt.model.pair import End, Pair
 from wirecrypt.plan.holders import each_once
 
@@ -51,7 +51,7 @@ class ClusterView:
         """Return the world of node *name*. Of two peers with one nodeID the younger is refused; an address is one node's."""
         nodes = tuple(sorted(cache.nodes(), key=lambda n: n.name))
         ready = frozenset(n.uid for n in nodes if n.ready)
-        shown = [p for p in cache.peers() if p.name != CANARY]
+        shown = cache.peers()
         removed = frozenset(p.identity for p in shown if p.state is NodeState.REMOVED)
         real = each_once((p for p in shown if p.state is not NodeState.REMOVED), ready)
         kept, refused = _unique(real)

@@ -8,7 +8,7 @@ from typing import Final
 
 import click
 
-from wirecrypt.cli.asking import ask_all, ask_here
+from wirecrypt.cli.asking import ask_all, ask_here, exiting
 from wirecrypt.cli.output import Grid, Json, count, emit
 from wirecrypt.cli.tools import connecting, exits, formatted
 from wirecrypt.errors import InputError
@@ -39,7 +39,8 @@ def plan(nodes: tuple[str, ...], port: int, *, local: bool) -> None:
     if local and nodes:
         raise InputError("plan", what=" ".join(nodes), answer="--local asks this node alone", hint="leave the names out")
     if local:
-        answers: list[NodePlan | Silent] = [ask_here(NodePlan, "plan", {}, port)]
+        with exiting(NOT_SHOWN):
+            answers: list[NodePlan | Silent] = [ask_here(NodePlan, "plan", {}, port)]
     else:
         answers = list(ask_all(NodePlan, "plan", {}, nodes, peers=False).facts.values())
     emit({"nodes": [_document(a) for a in answers]}, lambda: _lines(answers))

@@ -10,7 +10,7 @@ from typing import Final
 
 import click
 
-from wirecrypt.cli.asking import ask_all, ask_here
+from wirecrypt.cli.asking import ask_all, ask_here, exiting
 from wirecrypt.cli.output import Grid, Json, count, emit
 from wirecrypt.cli.tools import connecting, exits, formatted
 from wirecrypt.errors import InputError
@@ -21,6 +21,7 @@ from wirecrypt.verify import KeyRow, Silent, Standing, Unasked, Verdict, audit, 
 BROKEN: Final = 1
 NOT_SHOWN: Final = 4
 ON_ITS_WAY: Final = 5
+NOT_ASKED: Final = 6
 _STYLES: Final = {Standing.PROTECTED: "green", Standing.BROKEN: "bold red", Standing.UNKNOWN: "yellow"}
 
 Asked = NodeEvidence | Silent | Unasked
@@ -30,10 +31,11 @@ Asked = NodeEvidence | Silent | Unasked
     epilog=exits(
         {
             0: "every pair is protected (--keys: no key is wrong or used twice)",
-            BROKEN: "a pair is broken (--keys: a key is), or the API server refused",
+            BROKEN: "a pair is broken (--keys: a key is)",
             2: "a node that is not enabled, or wrong usage",
             NOT_SHOWN: "not shown: an agent cannot be asked, a labelled node has no NodePeer, or there is no pair",
             ON_ITS_WAY: "nothing is broken, and a pair is still joining or leaving",
+            NOT_ASKED: "nobody was asked: the API server refused or did not answer",
         }
     )
 )
@@ -54,10 +56,12 @@ def verify(nodes: tuple[str, ...], seconds: int, port: int, *, keys: bool, local
         raise InputError("verify", what=" ".join(nodes), answer="--local asks this node alone", hint="leave the names out")
     query = {"seconds": seconds}
     if local:
-        answers: dict[str, Asked] = _local(ask_here(NodeEvidence, "verify", query, port))
+        with exiting(NOT_SHOWN):
+            answers: dict[str, Asked] = _local(ask_here(NodeEvidence, "verify", query, port))
         chosen = frozenset(n for n, a in answers.items() if isinstance(a, NodeEvidence))
     else:
-        asked = ask_all(NodeEvidence, "verify", query, nodes, peers=True)
+        with exiting(NOT_ASKED):
+            asked = ask_all(NodeEvidence, "verify", query, nodes, peers=True)
         answers, chosen = dict(asked.facts), asked.chosen
     sys.exit(_keys(answers) if keys else _pairs(answers, chosen))
 

@@ -11,7 +11,6 @@ from wirecrypt.cluster.codec.decode import KEY_PREFIX, NODE_UID, SEED_PREFIX
 from wirecrypt.cluster.paths import KEY_TYPE, SEED_TYPE, VERSION
 from wirecrypt.model.conditions import Condition
 from wirecrypt.model.objects import (
-    CANARY,
     FINALIZER,
     KEYS_NAMESPACE,
     SYSTEM_NAMESPACE,
@@ -25,7 +24,6 @@ from wirecrypt.model.objects import (
     SeedSecret,
 )
 from wirecrypt.model.session import Session
-from wirecrypt.model.spi import MAX_NODE_ID
 
 MOST_FAILING: Final = 16
 
@@ -45,12 +43,6 @@ def micro_time(value: datetime) -> str:
 def owner(node: Node) -> list[Json]:
     """Return the owner references of what belongs to *node*."""
     return [{"apiVersion": "v1", "kind": "Node", "name": node.name, "uid": node.uid}]
-
-
-def canary(kind: str) -> Json:
-    """Return the object of *kind* that everyone ignores: no allocation reaches its ID before all others are used."""
-    spec = {"nodeID": MAX_NODE_ID, "nodeUID": CANARY, "state": NodeState.LEAVING.value}
-    return {"apiVersion": VERSION, "kind": kind, "metadata": {"name": CANARY}, "spec": spec}
 
 
 def encrypted_node(node: Node, node_id: int, state: NodeState, problems: Iterable[str]) -> Json:

@@ -244,12 +244,15 @@ def test_figures_of_kernel_and_loop(agent: Agent) -> None:
         "wirecrypt_sessions_made_total 3.0",
         "wirecrypt_kernel_writes_total 5.0",
         "wirecrypt_peers_exempt 0.0",
+        "wirecrypt_enabled 1.0",
         "wirecrypt_sending_epoch 1.0",
         "wirecrypt_sequence_headroom_ratio 1.0",
         "wirecrypt_pass_seconds_count 1.0",
     ):
         assert line in text.splitlines()
     assert get(agent, "/metrics")[1].count("wirecrypt_sessions_made_total 3.0") == 1  # a second look adds nothing
+    agent.last_pass.show(SETTINGS, None)
+    assert "wirecrypt_enabled 0.0" in get(agent, "/metrics")[1].splitlines()
 
 
 def test_figures_that_cannot_be_read_keep_their_value(agent: Agent) -> None:

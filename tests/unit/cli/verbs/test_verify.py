@@ -1,6 +1,7 @@
 """`wirecrypt verify` and `wirecrypt plan` over HTTP: who is asked, what is shown, which exit code."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,11 +24,12 @@ DEFAULT_PORT = 14580
 
 
 class Server:
-    """An API server that knows some paths; *asked* are the requests that came."""
+    """An API server that knows some paths; *asked* are the requests that came, *refused* those that get another status."""
 
     def __init__(self) -> None:
         self.answers: dict[str, Any] = {}
         self.asked: list[str] = []
+        self.refused: dict[str, int] = {}
         handler = type("Handler", (_Handler,), {"server_of_test": self})
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.thread = Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.01})
@@ -59,8 +61,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.server_of_test.asked.append(self.path)
         answer = self.server_of_test.answers.get(path)
         missing = {"reason": "NotFound", "message": "no such object", "details": {"name": "x"}}
-        body = json.dumps(missing if answer is None else answer).encode()
-        self.send_response(404 if answer is None else 200)
+        status = self.server_of_test.refused.get(path, 404 if answer is None else 200)
+        if status != 200:
+            answer = missing if status == 404 and path not in self.server_of_test.refused else {"message": "no"}
+        body = json.dumps(answer).encode()
+        self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -160,10 +165,24 @@ def test_a_node_whose_node_peer_is_malformed_is_not_shown(server: Server, kubeco
     assert (chosen.exit_code, "spec.nodeID" in chosen.output) == (2, True)
 
 
-def test_verify_without_the_right_to_list_nodes_shows_nothing(server: Server, kubeconfig: Path) -> None:
-    """Who may not see the labels cannot be told that every pair is protected: exit 1."""
-    server.answers[NODES] = None
-    assert run(kubeconfig, "verify").exit_code == 1
+@pytest.mark.V1
+@pytest.mark.parametrize("line", ["verify", "verify a", "verify --keys"])
+@pytest.mark.parametrize("path", [NODES, LISTED, f"{SYSTEM}/pods", f"{SYSTEM}/configmaps/wirecrypt-config"])
+@pytest.mark.parametrize("status", [401, 403, 500])
+def test_an_api_server_that_refuses_shows_nothing(server: Server, kubeconfig: Path, line: str, status: int, path: str) -> None:
+    """Who may not see labels, nodes, pods or the port asks nobody: exit 6, with the refusal; that is not "broken"."""
+    server.refused[path] = status
+    done = run(kubeconfig, line)
+    assert (done.exit_code, f"{status}" in done.output) == (6, True), done.output
+    assert not [asked for asked in server.asked if "/proxy/" in asked]
+
+
+def test_an_api_server_that_is_not_there_shows_nothing(tmp_path: Path, kubeconfig: Path) -> None:
+    """No connection, and no kubeconfig, are no answer either: exit 6."""
+    away = tmp_path / "away"
+    away.write_text(re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:1", kubeconfig.read_text()))
+    assert run(away, "verify").exit_code == 6
+    assert run(tmp_path / "nowhere", "verify").exit_code == 6
 
 
 @pytest.mark.V1
@@ -260,8 +279,18 @@ def test_local_asks_this_nodes_agent(server: Server, kubeconfig: Path) -> None:
     assert done.exit_code == 0, done.output
     assert server.asked == ["/verify?seconds=2"]
     done = run(kubeconfig, "verify --local --port 1")
-    assert (done.exit_code, "is the agent running" in done.output) == (1, True)
+    assert (done.exit_code, "is the agent running" in done.output) == (4, True)
     assert run(kubeconfig, "verify --local a").exit_code == 2
+
+
+@pytest.mark.parametrize("page", ["verify", "plan"])
+def test_a_local_agent_that_is_none_is_one_that_cannot_be_asked(server: Server, kubeconfig: Path, page: str) -> None:
+    """Nobody on the port, another program, or an agent of another version: exit 4, not "broken" and not "wrong usage"."""
+    for answer in (None, {"format": 9}):
+        server.answers[f"/{page}"] = answer
+        done = run(kubeconfig, f"{page} --local --port {server.http.server_port}")
+        assert (done.exit_code, done.output.startswith("error: ")) == (4, True), done.output
+    assert run(kubeconfig, f"{page} --local --port 1").exit_code == 4
 
 
 def test_plan_shows_what_and_why(server: Server, kubeconfig: Path) -> None:
