@@ -15,10 +15,11 @@ from prometheus_client.registry import Collector
 
 from wirecrypt import __version__
 from wirecrypt.errors import ClusterError, Conflict, Forbidden, NotFound, Unreachable
+from wirecrypt.model.admission import BY_CONTROLLER
 from wirecrypt.model.objects import NodeState, Phase
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
 PEER_STATES: Final = ("protected", "joining", "leaving", "blocked", "failing")
 OTHER: Final = "other"
@@ -134,6 +135,9 @@ class ControllerMetrics(_Common):
         self.removals_held = self._gauge(
             "wirecrypt_removals_held", "Nodes that vanished with too many others and wait for a person's word."
         )
+        self._open = self._per(
+            "wirecrypt_admission_policy_open", "1 for a policy that admitted what it must refuse.", "policy", BY_CONTROLLER
+        )
         self._nodes = self._per("wirecrypt_nodes", "Nodes by state.", "state", [state.value for state in NodeState])
         self._phase = self._per(
             "wirecrypt_rotations_active", "Unfinished rotations by phase.", "phase", [phase.value for phase in Phase]
@@ -145,6 +149,11 @@ class ControllerMetrics(_Common):
             buckets=_ROTATION_SECONDS,
             registry=self.registry,
         )
+
+    def open_policies(self, found: Collection[str]) -> None:
+        """Set which of the admission policies that the controller tries admitted what they must refuse."""
+        for policy in BY_CONTROLLER:
+            self._open.labels(policy).set(policy in found)
 
     def nodes(self, states: Iterable[NodeState]) -> None:
         """Set how many nodes are in each state."""

@@ -196,12 +196,13 @@ def _served(admin: Api) -> bool:
 
 
 def _guarded(server: Server) -> bool:
-    """Return whether all three policies refuse: they are compiled a moment after they are created."""
+    """Return whether all policies refuse: they are compiled a moment after they are created."""
     tries: tuple[Callable[[], object], ...] = (
         lambda: server.admin.patch(f"{paths.NODE_PEERS}/{OTHER}/status", {"status": {"lastSession": 1}}, dry_run=True),
-        lambda: server.admin.create(f"{TOKENS}?dryRun=All", {"spec": {}}),
+        lambda: server.admin.create(TOKENS, {"spec": {}}, dry_run=True),
     )
-    return all(_refused(each) for each in tries) and Agent.on(server, "a").cluster.forbidden_write_refused([OTHER])
+    agent = Agent.on(server, "a").cluster
+    return all(_refused(each) for each in tries) and agent.forbidden_write_refused([OTHER]) and agent.foreign_token_refused()
 
 
 def _refused(attempt: Callable[[], object]) -> bool:
@@ -222,6 +223,9 @@ def clean(server: Server) -> Server:
             if item["metadata"].get("finalizers"):
                 admin.patch(f"{path}/{name}", {"metadata": {"finalizers": None}})
             admin.delete(f"{path}/{name}")
+    for path in paths.ACCESS.values():
+        for item in admin.items(path + paths.ACCESS_ONLY)[0]:
+            admin.delete(f"{path}/{item['metadata']['name']}")
     for path in (paths.NODE_KEYS, paths.SEEDS, paths.LEASES, paths.EVENTS, PODS, paths.NODES):
         for item in admin.items(path)[0]:
             admin.delete(f"{path}/{item['metadata']['name']}?gracePeriodSeconds=0")

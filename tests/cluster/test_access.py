@@ -1,4 +1,4 @@
-"""Who may do what, on a real API server: RBAC and the three admission policies (K3)."""
+"""Who may do what, on a real API server: RBAC and the admission policies (K3)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ import pytest
 
 from wirecrypt.cluster import paths
 from wirecrypt.cluster.agent_client import AgentClient
+from wirecrypt.cluster.codec import encode, key_access
+from wirecrypt.cluster.controller_client import ControllerClient
 from wirecrypt.errors import ClusterError, Forbidden, NotFound
-from wirecrypt.model.objects import SYSTEM_NAMESPACE
+from wirecrypt.model.admission import BY_CONTROLLER, FORBIDDEN, NODE_TOKEN, OWN_NODE, POLICIES
+from wirecrypt.model.objects import SYSTEM_NAMESPACE, AccessPart, KeySecret, NodeKey
+from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.session import Epoch, Session
 from wirecrypt.model.xfrm import Algorithm
 
@@ -21,8 +25,7 @@ pytestmark = pytest.mark.K3
 TOKENS = f"/api/v1/namespaces/{SYSTEM_NAMESPACE}/serviceaccounts/wirecrypt-agent/token"
 SESSION = Session(1, Epoch(1, "0" * 32), bytes(32), 1, Algorithm.AES_256_GCM)
 VIP, VIP6 = ip_address("198.51.100.7"), ip_address("fd00:5::7")
-POLICY = "wirecrypt-agent-own-node"
-POLICIES = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies"
+ADMISSION = "/apis/admissionregistration.k8s.io/v1"
 
 
 def objects(server: Server, *names: str) -> None:
@@ -123,6 +126,9 @@ def test_a_status_write_carries_no_claim_with_it(agent: Agent) -> None:
         ("get", f"{paths.SEEDS}/wirecrypt-epoch-1"),
         ("items", paths.SEEDS),
         ("items", paths.NODE_KEYS),
+        ("get", f"{paths.NODE_KEYS}/wirecrypt-node-a"),
+        ("get", f"{paths.NODE_KEYS}/wirecrypt-node-b"),
+        ("items", paths.NODE_ACCOUNTS),
         ("items", paths.ENCRYPTED_NODES),
         ("get", "/api/v1/namespaces/default/secrets/x"),
         ("items", "/api/v1/pods"),
@@ -137,11 +143,119 @@ def test_an_agent_reads_no_seed_and_lists_no_secret(agent: Agent, verb: str, pat
 
 
 def test_an_agent_writes_no_secret_no_rotation_no_token(agent: Agent) -> None:
-    """Everything but statuses and Events is refused."""
-    for path in (paths.NODE_KEYS, paths.SEEDS, paths.KEY_ROTATIONS, TOKENS, paths.LEASES, paths.CONFIG_MAPS):
+    """Everything but statuses is refused, Events about nodes too: agents say what they have to say in the status."""
+    closed = (paths.NODE_KEYS, paths.SEEDS, paths.KEY_ROTATIONS, TOKENS, paths.LEASES, paths.CONFIG_MAPS, paths.EVENTS)
+    for path in (*closed, *paths.ACCESS.values()):
         with pytest.raises(Forbidden):
             agent.api.create(path, {"metadata": {"name": "x"}, "spec": {"reason": "x"}})
-    agent.cluster.event(node="a", reason="Test", message="an agent may write Events", warning=False)
+
+
+@pytest.fixture
+def keyed(agent: Agent, clean: Server) -> Agent:
+    """Return the agent on node a; the controller, by its own rights, gave both nodes keys and accounts that read them."""
+    control = ControllerClient(clean.controller())
+    for name in ("a", "b"):
+        for part in AccessPart:
+            control.grant_keys(name, part)
+        keys = (NodeKey(Epoch(1, "0" * 32), SecretBytes(name.encode() * 2048)),)
+        control.write_keys(KeySecret(name, clean.admin.get(f"{paths.NODES}/{name}")["metadata"]["uid"], keys), None)
+    clean.wait(lambda: _reads(agent, "a"), "the new rights to be seen")
+    return agent
+
+
+def _reads(agent: Agent, name: str) -> bool:
+    try:
+        return bool(agent.cluster.node_keys(name))
+    except Forbidden as error:
+        if "cannot get resource" in error.answer:  # the authorizer sees a Role a moment after it was made
+            return False
+        raise
+
+
+def node_token(agent: Agent, name: str) -> SecretBytes:
+    """Return a token of the account of node *name* as the *agent* asks for it."""
+    asked = agent.api.create(f"{paths.NODE_ACCOUNTS}/wirecrypt-node-{name}/token", key_access.token_request(name))
+    return key_access.token(asked)
+
+
+def test_an_agent_reads_the_keys_of_its_own_node_and_no_others(keyed: Agent, clean: Server) -> None:
+    """Each of two agents gets its own node's; where neither Secret nor account is, there are none."""
+    assert [k.share.reveal()[:1] for k in keyed.cluster.node_keys("a")] == [b"a"]
+    with pytest.raises(Forbidden, match='belongs to node "a": it reads no keys of wirecrypt-node-b'):
+        keyed.cluster.node_keys("b")
+    assert [k.share.reveal()[:1] for k in clean.agent("b").cluster.node_keys("b")] == [b"b"]
+    clean.node("c")
+    assert clean.agent("c").cluster.node_keys("c") == ()
+
+
+def test_a_token_of_a_nodes_account_reads_one_secret(keyed: Agent) -> None:
+    """That of its node: no other, no list, nothing else, and it makes no token."""
+    token = node_token(keyed, "a")
+    keyed.api.get(f"{paths.NODE_KEYS}/wirecrypt-node-a", token=token)
+    for path in (f"{paths.NODE_KEYS}/wirecrypt-node-b", paths.NODE_KEYS, paths.NODE_PEERS, f"{paths.SEEDS}/wirecrypt-epoch-1"):
+        with pytest.raises(Forbidden, match=r"cannot (get|list) resource"):
+            keyed.api.get(path, token=token)
+
+
+def test_a_token_of_a_nodes_account_ends_with_its_secret(keyed: Agent, clean: Server) -> None:
+    """The Secret of a node that left takes the tokens with it, also when another of its name is made."""
+    token = node_token(keyed, "a")
+    path = f"{paths.NODE_KEYS}/wirecrypt-node-a"
+    keyed.api.get(path, token=token)
+    clean.admin.delete(path)
+    body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "wirecrypt-node-a"}, "type": paths.KEY_TYPE}
+    clean.admin.create(paths.NODE_KEYS, body)
+    clean.wait(lambda: _unknown(keyed, path, token), "the token to be worth nothing")
+
+
+def _unknown(agent: Agent, path: str, token: SecretBytes) -> bool:
+    try:
+        agent.api.get(path, token=token)
+    except Forbidden as error:
+        return "Unauthorized" in error.answer
+    return False
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {},
+        {"expirationSeconds": 600},
+        {"expirationSeconds": 3600, "boundObjectRef": {"apiVersion": "v1", "kind": "Secret", "name": "wirecrypt-node-a"}},
+        {"expirationSeconds": 600, "boundObjectRef": {"apiVersion": "v1", "kind": "Secret", "name": "wirecrypt-node-b"}},
+        {"expirationSeconds": 600, "boundObjectRef": {"apiVersion": "v1", "kind": "Node", "name": "a"}},
+    ],
+)
+def test_a_token_of_a_nodes_account_is_short_and_bound_to_its_secret(keyed: Agent, spec: dict[str, Any]) -> None:
+    """Not even its own agent gets one that outlives the Secret, or the moment."""
+    with pytest.raises(Forbidden, match="is for one read"):
+        keyed.api.create(f"{paths.NODE_ACCOUNTS}/wirecrypt-node-a/token", {"spec": spec})
+
+
+def test_nobody_but_its_agent_gets_a_token_of_a_nodes_account(keyed: Agent, clean: Server) -> None:
+    """Neither the administrator nor controller or kubelet, for a real node's account or the one that can do nothing."""
+    for name in ("wirecrypt-node-a", FORBIDDEN):
+        path = f"{paths.NODE_ACCOUNTS}/{name}/token"
+        with pytest.raises(Forbidden, match="made for the agent of that node"):
+            clean.admin.create(path, key_access.token_request("a"))
+        for api in (clean.controller(), clean.api("kubelet-a")):
+            with pytest.raises(Forbidden):
+                api.create(path, key_access.token_request("a"))
+    with pytest.raises(Forbidden, match='belongs to node "a"'):
+        keyed.api.create(f"{paths.NODE_ACCOUNTS}/{FORBIDDEN}/token", key_access.token_request("a"))
+
+
+def test_the_controller_grants_no_more_than_it_has(clean: Server) -> None:
+    """Who takes its token makes nobody an administrator with it, and changes no Role."""
+    api = clean.controller()
+    role = key_access.encode("a", AccessPart.ROLE)
+    rules = [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]
+    with pytest.raises(Forbidden, match="attempting to grant RBAC permissions not currently held"):
+        api.create(paths.ACCESS[AccessPart.ROLE], role | {"rules": rules})
+    with pytest.raises(Forbidden):
+        api.create(paths.ACCESS[AccessPart.ROLE].replace("wirecrypt-keys", "kube-system"), role)
+    with pytest.raises(Forbidden):
+        api.patch(f"{paths.ACCESS[AccessPart.ROLE]}/wirecrypt-agent", {"rules": rules})
 
 
 def test_a_token_made_by_hand_is_refused(agent: Agent, clean: Server) -> None:
@@ -194,20 +308,51 @@ def test_the_controller_reads_no_secret_elsewhere(clean: Server) -> None:
         api.create(TOKENS, {"spec": {}})
 
 
-def test_a_missing_policy_is_noticed_by_the_forbidden_write(agent: Agent, clean: Server) -> None:
-    """With policy and binding a write on another node's objects is refused; without, it is admitted, and leaves nothing."""
-    before = [clean.admin.get(f"{path}/b") for path in (paths.NODE_PEERS, paths.ENCRYPTED_NODES)]
-    assert agent.cluster.forbidden_write_refused(["b"])
-    binding = f"{POLICIES.replace('policies', 'policybindings')}/{POLICY}"
-    saved = clean.admin.get(binding)
-    clean.admin.delete(binding)
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("missing", ["validatingadmissionpolicies", "validatingadmissionpolicybindings"])
+def test_a_policy_that_is_not_in_force_is_noticed_by_who_tries_it(
+    agent: Agent, clean: Server, policy: str, missing: str
+) -> None:
+    """What it must refuse is refused; without the policy, or without its binding, it is admitted, and that is said."""
+    control, path = ControllerClient(clean.controller()), f"{ADMISSION}/{missing}"
+
+    def in_force() -> bool:
+        if policy in BY_CONTROLLER:
+            return control.refuses(policy)
+        return agent.cluster.forbidden_write_refused(["b"]) if policy == OWN_NODE else agent.cluster.foreign_token_refused()
+
+    before = [clean.admin.items(path)[0] for path in (paths.NODE_PEERS, paths.ENCRYPTED_NODES)]
+    assert in_force()
+    saved = clean.admin.get(f"{path}/{policy}")
+    clean.admin.delete(f"{path}/{policy}")
     try:
-        clean.wait(lambda: not agent.cluster.forbidden_write_refused(["b"]), "the removed policy to be noticed")
+        clean.wait(lambda: not in_force(), "what is missing to be noticed")
     finally:
-        body = {key: saved[key] for key in ("apiVersion", "kind", "spec")} | {"metadata": {"name": POLICY}}
-        clean.admin.create(binding.rpartition("/")[0], body)
-    clean.wait(lambda: agent.cluster.forbidden_write_refused(["b"]), "the policy to be in force again")
-    assert [clean.admin.get(f"{path}/b") for path in (paths.NODE_PEERS, paths.ENCRYPTED_NODES)] == before
+        clean.admin.create(path, {key: saved[key] for key in ("apiVersion", "kind", "spec")} | {"metadata": {"name": policy}})
+    clean.wait(in_force, "the policy to be in force again")
+    after = [clean.admin.items(path)[0] for path in (paths.NODE_PEERS, paths.ENCRYPTED_NODES)]
+    assert after == before, "a try leaves nothing behind"
+
+
+def test_a_binding_that_does_not_deny_is_noticed(agent: Agent, clean: Server) -> None:
+    """One that only writes into the audit log refuses nothing."""
+    path = f"{ADMISSION}/validatingadmissionpolicybindings/{NODE_TOKEN}"
+    clean.admin.patch(path, {"spec": {"validationActions": ["Audit"]}})
+    try:
+        clean.wait(lambda: not agent.cluster.foreign_token_refused(), "the toothless binding to be noticed")
+    finally:
+        clean.admin.patch(path, {"spec": {"validationActions": ["Deny", "Audit"]}})
+    clean.wait(agent.cluster.foreign_token_refused, "the policy to be in force again")
+
+
+def test_nobody_makes_an_object_of_the_forbidden_name(agent: Agent, clean: Server) -> None:
+    """It would make no difference to the try, which admission ends before; but it is no node's name."""
+    with pytest.raises(Forbidden, match="no object has this name"):
+        clean.admin.create(paths.NODE_PEERS, encode.forbidden("NodePeer"))
+    with pytest.raises(Forbidden, match="no object has this name"):
+        clean.admin.create(paths.ENCRYPTED_NODES, encode.forbidden("EncryptedNode"))
+    with pytest.raises(Forbidden):
+        agent.api.create(paths.NODE_PEERS, encode.forbidden("NodePeer"))
 
 
 def test_the_forbidden_write_needs_an_object_and_says_nothing_of_the_own_one(agent: Agent, clean: Server) -> None:

@@ -21,9 +21,11 @@ from wirecrypt.cluster.codec import decode
 from wirecrypt.cluster.controller_client import ControllerClient
 from wirecrypt.cluster.lease import ClusterLease
 from wirecrypt.controller import Controller, Elector, Timings, run
+from wirecrypt.controller.access.policy_check import PolicyCheck
 from wirecrypt.errors import Forbidden, NotFound
+from wirecrypt.model.admission import STATUS_BY_AGENT
 from wirecrypt.model.conditions import Condition
-from wirecrypt.model.objects import NodeState, NodeStatus, Phase
+from wirecrypt.model.objects import AccessPart, NodeState, NodeStatus, Phase
 from wirecrypt.model.session import Session
 from wirecrypt.model.xfrm import Algorithm
 
@@ -132,6 +134,15 @@ class Cluster:
         for name in names:
             self.until(lambda name=name: self.peer(name).state is NodeState.ACTIVE, f"{name} to be Active")
 
+    def found(self, path: str) -> Any:
+        return self._get(path, lambda raw: raw)
+
+    def reads(self, name: str) -> bool:
+        try:
+            return bool(self.agent(name).cluster.node_keys(name))
+        except Forbidden:  # the authorizer sees a Role a moment after it was made
+            return False
+
     def _get(self, path: str, read: Any) -> Any:
         try:
             return read(self.admin.get(path))
@@ -175,6 +186,28 @@ def test_a_label_becomes_objects_keys_and_a_first_epoch(cluster: Cluster) -> Non
     assert raw["ownerReferences"][0]["uid"] == node["metadata"]["uid"]
     share = cluster.agent("a").cluster.node_keys("a")[0]
     assert (share.epoch.number, len(share.share)) == (1, 2048)
+
+
+def test_the_account_that_reads_a_nodes_keys_is_made_again_and_narrowed_again(cluster: Cluster) -> None:
+    """Deleted, as it is missing after an upgrade, or widened by hand: the controller makes of it what it should be."""
+    cluster.join("a", "b")
+    account, role, binding = (f"{paths.ACCESS[part]}/wirecrypt-node-a" for part in AccessPart)
+    made = {path: cluster.admin.get(path) for path in (account, role, binding)}
+    for path in made:
+        cluster.admin.delete(path)
+    for path, before in made.items():
+        again = cluster.until(lambda path=path: cluster.found(path), f"{path} to be made again")
+        assert again["metadata"]["uid"] != before["metadata"]["uid"]
+    cluster.until(lambda: cluster.reads("a"), "the agent to read its node's keys again")
+    narrow = made[role]["rules"]
+    cluster.admin.patch(role, {"rules": [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}]})
+    cluster.until(lambda: (now := cluster.found(role)) and now["rules"] == narrow, "the Role to be narrowed again")
+    subjects = [*made[binding]["subjects"], {"kind": "ServiceAccount", "name": "other", "namespace": "default"}]
+    cluster.admin.patch(binding, {"subjects": subjects})
+    cluster.until(
+        lambda: (now := cluster.found(binding)) and now["subjects"] == made[binding]["subjects"],
+        "the RoleBinding to be narrowed",
+    )
 
 
 @pytest.mark.C1
@@ -287,6 +320,8 @@ def test_a_deleted_node_goes_after_a_grace_period(cluster: Cluster) -> None:
     cluster.admin.delete(f"{paths.NODES}/b")
     cluster.until(lambda: cluster.peer("b") is None, "the NodePeer to go")
     cluster.until(lambda: cluster.encrypted("b") is None and not cluster.keys("b"), "the rest to go")
+    left = [f"{path}/wirecrypt-node-b" for path in paths.ACCESS.values()]
+    cluster.until(lambda: not any(cluster.found(path) for path in left), "its account and its rights to go")
     assert cluster.peer("a").state is NodeState.ACTIVE
 
 
@@ -496,6 +531,23 @@ def test_a_new_leader_waits_until_its_copies_show_what_is_there(clean: Server) -
         control.stop()
 
 
+def test_a_policy_that_admits_what_it_must_refuse_is_told_by_an_event(clean: Server) -> None:
+    """An Event, in the log of the cluster, names the policy that is not bound."""
+    path = f"/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings/{STATUS_BY_AGENT}"
+    saved = clean.admin.get(path)
+    clean.admin.delete(path)
+    control = ControllerClient(clean.controller())
+    try:
+        clean.wait(lambda: not control.refuses(STATUS_BY_AGENT), "the missing binding to be noticed")
+        PolicyCheck(control).check(0.0)
+        events = [e for e in clean.admin.items(paths.EVENTS)[0] if e["reason"] == "AdmissionPolicyMissing"]
+        assert [(e["involvedObject"]["name"], e["type"]) for e in events] == [(STATUS_BY_AGENT, "Warning")]
+    finally:
+        body = {key: saved[key] for key in ("apiVersion", "kind", "spec")} | {"metadata": {"name": STATUS_BY_AGENT}}
+        clean.admin.create(path.rpartition("/")[0], body)
+    clean.wait(lambda: control.refuses(STATUS_BY_AGENT), "the policy to be in force again")
+
+
 def test_a_bad_label_changes_nothing_and_says_so(cluster: Cluster) -> None:
     """A misspelt value on a protected node leaves it protected, with an Event and a problem."""
     cluster.join("a")
@@ -560,12 +612,12 @@ def test_a_second_pass_writes_nothing(clean: Server) -> None:
         before = control.api.writes
         controller.once()
         assert control.api.writes == before
-        assert before <= 1, "a new controller tries the one Event, which is there"
+        assert before <= 3, "a new controller tries the one Event, which is there, and two policies"
     finally:
         control.stop()
 
 
-@pytest.mark.parametrize("after", range(14))
+@pytest.mark.parametrize("after", range(22))
 def test_a_controller_killed_after_any_write_is_taken_over(clean: Server, after: int) -> None:
     """Whatever write is the last of a controller, another one finishes the work, and no ID or epoch is used twice."""
     cluster = Cluster(clean)

@@ -126,6 +126,91 @@ def test_published_sessions_never_change_and_numbers_never_go_back(clean: Server
         agent.api.patch(f"{paths.NODE_PEERS}/a/status", {"status": change})
 
 
+MOST = 2**53 - 1  # the highest number that every reader of JSON reads as it is
+FAR = 10**9
+NEXT = {**SESSION, "number": 6}
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        (paths.NODE_PEERS, {"lastSession": 6, "sessions": [{**NEXT, "epoch": 2**63 - 2}]}),
+        (paths.NODE_PEERS, {"lastSession": 2**63 - 1}),
+        (paths.NODE_PEERS, {"lastSession": 2**63 - 1, "bootSession": 2**63 - 1}),
+        (paths.NODE_PEERS, {"lastSession": 2**63 - 1, "sessions": [{**SESSION, "number": 2**63 - 1}]}),
+        (paths.ENCRYPTED_NODES, {"sendingEpoch": 2**63 - 2}),
+        (paths.ENCRYPTED_NODES, {"acceptingEpochs": [2**63 - 2]}),
+        (paths.ENCRYPTED_NODES, {"peers": {"desired": 2**31 - 1}}),
+        (paths.ENCRYPTED_NODES, {"versions": {"x" * 65: "1"}}),
+    ],
+)
+def test_no_agent_writes_a_number_without_a_bound(clean: Server, path: str, status: dict[str, Any]) -> None:
+    """Not in its first status either: epochs, session numbers, counts and names end somewhere."""
+    uid = clean.node("a")["metadata"]["uid"]
+    clean.admin.create(path, peer(nodeUID=uid) if path == paths.NODE_PEERS else encrypted(nodeUID=uid))
+    agent = clean.agent("a")
+    with pytest.raises(ClusterError, match=r"should be less than or equal to|a name is too long"):
+        agent.api.patch(f"{path}/a/status", {"status": status})
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "near", "far"),
+    [
+        (paths.NODE_PEERS, STATUS, {"lastSession": 5 + FAR}, {"lastSession": 6 + FAR}),
+        (
+            paths.NODE_PEERS,
+            STATUS,
+            {"lastSession": 6, "sessions": [SESSION, {**NEXT, "epoch": 1 + FAR}]},
+            {"lastSession": 6, "sessions": [SESSION, {**NEXT, "epoch": 2 + FAR}]},
+        ),
+        (
+            paths.NODE_PEERS,
+            STATUS,
+            {"lastSession": 6, "sessions": [{**NEXT, "epoch": 1 + FAR}]},
+            {"lastSession": 6, "sessions": [{**NEXT, "epoch": MOST}]},
+        ),
+        (paths.ENCRYPTED_NODES, {"sendingEpoch": 7}, {"sendingEpoch": 7 + FAR}, {"sendingEpoch": 8 + FAR}),
+        (
+            paths.ENCRYPTED_NODES,
+            {"acceptingEpochs": [1, 2]},
+            {"acceptingEpochs": [2, 2 + FAR]},
+            {"acceptingEpochs": [2, 3 + FAR]},
+        ),
+    ],
+)
+def test_no_agent_leaps_ahead_of_all_epochs_and_sessions(
+    clean: Server, path: str, status: dict[str, Any], near: dict[str, Any], far: dict[str, Any]
+) -> None:
+    """One write goes a bounded step beyond the one before; what is near enough is written."""
+    uid = clean.node("a")["metadata"]["uid"]
+    clean.admin.create(path, peer(nodeUID=uid) if path == paths.NODE_PEERS else encrypted(nodeUID=uid))
+    agent = clean.agent("a")
+    agent.api.patch(f"{path}/a/status", {"status": status})
+    with pytest.raises(ClusterError, match=r"so far ahead never was|goes up too far at once"):
+        agent.api.patch(f"{path}/a/status", {"status": far})
+    agent.api.patch(f"{path}/a/status", {"status": near})
+
+
+@pytest.mark.parametrize("before", [{}, {"sendingEpoch": 0, "acceptingEpochs": []}])
+def test_a_node_that_begins_takes_the_clusters_epoch_however_high(clean: Server, before: dict[str, Any]) -> None:
+    """It has no epoch of its own that the step could be measured from."""
+    clean.admin.create(paths.ENCRYPTED_NODES, encrypted(nodeUID=clean.node("a")["metadata"]["uid"]))
+    agent = clean.agent("a")
+    agent.api.patch(f"{paths.ENCRYPTED_NODES}/a/status", {"status": before})
+    now = {"sendingEpoch": 5 * FAR, "acceptingEpochs": [5 * FAR]}
+    assert agent.api.patch(f"{paths.ENCRYPTED_NODES}/a/status", {"status": now})["status"]["sendingEpoch"] == 5 * FAR
+
+
+def test_a_rotation_has_no_epoch_beyond_the_bound(clean: Server) -> None:
+    """Nor has the controller's own record."""
+    clean.admin.create(paths.KEY_ROTATIONS, rotation())
+    control = clean.controller()
+    control.patch(f"{paths.KEY_ROTATIONS}/r/status", {"status": {"phase": "Pending"}})
+    begun = {"phase": "Distributing", "fromEpoch": 1, "toEpoch": 2**63 - 1, "toEpochID": "0" * 32}
+    with pytest.raises(ClusterError, match="should be less than or equal to"):
+        control.patch(f"{paths.KEY_ROTATIONS}/r/status", {"status": begun})
+
+
 def test_a_withdrawn_session_does_not_come_back(clean: Server) -> None:
     """After its removal a number is used, whether other sessions are left or none."""
     node = clean.node("a")

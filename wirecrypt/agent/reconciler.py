@@ -23,6 +23,7 @@ from wirecrypt.agent.steps.node_cleanup import NodeCleanup
 from wirecrypt.agent.steps.proposing import Proposer
 from wirecrypt.agent.steps.publishing import Publisher
 from wirecrypt.agent.steps.renewal import SessionRenewal
+from wirecrypt.agent.steps.token_check import TokenCheck
 from wirecrypt.agent.store.keyring import KeyRing
 from wirecrypt.agent.store.state import newest_seen
 from wirecrypt.agent.view.cluster_view import ClusterView, end_of, without_new_keys
@@ -31,6 +32,7 @@ from wirecrypt.agent.view.pair_view import Flags, view_pair
 from wirecrypt.agent.view.pass_state import PassState, Undecided
 from wirecrypt.agent.view.peers import Deletions, known_peers, rolled_back, unpublish, with_successions
 from wirecrypt.errors import ObjectError, WirecryptError
+from wirecrypt.model.admission import OWN_NODE
 from wirecrypt.model.objects import NodePeer, NodeState
 from wirecrypt.model.xfrm import Network, SaKey
 from wirecrypt.pairs import probing
@@ -62,6 +64,7 @@ class Reconciler:
         self._deletions = Deletions(components.api)
         self._renewal = SessionRenewal()
         self._admission = AdmissionCheck(components.api)
+        self._tokens = TokenCheck(components.api)
         self._publisher = Publisher(components, self._renewal)
         self._proposer = Proposer(components)
         self._installer = Installer(components, self._ring)
@@ -134,6 +137,7 @@ class Reconciler:
         components.channel.listen(own.endpoints, settings.control_port)
         self._protocol(own, settings).take_in(self._peer_sessions, now)
         self._admission.check(now, own.name, [p.name for p in cluster_view.peers])
+        self._tokens.check(now)
         pass_state = self._decide_all(cluster_view, own, settings, now)
         for _ in range(_MOST_REPEATS):
             if self._publisher.sessions(pass_state, settings, now) or self._installer.apply(pass_state, settings):
@@ -291,6 +295,7 @@ class Reconciler:
     def _troubles(self, pass_state: PassState) -> list[Trouble]:
         config = dict([self._config.trouble] if self._config.trouble else [])
         alone = not pass_state.cluster_view.peers
-        unsafe = "" if self._admission.holds or alone else "a forbidden write was admitted: no new peer key is accepted"
+        write = f"{OWN_NODE} does not refuse a forbidden write: no new peer key is accepted"
+        unsafe = "; ".join(filter(None, ("" if self._admission.holds or alone else write, self._tokens.words)))
         mark = {"ConfigInvalid": self._mark_trouble} if self._mark_trouble else {}
         return self._found.found(pass_state, {ADMISSION: unsafe, **mark, **config, "GuardRefused": self._guard.trouble})

@@ -7,12 +7,13 @@ from datetime import UTC, datetime
 from typing import Final
 
 from wirecrypt.cluster import paths
+from wirecrypt.cluster.answer import refuses
 from wirecrypt.cluster.api import Api
-from wirecrypt.cluster.codec import decode, encode
-from wirecrypt.cluster.events import EventWriter
+from wirecrypt.cluster.codec import decode, encode, key_access
 from wirecrypt.cluster.readers import ObjectReader
 from wirecrypt.cluster.server_reach import ServerReach
 from wirecrypt.errors import Forbidden, NotFound
+from wirecrypt.model.admission import FORBIDDEN, NODE_TOKEN
 from wirecrypt.model.objects import (
     EncryptedNode,
     NodeKey,
@@ -31,12 +32,19 @@ class AgentClient(ObjectReader):
 
     def __init__(self, api: Api) -> None:
         super().__init__(api)
-        self._events = EventWriter(api)
         self._reach = ServerReach(api)
 
     def node_keys(self, node: str) -> Sequence[NodeKey]:
-        """Return the keys of *node*'s Secret, sorted by epoch; none when there is no Secret."""
-        secret = self.one(f"{paths.NODE_KEYS}/{decode.KEY_PREFIX}{node}", decode.key_secret)
+        """Return the keys of *node*'s Secret, sorted by epoch; none when there is no Secret, or no account that may read it.
+
+        The agents' own account reads none: the node's account does, whose token admission gives to this node's agent alone.
+        """
+        name = decode.KEY_PREFIX + node
+        try:
+            asked = self.api.create(f"{paths.NODE_ACCOUNTS}/{name}/token", key_access.token_request(node))
+        except NotFound:
+            return ()
+        secret = self.one(f"{paths.NODE_KEYS}/{name}", decode.key_secret, token=key_access.token(asked))
         return secret.keys if secret else ()
 
     def publish_sessions(self, peer: NodePeer, *, boot_id: str, boot_session: int, sessions: Sequence[Session]) -> NodePeer:
@@ -73,9 +81,13 @@ class AgentClient(ObjectReader):
         answers = [self._refused(path, others) for path in (paths.NODE_PEERS, paths.ENCRYPTED_NODES)]  # both, in any case
         return all(answers)
 
-    def event(self, *, node: str, reason: str, message: str, warning: bool) -> None:
-        """Write an Event on a Node, once per text."""
-        self._events.on_node(node, reason=reason, message=message, warning=warning)
+    def foreign_token_refused(self) -> bool:
+        """Ask for a token of an account that is not this node's, and can do nothing; True when the admission policy refused.
+
+        Raises `Forbidden` when RBAC refused instead, and `NotFound` without that account.
+        """
+        path = f"{paths.NODE_ACCOUNTS}/{FORBIDDEN}/token"
+        return refuses(NODE_TOKEN, lambda: self.api.create(path, {"spec": {}}, dry_run=True))
 
     def api_addresses(self) -> frozenset[Address]:
         """Return the addresses of API servers: where connections go to, and what is behind the Service `kubernetes`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Final, Self
 
@@ -133,6 +133,20 @@ def refusal(tried: str, status: int, body: str, headers: Mapping[str, str]) -> C
         return ServerError(tried, answer=answer, hint="look at the API server and what stands before it, and retry")
     error, hint = _REFUSALS.get(status, (ClusterError, "read the server's message"))
     return error(tried, answer=answer, hint=hint)
+
+
+def refuses(policy: str, attempt: Callable[[], object]) -> bool:
+    """Return whether the admission policy called *policy* refuses *attempt*, which leaves nothing behind if it is admitted.
+
+    Raises `Forbidden` when RBAC or another policy refused it, which says nothing of this one.
+    """
+    try:
+        attempt()
+    except Forbidden as error:
+        if f"ValidatingAdmissionPolicy '{policy}'" not in error.answer:
+            raise
+        return True
+    return False
 
 
 _RBAC: Final = "check RBAC and the admission policies in manifests/"

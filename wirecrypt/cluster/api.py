@@ -19,6 +19,7 @@ from wirecrypt.errors import NotFound
 
 if TYPE_CHECKING:
     from wirecrypt.cluster.connection import Connection
+    from wirecrypt.model.secret import SecretBytes
     from wirecrypt.model.xfrm import Address
 
 PAGE: Final = 500  # objects per answer of a list
@@ -45,9 +46,9 @@ class Api:
 
         return cls(Connection.open(kubeconfig, context))
 
-    def get(self, path: str) -> Json:
-        """Return one object by a quorum read."""
-        return self._call("GET", path)
+    def get(self, path: str, *, token: SecretBytes | None = None) -> Json:
+        """Return one object by a quorum read, as the bearer of *token* if there is one."""
+        return self._call("GET", path, token=token)
 
     def items(self, path: str) -> tuple[list[Json], str]:
         """Return all objects of a collection, read in pages, and the version of the collection."""
@@ -60,9 +61,9 @@ class Api:
             if not more:
                 return found, page.get("metadata", {}).get("resourceVersion", "")
 
-    def create(self, path: str, body: Json) -> Json:
+    def create(self, path: str, body: Json, *, dry_run: bool = False) -> Json:
         """Create an object in a collection; raises `AlreadyExists`."""
-        return self._call("POST", path, body)
+        return self._call("POST", _query(path, dryRun="All") if dry_run else path, body)
 
     def replace(self, path: str, body: Json) -> Json:
         """Replace an object; with a resourceVersion in it only that version, else `Conflict`."""
@@ -103,11 +104,23 @@ class Api:
         """Close the idle connections."""
         self._connection.close()
 
-    def _call(self, method: str, path: str, body: Json | None = None, *, kind: str = _JSON) -> Json:
-        with self._send(method, path, body, kind=kind, read_seconds=READ_SECONDS) as answer:
+    def _call(
+        self, method: str, path: str, body: Json | None = None, *, kind: str = _JSON, token: SecretBytes | None = None
+    ) -> Json:
+        with self._send(method, path, body, kind=kind, read_seconds=READ_SECONDS, token=token) as answer:
             return answer.json()
 
-    def _send(self, method: str, path: str, body: Json | None, *, kind: str, read_seconds: float) -> Answer:
+    def _send(  # noqa: PLR0913 - the parts of a request
+        self,
+        method: str,
+        path: str,
+        body: Json | None,
+        *,
+        kind: str,
+        read_seconds: float,
+        token: SecretBytes | None = None,
+    ) -> Answer:
+        bearer = {"Authorization": f"Bearer {token.reveal().decode()}"} if token else {}
         with self._lock:
             self.reads += method == "GET"
             self.writes += method != "GET"
@@ -115,7 +128,7 @@ class Api:
             method,
             path,
             body=None if body is None else json.dumps(body).encode(),
-            headers={"Accept": _JSON, "Content-Type": kind},
+            headers={"Accept": _JSON, "Content-Type": kind, **bearer},
             timeout=(CONNECT_SECONDS, read_seconds),
         )
         if answer.status >= 300:  # noqa: PLR2004 - everything from here on is no success

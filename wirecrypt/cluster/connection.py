@@ -94,7 +94,10 @@ class Connection:
         headers: Mapping[str, str],
         timeout: tuple[float, float],
     ) -> Answer:
-        """Send one request and return the answer, its body unread; raises `Unreachable`."""
+        """Send one request and return the answer, its body unread; raises `Unreachable`.
+
+        *headers* that name who asks take the place of this connection's identity.
+        """
         tried = f"{method} {path.partition('?')[0]}"
         begun = time.monotonic()
         try:
@@ -102,7 +105,7 @@ class Connection:
                 method,
                 self._configuration.host + path,
                 body=body,
-                headers={**headers, **self._identity()},
+                headers={**self._identity(), **headers},
                 timeout=urllib3.Timeout(connect=timeout[0], read=timeout[1]),
                 preload_content=False,
                 retries=False,

@@ -14,17 +14,20 @@ from typing import Any, Final, TypeVar
 
 from wirecrypt import logs
 from wirecrypt.cluster import paths
-from wirecrypt.cluster.answer import Json
+from wirecrypt.cluster.answer import Json, refuses
 from wirecrypt.cluster.api import Api
-from wirecrypt.cluster.codec import encode
+from wirecrypt.cluster.codec import encode, key_access
 from wirecrypt.cluster.codec.decode import KEY_PREFIX, SEED_PREFIX
 from wirecrypt.cluster.events import EventWriter
 from wirecrypt.cluster.informers import ControllerInformers
 from wirecrypt.cluster.paths import VERSION
 from wirecrypt.errors import NotFound
+from wirecrypt.model.admission import AGENT_TOKEN, FORBIDDEN, STATUS_BY_AGENT
 from wirecrypt.model.objects import (
     FINALIZER,
+    AccessPart,
     EncryptedNode,
+    KeyAccess,
     KeyRotation,
     KeySecret,
     Node,
@@ -75,6 +78,7 @@ class ControllerClient:
             rotations=tuple(cache.rotations()),
             config=cache.config(),
             unreadable=frozenset(name for kind, name in cache.malformed() if kind in _GUARDED),
+            access=cache.access(),
             unusable_keys={n.removeprefix(KEY_PREFIX): str(e) for (k, n), e in cache.malformed().items() if k == "Secret"},
         )
 
@@ -89,6 +93,7 @@ class ControllerClient:
             paths.KEYS_ONLY: {KEY_PREFIX + s.node: s.resource_version for s in cache.key_secrets()},
             paths.SEEDS_ONLY: {f"{SEED_PREFIX}{s.epoch.number}": s.resource_version for s in cache.seeds()},
             paths.CONFIG_ONLY: {},
+            **{path + paths.ACCESS_ONLY: self._access(part) for part, path in paths.ACCESS.items()},
         }
         for query, identities in held.items():
             path = query.partition("?")[0]
@@ -97,6 +102,14 @@ class ControllerClient:
                 self._note(path, item)
             there = {item["metadata"]["name"] for item in items}
             self._deleted.update({(path, n): i for n, i in identities.items() if n not in there})
+
+    def refuses(self, policy: str) -> bool:
+        """Try what *policy* must refuse to this account; False when it was admitted, which leaves nothing behind."""
+        tries = {
+            STATUS_BY_AGENT: lambda: self.api.create(paths.NODE_PEERS, encode.forbidden("NodePeer"), dry_run=True),
+            AGENT_TOKEN: lambda: self.api.create(f"{paths.ACCOUNTS}/{FORBIDDEN}/token", {"spec": {}}, dry_run=True),
+        }
+        return refuses(policy, tries[policy])
 
     def create_encrypted_node(self, node: Node, node_id: int, state: NodeState, problems: Sequence[str]) -> None:
         """Create the EncryptedNode of *node*."""
@@ -137,6 +150,14 @@ class ControllerClient:
         """Delete the Secret with a node's keys."""
         self._delete(paths.NODE_KEYS, KEY_PREFIX + secret.node, version=secret.resource_version)
 
+    def grant_keys(self, node: str, part: AccessPart) -> None:
+        """Make one of the objects by which the account of *node* may read the Secret with the node's keys."""
+        self._create(paths.ACCESS[part], key_access.encode(node, part))
+
+    def revoke_keys(self, access: KeyAccess) -> None:
+        """Delete one of these objects."""
+        self._delete(paths.ACCESS[access.part], KEY_PREFIX + access.node, uid=access.uid)
+
     def write_seed(self, seed: SeedSecret) -> None:
         """Create the Secret of an epoch, or replace the version that was read."""
         name = f"{SEED_PREFIX}{seed.epoch.number}"
@@ -168,9 +189,18 @@ class ControllerClient:
         """Write an Event on a Node, once per text."""
         self._events.on_node(node, reason=reason, message=message, warning=warning)
 
+    def policy_event(self, policy: str, *, reason: str, message: str) -> None:
+        """Write a warning as an Event on an admission policy, once per text."""
+        self._events.on_policy(policy, reason=reason, message=message)
+
     def rotation_event(self, rotation: KeyRotation, *, reason: str, message: str) -> None:
         """Write an Event on a KeyRotation, once per text."""
         self._events.on_rotation(rotation, reason=reason, message=message)
+
+    def _access(self, part: AccessPart) -> dict[str, str]:
+        """Return the UID of each object of the kind *part* that the copies show, by name."""
+        found = (a for each in self._informers.access().values() for a in each if a.part is part)
+        return {KEY_PREFIX + a.node: a.uid for a in found}
 
     def _create(self, path: str, body: Json) -> None:
         self._note(path, self.api.create(path, body))

@@ -1,4 +1,4 @@
-"""Events on Nodes and KeyRotations: one per object, reason and text, however often it is said."""
+"""Events on Nodes, KeyRotations and admission policies: one per object, reason and text, however often it is said."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wirecrypt.cluster import paths
 from wirecrypt.cluster.answer import AlreadyExists
 from wirecrypt.cluster.api import Api
 from wirecrypt.cluster.codec import encode
-from wirecrypt.cluster.paths import VERSION
+from wirecrypt.cluster.paths import ADMISSION, VERSION
 from wirecrypt.model.objects import KeyRotation
 
 _DIGITS = 12
@@ -34,6 +34,11 @@ class EventWriter:
         """Write an Event on a KeyRotation."""
         about = {"apiVersion": VERSION, "kind": "KeyRotation", "name": rotation.name, "uid": rotation.uid}
         self._say(about, reason=reason, message=message, warning=warning)
+
+    def on_policy(self, policy: str, *, reason: str, message: str) -> None:
+        """Write a warning on an admission policy, which may be missing, so it is told by its name."""
+        about = {"apiVersion": f"{ADMISSION}/v1", "kind": "ValidatingAdmissionPolicy", "name": policy, "uid": policy}
+        self._say(about, reason=reason, message=message, warning=True)
 
     def _say(self, about: Mapping[str, str], *, reason: str, message: str, warning: bool) -> None:
         digest = hashlib.sha256("\0".join((*about.values(), reason, message)).encode()).hexdigest()[:_DIGITS]

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from wirecrypt.cluster import paths
 from wirecrypt.cluster.api import Api
-from wirecrypt.cluster.codec import decode
+from wirecrypt.cluster.codec import decode, key_access
 from wirecrypt.cluster.reflector import Reflector
 from wirecrypt.errors import ObjectError
 from wirecrypt.model.objects import (
     ConfigDocument,
     EncryptedNode,
+    KeyAccess,
     KeyRotation,
     KeySecret,
     Node,
@@ -67,14 +69,18 @@ class Informers:
 
 
 class ControllerInformers(Informers):
-    """The copies that the controller needs: those of an agent, EncryptedNodes and both kinds of Secrets."""
+    """The copies that the controller needs: those of an agent, EncryptedNodes, both kinds of Secrets and who may read them."""
 
     def __init__(self, api: Api) -> None:
         super().__init__(api)
         self._encrypted = Reflector(api, "EncryptedNode", paths.ENCRYPTED_NODES, decode.encrypted_node)
         self._keys = Reflector(api, "Secret", paths.KEYS_ONLY, decode.key_secret)
         self._seeds = Reflector(api, "epoch Secret", paths.SEEDS_ONLY, decode.seed_secret)
-        self._all += [self._encrypted, self._keys, self._seeds]
+        self._access = [
+            Reflector(api, part.value, path + paths.ACCESS_ONLY, partial(key_access.decode, part=part))
+            for part, path in paths.ACCESS.items()
+        ]
+        self._all += [self._encrypted, self._keys, self._seeds, *self._access]
 
     def show(self, written: Mapping[str, int], deleted: Mapping[tuple[str, str], str]) -> bool:
         """Return whether the copies show the own writes: *written* versions by path, and what was *deleted* by path and name.
@@ -102,3 +108,10 @@ class ControllerInformers(Informers):
     def seeds(self) -> Sequence[SeedSecret]:
         """Return the Secrets of all epochs."""
         return self._seeds.objects()
+
+    def access(self) -> Mapping[str, tuple[KeyAccess, ...]]:
+        """Return by node what lets its account read its Secret."""
+        found: dict[str, tuple[KeyAccess, ...]] = {}
+        for access in (each for reflector in self._access for each in reflector.objects()):
+            found[access.node] = (*found.get(access.node, ()), access)
+        return found

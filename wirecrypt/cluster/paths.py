@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
-from wirecrypt.model.objects import KEYS_NAMESPACE, SYSTEM_NAMESPACE
+from wirecrypt.model.objects import KEYS_NAMESPACE, SYSTEM_NAMESPACE, AccessPart
 
 GROUP: Final = "wirecrypt.io"
 VERSION: Final = f"{GROUP}/v1alpha1"
+ADMISSION: Final = "admissionregistration.k8s.io"
+RBAC: Final = "rbac.authorization.k8s.io"
 _CUSTOM: Final = f"/apis/{VERSION}"
 
 NODES: Final = "/api/v1/nodes"
@@ -21,6 +24,14 @@ CONFIG: Final = f"{CONFIG_MAPS}/wirecrypt-config"
 CONFIG_ONLY: Final = f"{CONFIG_MAPS}?fieldSelector=metadata.name%3Dwirecrypt-config"
 KEYS_ONLY: Final = f"{NODE_KEYS}?fieldSelector=type%3Dwirecrypt.io%2Fnode-key"
 SEEDS_ONLY: Final = f"{SEEDS}?fieldSelector=type%3Dwirecrypt.io%2Fepoch-seed"
+ACCOUNTS: Final = f"/api/v1/namespaces/{SYSTEM_NAMESPACE}/serviceaccounts"
+NODE_ACCOUNTS: Final = f"/api/v1/namespaces/{KEYS_NAMESPACE}/serviceaccounts"
+ACCESS: Final[Mapping[AccessPart, str]] = {  # what lets the account of one node read its Secret
+    AccessPart.ACCOUNT: NODE_ACCOUNTS,
+    AccessPart.ROLE: f"/apis/{RBAC}/v1/namespaces/{KEYS_NAMESPACE}/roles",
+    AccessPart.BINDING: f"/apis/{RBAC}/v1/namespaces/{KEYS_NAMESPACE}/rolebindings",
+}
+ACCESS_ONLY: Final = "?labelSelector=app.kubernetes.io%2Fcomponent%3Dnode-account"
 EVENTS: Final = "/api/v1/namespaces/default/events"  # where events about cluster-scoped objects belong
 LEASES: Final = f"/apis/coordination.k8s.io/v1/namespaces/{SYSTEM_NAMESPACE}/leases"
 API_SLICES: Final = (  # what is behind the Service by which pods reach API servers; version 0: from the server's memory

@@ -17,6 +17,7 @@ from wirecrypt.model.objects import (
     NodePeer,
     NodeState,
 )
+from wirecrypt.model.secret import SecretBytes
 
 T = TypeVar("T")
 
@@ -56,10 +57,10 @@ class ObjectReader:
         """Return all KeyRotations; malformed ones are left out."""
         return self._all(paths.KEY_ROTATIONS, decode.key_rotation)
 
-    def one(self, path: str, read: Callable[[Any], T]) -> T | None:
-        """Return what *read* makes of the object at *path*, None when there is none."""
+    def one(self, path: str, read: Callable[[Any], T], *, token: SecretBytes | None = None) -> T | None:
+        """Return what *read* makes of the object at *path*, None when there is none; asked by the bearer of *token*."""
         try:
-            raw = self.api.get(path)
+            raw = self.api.get(path, token=token)
         except NotFound:
             return None
         return read(raw)

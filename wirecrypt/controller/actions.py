@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wirecrypt.model.objects import EncryptedNode, KeySecret, Node, NodePeer, NodeState, SeedSecret
+from wirecrypt.model.objects import AccessPart, EncryptedNode, KeyAccess, KeySecret, Node, NodePeer, NodeState, SeedSecret
 from wirecrypt.rotation import actions as rotating
 
 
@@ -72,6 +72,23 @@ class DeleteNodeKeys:
 
 
 @dataclass(frozen=True, slots=True)
+class GrantKeys:
+    """Make one of the objects by which a node's account may read the Secret with the node's keys."""
+
+    node: str
+    part: AccessPart
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeKeys:
+    """Delete one of these objects."""
+
+    access: KeyAccess
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class QuarantineNodeID:
     """Write down that a node ID rests, before the node goes."""
 
@@ -98,6 +115,8 @@ Action = (
     | UpdatePeer
     | RemovePeer
     | DeleteNodeKeys
+    | GrantKeys
+    | RevokeKeys
     | QuarantineNodeID
     | EmitEvent
     | rotating.Action

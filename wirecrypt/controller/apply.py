@@ -15,8 +15,10 @@ from wirecrypt.controller.actions import (
     DeleteEncrypted,
     DeleteNodeKeys,
     EmitEvent,
+    GrantKeys,
     QuarantineNodeID,
     RemovePeer,
+    RevokeKeys,
     UpdateEncrypted,
     UpdatePeer,
 )
@@ -77,6 +79,10 @@ def apply(action: Action, cluster: ControllerApi, view: ControllerView, keys: Sh
             cluster.remove_node_peer(action.peer)
         case DeleteNodeKeys():
             cluster.delete_keys(action.secret)
+        case GrantKeys():
+            _grant(action, cluster)
+        case RevokeKeys():
+            cluster.revoke_keys(action.access)
         case QuarantineNodeID():
             released = tuple(sorted({*action.seed.released, action.node_id}))
             cluster.write_seed(replace(action.seed, released=released))
@@ -106,15 +112,20 @@ def apply(action: Action, cluster: ControllerApi, view: ControllerView, keys: Sh
             cluster.delete_rotation(action.rotation)
 
 
+def _grant(action: GrantKeys, cluster: ControllerApi) -> None:
+    with _new(f"wirecrypt-node-{action.node} in {KEYS_NAMESPACE}", action.part.value):
+        cluster.grant_keys(action.node, action.part)
+
+
 @contextmanager
-def _new(secret: str) -> Iterator[None]:
-    """Make an error of what else looks like a lost race: the copies show no such Secret, and yet there is one."""
+def _new(name: str, kind: str = "Secret") -> Iterator[None]:
+    """Make an error of what else looks like a lost race: the copies show no such object, and yet there is one."""
     try:
         yield
     except Conflict as error:
-        answer = "one of this name is there already, which is not of our type or cannot be read"
+        answer = "one of this name is there already, which is not of our type or label, or cannot be read"
         hint = "see who made it, and delete it if it is nobody's; it is tried again until then"
-        raise SecretError("create a Secret", what=secret, answer=answer, hint=hint) from error
+        raise SecretError(f"create a {kind}", what=name, answer=answer, hint=hint) from error
 
 
 def _given(action: WriteNodeKeys, view: ControllerView, keys: Shares) -> KeySecret:

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from wirecrypt.controller.access.grants import revoked
 from wirecrypt.controller.actions import (
     Action,
     CreateEncrypted,
@@ -64,6 +65,7 @@ def leave(objects: NodeObjects, view: ControllerView, watched: LeavingWatch, hel
         if objects.secret:
             yield DeleteNodeKeys(objects.secret, why="belongs to no encrypted node")
         yield from sweep(objects)
+        yield from revoked(objects, why="belongs to no encrypted node")
         return
     if objects.name in held:
         yield from _hold_back(objects)
@@ -135,6 +137,7 @@ def _remove(objects: NodeObjects, view: ControllerView, why: str) -> Iterable[Ac
         yield CreatePeer(objects.node, _tombstone(objects, node_id), why="says to every agent that the node was removed")
     if objects.secret:
         yield DeleteNodeKeys(objects.secret, why=why)
+    yield from revoked(objects, why)
     if objects.encrypted and not objects.encrypted.deleting:  # others may hold it still
         yield DeleteEncrypted(objects.encrypted, why=why)
     yield EmitEvent(objects.name, "Removed", f"not encrypted any more: {why}", warning=False)

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Final, Protocol
 
 from wirecrypt import logs
+from wirecrypt.controller.access.policy_check import PolicyCheck
 from wirecrypt.controller.decide import ControllerMemory, Now, decide
 from wirecrypt.controller.endpoints import ControllerEndpoints
 from wirecrypt.controller.leaving import GRACE_SECONDS, HELD, held_back
@@ -78,6 +79,7 @@ class Controller:
         self._memory = ControllerMemory()
         self._worker = Worker(cluster, self._may_write, clock=clock)
         self._term = 0
+        self._policies = PolicyCheck(cluster)
         self._unusable: Mapping[str, str] = {}
         self._held: frozenset[str] = frozenset()
         self._logged = 0.0
@@ -123,6 +125,7 @@ class Controller:
         self._show(view, settings)
         if view is None or settings is None or not self._may_write():
             return 0
+        self._policies.check(self._clock())
         now = Now(datetime.now(UTC).replace(microsecond=0), self._clock(), secrets.token_hex(16))
         self._memory = replace(self._memory, refused=self._worker.refused).seen(view, now.monotonic)
         self._log_held(view, now.monotonic)
@@ -143,6 +146,7 @@ class Controller:
         if self._endpoints is None:
             return
         self._endpoints.came_round()
+        self._endpoints.metrics.open_policies(self._policies.open if self._candidate.leads() else ())
         if view is not None:
             self._endpoints.show(settings)
         self._endpoints.look(view, leads=self._candidate.leads())

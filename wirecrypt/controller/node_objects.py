@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wirecrypt.model.conditions import CLEANED, find
-from wirecrypt.model.objects import LABEL_ENABLED, EncryptedNode, KeySecret, Node, NodePeer, NodeState
+from wirecrypt.model.objects import LABEL_ENABLED, EncryptedNode, KeyAccess, KeySecret, Node, NodePeer, NodeState
 from wirecrypt.ports import ControllerView
 
 
@@ -13,7 +13,8 @@ from wirecrypt.ports import ControllerView
 class NodeObjects:
     """What is there for one name; *unusable*: why its Secret, which is there, cannot be read.
 
-    *tombstone*: the NodePeer that says of the Node, or of one of this name before, that it was removed.
+    *tombstone*: the NodePeer that says of the Node, or of one of this name before, that it was removed. *access*: what lets
+    the node's account read the Secret.
     """
 
     name: str
@@ -23,6 +24,7 @@ class NodeObjects:
     secret: KeySecret | None
     unusable: str = ""
     tombstone: NodePeer | None = None
+    access: tuple[KeyAccess, ...] = ()
 
     @property
     def uid(self) -> str:
@@ -82,7 +84,7 @@ class NodeObjects:
 
 def all_objects(view: ControllerView) -> tuple[NodeObjects, ...]:
     """Return what is there, by name; without the names of which something cannot be read."""
-    known = {*view.nodes, *view.encrypted, *view.peers, *view.keys, *view.unusable_keys, *view.tombstones}
+    known = {*view.nodes, *view.encrypted, *view.peers, *view.keys, *view.unusable_keys, *view.tombstones, *view.access}
     names = sorted(known - view.unreadable)
     return tuple(
         NodeObjects(
@@ -93,6 +95,7 @@ def all_objects(view: ControllerView) -> tuple[NodeObjects, ...]:
             view.keys.get(name),
             view.unusable_keys.get(name, ""),
             view.tombstones.get(name),
+            view.access.get(name, ()),
         )
         for name in names
     )

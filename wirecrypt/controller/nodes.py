@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
+from wirecrypt.controller.access.grants import granted
 from wirecrypt.controller.actions import (
     Action,
     Chain,
@@ -100,6 +101,7 @@ def _join(
         yield CreateEncrypted(objects.node, node_id, state, problems, why="the node is labelled")
     elif (objects.encrypted.state, objects.encrypted.problems) != (state, problems):
         yield UpdateEncrypted(objects.encrypted, state, problems, why="state or problems differ")
+    yield from granted(objects)
     yield from _keys(objects, objects.node, epochs)
     yield from sweep(objects)
     if objects.peer is None and epochs and not objects.unusable:

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from wirecrypt import logs
-from wirecrypt.controller.actions import Action, Chain, CreatePeer, EmitEvent
+from wirecrypt.controller.actions import Action, Chain, CreatePeer, EmitEvent, GrantKeys
 from wirecrypt.controller.apply import Shares, apply, derive
-from wirecrypt.errors import Conflict, Unreachable, WirecryptError
+from wirecrypt.errors import Conflict, SecretError, Unreachable, WirecryptError
 from wirecrypt.ports import ControllerApi, ControllerView
 from wirecrypt.retry import Backoff, Delays
 from wirecrypt.rotation.actions import WriteNodeKeys
@@ -84,6 +84,8 @@ class Worker:
                 needed = any(isinstance(later, CreatePeer) for later in chain.actions[number:])
                 if not self._write_keys(action, view, keys) and needed:
                     return
+            elif isinstance(action, GrantKeys):
+                self._grant(action, view, keys)
             else:
                 self._do(chain.name, action, view, keys)
 
@@ -92,6 +94,14 @@ class Worker:
         self._done += 1
         if not isinstance(action, EmitEvent):
             _log.info("done", action=type(action).__name__, object=name, reason=action.why)
+
+    def _grant(self, grant: GrantKeys, view: ControllerView, keys: Shares) -> None:
+        """Let a node's keys be read; that somebody else's object is in the way is told."""
+        try:
+            self._do(grant.node, grant, view, keys)
+        except SecretError as error:
+            self._emit(EmitEvent(grant.node, SECRET_FAILED, str(error)), view, keys)
+            raise
 
     def _write_keys(self, write: WriteNodeKeys, view: ControllerView, keys: Shares) -> bool:
         """Write the keys of one node, once a pass, and say whether they are there."""

@@ -13,6 +13,7 @@ from wirecrypt.doctor.finding import Check, Finding
 from wirecrypt.doctor.inspect_ranges import RANGES, inspect_ranges
 from wirecrypt.doctor.needs import AGENT, CONTROLLER
 from wirecrypt.errors import APPLY_AGAIN, INSTALL, ConfigError
+from wirecrypt.model.admission import POLICIES as POLICY_NAMES
 from wirecrypt.model.conditions import ON_THE_WAY, READY, find
 from wirecrypt.model.objects import LABEL, LABEL_ENABLED, EncryptedNode, NodeState, Phase
 from wirecrypt.settings import Mode, NodeToNode, from_document
@@ -31,7 +32,7 @@ REACH: Final = frozenset({SERVER.name, CLOCK.name})  # told by any answer, a ref
 CHECKS: Final = (SERVER, CLOCK, KINDS, POLICIES, ACCESS, PODS, CONFIG, RANGES, NODES, CLAIMS, ROTATIONS)
 
 EXPECTED_KINDS: Final = tuple(f"{kind}.wirecrypt.io" for kind in ("encryptednodes", "keyrotations", "nodepeers"))
-EXPECTED_POLICIES: Final = ("wirecrypt-agent-own-node", "wirecrypt-agent-token-only-bound", "wirecrypt-status-by-agent-only")
+EXPECTED_POLICIES: Final = POLICY_NAMES
 VERSION: Final = "v1alpha1"
 MOST_SKEW: Final = 5.0
 LONG: Final = timedelta(hours=1)
@@ -100,7 +101,9 @@ def _policies(facts: ClusterFacts) -> Iterator[Finding]:
             why = f"is bound without Deny ({', '.join(sorted(actions))}), so it refuses nothing"
         if why:
             bad += 1
-            yield POLICIES.error(f"the admission policy {name} {why}: a node could speak for another", APPLY_AGAIN)
+            yield POLICIES.error(
+                f"the admission policy {name} {why}: a node could speak for another, or read its keys", APPLY_AGAIN
+            )
     if not bad:
         yield POLICIES.ok("all admission policies are there and bound")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from wirecrypt.model.admission import FORBIDDEN
 from wirecrypt.model.objects import KEYS_NAMESPACE, SYSTEM_NAMESPACE
 
 AGENT: Final = "wirecrypt-agent"
@@ -34,8 +35,7 @@ _TABLE: Final = (
     (AGENT, "wirecrypt.io", "encryptednodes/status nodepeers/status", "patch", "", ""),
     (AGENT, "", "nodes", "get list watch", "", ""),
     (AGENT, "", "configmaps", "get list watch", SYSTEM_NAMESPACE, "wirecrypt-config"),
-    (AGENT, "", "secrets", "get", KEYS_NAMESPACE, ""),
-    (AGENT, "", "events", "create", "default", ""),
+    (AGENT, "", "serviceaccounts/token", "create", KEYS_NAMESPACE, ""),
     (AGENT, "discovery.k8s.io", "endpointslices", "list", "default", ""),
     (CONTROLLER, "wirecrypt.io", "encryptednodes nodepeers", "get list watch create patch delete", "", ""),
     (CONTROLLER, "wirecrypt.io", "keyrotations", "get list watch create patch delete", "", ""),
@@ -44,6 +44,9 @@ _TABLE: Final = (
     (CONTROLLER, "", "configmaps", "get list watch", SYSTEM_NAMESPACE, "wirecrypt-config"),
     (CONTROLLER, "", "secrets", "get list watch create update delete", SYSTEM_NAMESPACE, ""),
     (CONTROLLER, "", "secrets", "get list watch create update delete", KEYS_NAMESPACE, ""),
+    (CONTROLLER, "", "serviceaccounts", "list watch create delete", KEYS_NAMESPACE, ""),
+    (CONTROLLER, "rbac.authorization.k8s.io", "roles rolebindings", "list watch create delete", KEYS_NAMESPACE, ""),
+    (CONTROLLER, "", "serviceaccounts/token", "create", SYSTEM_NAMESPACE, FORBIDDEN),
     (CONTROLLER, "coordination.k8s.io", "leases", "create", SYSTEM_NAMESPACE, ""),
     (CONTROLLER, "coordination.k8s.io", "leases", "get update", SYSTEM_NAMESPACE, "wirecrypt-controller"),
     (CONTROLLER, "", "events", "create", "default", ""),

@@ -17,9 +17,10 @@ ABOUT: Final = {
     ),
     "kinds": "The custom resource definitions are there, established, and serve and store this program's version.",
     "admission-policies": (
-        "The three ValidatingAdmissionPolicies are there and bound with Deny. They keep a node from speaking for another, and "
-        "anybody but agents from publishing public keys. A missing policy or binding admits everything, so agents try a "
-        "forbidden write themselves every hour, and accept no new keys when it is admitted."
+        "The ValidatingAdmissionPolicies are there and bound with Deny. They keep a node from speaking for another and from "
+        "reading its keys, and anybody but agents from publishing public keys. A missing policy or binding admits everything, "
+        "so agents and controller try each of them every hour (condition, event and metric name the one that is open), and "
+        "agents accept no new keys when a forbidden write is admitted."
     ),
     "access": (
         "Every right that the agent and the controller need, asked of the API server one by one: by themselves with a "

@@ -193,6 +193,24 @@ class KeySecret:
     resource_version: str = ""
 
 
+class AccessPart(Enum):
+    """The kinds of objects by which a node's account may read the Secret with the node's keys, as they are made."""
+
+    ACCOUNT = "ServiceAccount"
+    ROLE = "Role"
+    BINDING = "RoleBinding"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyAccess:
+    """One of the objects by which the keys of *node* can be read by its own agent alone; *sound*: it says what it should."""
+
+    node: str
+    part: AccessPart
+    uid: str
+    sound: bool = True
+
+
 @dataclass(frozen=True, slots=True)
 class SeedSecret:
     """The Secret of an epoch, for the controller alone: the seed, and node IDs that rest.

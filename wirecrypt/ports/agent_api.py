@@ -35,7 +35,7 @@ class AgentApi(Protocol):
         """Return all KeyRotations."""
 
     def node_keys(self, node: str) -> Sequence[NodeKey]:
-        """Return the entries of the Secret of *node*, sorted by epoch; none when there is no Secret."""
+        """Return the entries of the Secret of *node*, the own one, sorted by epoch; none when there is no Secret."""
 
     def publish_sessions(self, peer: NodePeer, *, boot_id: str, boot_session: int, sessions: Sequence[Session]) -> NodePeer:
         """Write the status of the own NodePeer by compare-and-swap on its resourceVersion; raises `Conflict`."""
@@ -49,6 +49,9 @@ class AgentApi(Protocol):
     def forbidden_write_refused(self, others: Sequence[str]) -> bool:
         """Try to write as one of these *others*, other nodes by name, dry; True when an admission policy refused it."""
 
+    def foreign_token_refused(self) -> bool:
+        """Ask for a token of an account that is not this node's; True when an admission policy refused."""
+
     def api_addresses(self) -> frozenset[Address]:
         """Return the addresses of API servers, as far as they are known: of this process's connections, and behind the Service.
 
@@ -60,9 +63,6 @@ class AgentApi(Protocol):
 
         Without one, another is begun and not waited for: ask again later. Never an error.
         """
-
-    def event(self, *, node: str, reason: str, message: str, warning: bool) -> None:
-        """Write an Event on a Node."""
 
 
 Changed = Callable[[], None]

@@ -8,8 +8,10 @@ from datetime import datetime
 from typing import Protocol
 
 from wirecrypt.model.objects import (
+    AccessPart,
     ConfigDocument,
     EncryptedNode,
+    KeyAccess,
     KeyRotation,
     KeySecret,
     Node,
@@ -25,7 +27,8 @@ class ControllerView:
 
     *tombstones*: NodePeers that say of a node that it was removed (state Removed); *peers* has none of them.
     *unreadable*: names of Nodes, NodePeers and EncryptedNodes that are there and malformed; nothing about them is changed.
-    *unusable_keys*: by node, why the Secret with its keys, which is there, cannot be read; it is not missing.
+    *unusable_keys*: by node, why the Secret with its keys, which is there, cannot be read; it is not missing. *access*: by
+    node, the objects by which its agent may read them.
     """
 
     nodes: Mapping[str, Node]
@@ -38,6 +41,7 @@ class ControllerView:
     unreadable: frozenset[str] = frozenset()
     unusable_keys: Mapping[str, str] = field(default_factory=dict)
     tombstones: Mapping[str, NodePeer] = field(default_factory=dict)
+    access: Mapping[str, tuple[KeyAccess, ...]] = field(default_factory=dict)
 
 
 class ControllerApi(Protocol):
@@ -51,6 +55,9 @@ class ControllerApi(Protocol):
 
         The copies of a process that begins to lead may be older than the last writes of the leader before.
         """
+
+    def refuses(self, policy: str) -> bool:
+        """Try, dry, what the admission *policy* must refuse to the controller; False when it was admitted."""
 
     def create_encrypted_node(self, node: Node, node_id: int, state: NodeState, problems: Sequence[str]) -> None:
         """Create the EncryptedNode of *node*."""
@@ -76,6 +83,12 @@ class ControllerApi(Protocol):
     def delete_keys(self, secret: KeySecret) -> None:
         """Delete the Secret with a node's keys."""
 
+    def grant_keys(self, node: str, part: AccessPart) -> None:
+        """Make one of the objects by which the account of *node* may read the Secret with the node's keys."""
+
+    def revoke_keys(self, access: KeyAccess) -> None:
+        """Delete one of these objects."""
+
     def write_seed(self, seed: SeedSecret) -> None:
         """Create the Secret of an epoch, or replace the version that was read."""
 
@@ -96,6 +109,9 @@ class ControllerApi(Protocol):
 
     def node_event(self, node: str, *, reason: str, message: str, warning: bool) -> None:
         """Write an Event on a Node, once per text."""
+
+    def policy_event(self, policy: str, *, reason: str, message: str) -> None:
+        """Write a warning as an Event on an admission policy, which may be missing, once per text."""
 
     def rotation_event(self, rotation: KeyRotation, *, reason: str, message: str) -> None:
         """Write an Event on a KeyRotation, once per text."""

@@ -196,6 +196,7 @@ class Api:
 
     *epochs*: those that node keys are given of; *moving*: a rotation next to the first. *hidden*: NodePeers that no copy shows;
     *malformed*: that nobody can read; *down*: no answer; *policed*: the admission policies are in force; *tried*: on whom.
+    *narrow*: nobody gets a token of another node.
     """
 
     nodes_by_name: dict[str, Node] = field(default_factory=dict)
@@ -207,6 +208,7 @@ class Api:
     hidden: set[str] = field(default_factory=set)
     malformed: set[str] = field(default_factory=set)
     down: bool = False
+    narrow: bool = True
     addresses: frozenset[Address] = frozenset()
     writes: list[str] = field(default_factory=list)
     policed: bool = True
@@ -278,14 +280,15 @@ class Api:
         self.tried.append(tuple(others))
         return self.policed
 
+    def foreign_token_refused(self) -> bool:
+        self._answer()
+        return self.narrow
+
     def api_addresses(self) -> frozenset[Address]:
         return self.addresses
 
     def reached(self, since: float) -> bool:  # noqa: ARG002 - the port's
         return not self.down
-
-    def event(self, *, node: str, reason: str, message: str, warning: bool) -> None:
-        raise AssertionError(node, reason, message, warning)
 
     def ready(self, name: str) -> tuple[bool | None, str]:
         """Return status and reason of the node's condition Ready."""

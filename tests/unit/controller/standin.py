@@ -17,8 +17,10 @@ from typing import TypeVar
 from wirecrypt.errors import Conflict, Forbidden, NotFound
 from wirecrypt.model.conditions import Condition
 from wirecrypt.model.objects import (
+    AccessPart,
     ConfigDocument,
     EncryptedNode,
+    KeyAccess,
     KeyRotation,
     KeySecret,
     Node,
@@ -75,6 +77,8 @@ class ApiServer:
     seeds: dict[int, SeedSecret] = field(default_factory=dict)
     rotations: dict[str, KeyRotation] = field(default_factory=dict)
     config: ConfigDocument | None = CONFIG
+    access: dict[tuple[str, AccessPart], KeyAccess] = field(default_factory=dict)
+    open: set[str] = field(default_factory=set)
     foreign: set[str] = field(default_factory=set)
     unusable_keys: dict[str, str] = field(default_factory=dict)
     events: list[tuple[str, str]] = field(default_factory=list)
@@ -107,10 +111,14 @@ class ApiServer:
             rotations=tuple(self.rotations.values()),
             config=self.config,
             unusable_keys=dict(self.unusable_keys),
+            access=self.readers(),
         )
 
     def catch_up(self) -> None:
         self.catch_ups += 1
+
+    def refuses(self, policy: str) -> bool:
+        return policy not in self.open
 
     def create_encrypted_node(self, node: Node, node_id: int, state: NodeState, problems: Sequence[str]) -> None:
         new = EncryptedNode(node.name, f"en-{self.version}", node_id, node.uid, state, START, problems=tuple(problems))
@@ -129,6 +137,7 @@ class ApiServer:
             self._create(self.peers, peer.name, replace(peer, uid=f"np-{self.version}"))
             return
         assert node.name in self.keys, "a NodePeer without keys"
+        assert {a.part for a in self.readers().get(node.name, ())} == set(AccessPart), "a NodePeer whose keys nobody may read"
         assert peer.node_id not in {*self.gone_ids, *(p.node_id for p in self.peers.values())}, "an ID used twice"
         self._create(self.peers, peer.name, replace(peer, uid=f"np-{self.version}"))
 
@@ -151,6 +160,23 @@ class ApiServer:
     def delete_keys(self, secret: KeySecret) -> None:
         self._write()
         self.keys.pop(secret.node, None)
+
+    def grant_keys(self, node: str, part: AccessPart) -> None:
+        if (node, part) in self.access or node in self.foreign:
+            raise Conflict("POST", what=node, answer="AlreadyExists")
+        self._write()
+        self.version += 1
+        self.access[node, part] = KeyAccess(node, part, f"{part.value}-{self.version}")
+
+    def revoke_keys(self, access: KeyAccess) -> None:
+        self._write()
+        if self.access.get((access.node, access.part)) == access:
+            del self.access[access.node, access.part]
+
+    def readers(self) -> dict[str, tuple[KeyAccess, ...]]:
+        """Return by node what lets its account read its keys."""
+        names = {node for node, _ in self.access}
+        return {name: tuple(a for (node, _), a in self.access.items() if node == name) for name in names}
 
     def write_seed(self, seed: SeedSecret) -> None:
         self._put(self.seeds, seed.epoch.number, seed)
@@ -177,6 +203,9 @@ class ApiServer:
 
     def node_event(self, node: str, *, reason: str, message: str, warning: bool) -> None:
         self._event(node, reason, message)
+
+    def policy_event(self, policy: str, *, reason: str, message: str) -> None:
+        self._event(policy, reason, message)
 
     def rotation_event(self, rotation: KeyRotation, *, reason: str, message: str) -> None:
         self._event(rotation.name, reason, message)

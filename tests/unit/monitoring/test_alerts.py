@@ -20,6 +20,7 @@ from tests.unit.monitoring.series import MINUTES, at, cluster, gone, growing, na
 from wirecrypt.controller import Controller, ControllerEndpoints
 from wirecrypt.kernel.bpf.reasons import REASONS
 from wirecrypt.metrics import PEER_STATES, AgentMetrics, ControllerMetrics
+from wirecrypt.model.admission import BY_CONTROLLER
 from wirecrypt.model.objects import Phase
 
 ROOT = MONITORING.parent
@@ -313,6 +314,13 @@ def test_removals_that_wait_for_a_person(tmp_path: Path, recorded: Recorded) -> 
     """Too many Nodes vanished at once."""
     found = recorded.series(20, recorded.both, recorded.server.nodes.clear)
     fires(tmp_path, found, {30: {"WirecryptRemovalsHeld"}})
+
+
+def test_an_admission_policy_that_is_open(tmp_path: Path) -> None:
+    """It admitted what it must refuse when the leader tried it; one that is back is no alarm any more."""
+    tried = named("wirecrypt_admission_policy_open", "controller", "n1", policy=BY_CONTROLLER[0])
+    found = {**cluster(), tried: at((0, "0"), (20, "1"), (40, "0"))}
+    fires(tmp_path, found, {19: set(), 26: {"WirecryptPolicyOpen"}, 50: set()})
 
 
 def test_a_leader_that_lost_the_lease_says_so_at_once(recorded: Recorded) -> None:

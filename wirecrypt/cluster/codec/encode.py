@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from wirecrypt.cluster.codec.decode import KEY_PREFIX, NODE_UID, SEED_PREFIX
 from wirecrypt.cluster.paths import KEY_TYPE, SEED_TYPE, VERSION
+from wirecrypt.model.admission import FORBIDDEN
 from wirecrypt.model.conditions import Condition
 from wirecrypt.model.objects import (
     FINALIZER,
@@ -24,6 +25,7 @@ from wirecrypt.model.objects import (
     SeedSecret,
 )
 from wirecrypt.model.session import Session
+from wirecrypt.model.spi import MAX_NODE_ID
 
 MOST_FAILING: Final = 16
 
@@ -43,6 +45,12 @@ def micro_time(value: datetime) -> str:
 def owner(node: Node) -> list[Json]:
     """Return the owner references of what belongs to *node*."""
     return [{"apiVersion": "v1", "kind": "Node", "name": node.name, "uid": node.uid}]
+
+
+def forbidden(kind: str) -> Json:
+    """Return the object of *kind* that admission must refuse to everybody, for its name alone."""
+    spec = {"nodeID": MAX_NODE_ID, "nodeUID": FORBIDDEN, "state": NodeState.LEAVING.value}
+    return {"apiVersion": VERSION, "kind": kind, "metadata": {"name": FORBIDDEN}, "spec": spec}
 
 
 def encrypted_node(node: Node, node_id: int, state: NodeState, problems: Iterable[str]) -> Json:

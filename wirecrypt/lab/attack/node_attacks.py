@@ -26,6 +26,7 @@ NODE_PEERS: Final = f"{operations.GROUP}/nodepeers"
 CLAIM: Final = "attacked"  # link that holds what is claimed
 KEYS: Final = "/api/v1/namespaces/wirecrypt-keys/secrets"
 SEEDS: Final = "/api/v1/namespaces/wirecrypt-system/secrets"
+ACCOUNTS: Final = "/api/v1/namespaces/wirecrypt-keys/serviceaccounts"
 _REFUSED: Final = re.compile("forbidden|denied", re.IGNORECASE)
 Try = Callable[[], object]
 Write = tuple[str, dict[str, Any]]  # path, and what is merged into it
@@ -135,14 +136,21 @@ def other_status(ground: Ground) -> Outcome:
 
 
 def secrets(ground: Ground) -> Outcome:
-    """List the Secrets of keys, and read the seeds, with its agent's token; the Secret of its own node it gets."""
+    """Read the Secrets of keys and the seeds with its agent's token, and ask for tokens that could; its own keys it gets."""
     api, lab = agent_api(ground), ground.lab
-    peers = lab.api.items(f"{operations.GROUP}/nodepeers")
-    number = next(peer["spec"]["nodeID"] for peer in peers if peer["metadata"]["name"] == THIRD)
-    seeds = [f"{SEEDS}/{secret['metadata']['name']}" for secret in lab.api.items(SEEDS)]
-    names = [secret["metadata"]["name"] for secret in lab.api.items(KEYS)]
-    own = next((name for name in names if THIRD in name or str(number) in name), names[0])
-    return forbidden({path: partial(api.get, path) for path in (KEYS, SEEDS, *seeds)}, partial(api.get, f"{KEYS}/{own}"))
+    found = [f"{path}/{secret['metadata']['name']}" for path in (KEYS, SEEDS) for secret in lab.api.items(path)]
+    reads = {path: partial(api.get, path) for path in (KEYS, SEEDS, *found)}
+    tokens = {f"token of {node}": partial(_read_keys, api, node, as_account_of=node) for node in (OWN, PEER)}
+    stretched = {f"keys of {node}": partial(_read_keys, api, node, as_account_of=THIRD) for node in (OWN, PEER)}
+    return forbidden({**reads, **tokens, **stretched}, partial(_read_keys, api, THIRD, as_account_of=THIRD))
+
+
+def _read_keys(api: LabApi, node: str, *, as_account_of: str) -> None:
+    """Read the keys of *node* by a token of the account of a node."""
+    name = f"wirecrypt-node-{as_account_of}"
+    bound = {"apiVersion": "v1", "kind": "Secret", "name": name}
+    asked = api.post(f"{ACCOUNTS}/{name}/token", {"spec": {"expirationSeconds": 600, "boundObjectRef": bound}})
+    api.as_user(asked["status"]["token"]).get(f"{KEYS}/wirecrypt-node-{node}")
 
 
 def other_prefix(ground: Ground) -> Outcome:
@@ -200,7 +208,8 @@ ATTACKS: Final = (
     Attack(NODE, "Puts another node's SPI into its own ESP, as itself and as that node.", foreign_spi),
     Attack(NODE, "Writes sessions, addresses and status of another node with its agent's token.", other_status, quick=True),
     Attack(NODE, "Claims another node's prefix and addresses in the API with its agent's token.", other_prefix, quick=True),
-    Attack(NODE, "Lists the Secrets of keys and reads the seeds with its agent's token.", secrets, quick=True),
+    Attack(NODE, "Reads other nodes' Secrets of keys and the seeds, and asks for other nodes' tokens, with its agent's token.",
+           secrets, quick=True),
     Attack(NODE, "Holds the addresses of another node and of its pod, so that its agent proposes them.", other_addresses),
 )  # fmt: skip
 

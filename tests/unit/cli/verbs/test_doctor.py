@@ -41,7 +41,7 @@ def test_an_error_is_a_failure(wirecrypt: Line) -> None:
     found = json.loads(done.stdout)
     assert (done.exit_code, found["worst"]) == (1, "error")
     errors = [f for f in found["findings"] if f["severity"] == "error"]
-    assert len(errors) == 3
+    assert len(errors) == 4
     assert errors[0]["doc"] == "docs/reference/doctor.md#admission-policies"
     assert "kubectl apply" in errors[0]["nextStep"]
 
