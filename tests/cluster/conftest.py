@@ -31,6 +31,10 @@ TOKENS = f"/api/v1/namespaces/{SYSTEM_NAMESPACE}/serviceaccounts/wirecrypt-agent
 PODS = f"/api/v1/namespaces/{SYSTEM_NAMESPACE}/pods"
 OTHER = "another-node"  # what the policies are tried on until they are in force
 WAIT_SECONDS = 30.0
+RANGES = {
+    "clusterCIDRs": ["10.0.0.0/13"],
+    "nodeCIDRs": ["192.0.2.0/24", "198.51.100.0/24"],
+}  # of the Nodes that tests make, as the configuration names them
 
 
 def wait(until: Callable[[], Any], what: str) -> Any:
@@ -179,6 +183,7 @@ def server(bare_server: Server) -> Server:
     for kind in ("encryptednodes", "nodepeers", "keyrotations"):
         bare_server.kubectl("wait", "--for=condition=Established", f"crd/{kind}.wirecrypt.io")
     wait(lambda: _served(bare_server.admin), "our kinds")
+    configure(bare_server.admin)
     make_node(bare_server.admin, "a")
     for path, kind in ((paths.NODE_PEERS, "NodePeer"), (paths.ENCRYPTED_NODES, "EncryptedNode")):
         spec = {"nodeID": 16, "nodeUID": "u", "state": "Leaving"}
@@ -230,6 +235,11 @@ def clean(server: Server) -> Server:
         for item in admin.items(path)[0]:
             admin.delete(f"{path}/{item['metadata']['name']}?gracePeriodSeconds=0")
     return server
+
+
+def configure(admin: Api, **fields: Any) -> None:
+    """Write the configuration document, with the tests' ranges unless *fields* say otherwise; JSON is YAML."""
+    admin.patch(paths.CONFIG, {"data": {"config.yaml": json.dumps({**RANGES, **fields})}})
 
 
 def make_node(admin: Api, name: str, *, label: str | None = None, **claims: Any) -> dict[str, Any]:

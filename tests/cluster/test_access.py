@@ -13,7 +13,7 @@ from wirecrypt.cluster.codec import encode, key_access
 from wirecrypt.cluster.controller_client import ControllerClient
 from wirecrypt.errors import ClusterError, Forbidden, NotFound
 from wirecrypt.model.admission import BY_CONTROLLER, FORBIDDEN, NODE_TOKEN, OWN_NODE, POLICIES
-from wirecrypt.model.objects import SYSTEM_NAMESPACE, AccessPart, KeySecret, NodeKey
+from wirecrypt.model.objects import ALLOW_ADDRESSES, SYSTEM_NAMESPACE, AccessPart, KeySecret, NodeKey
 from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.session import Epoch, Session
 from wirecrypt.model.xfrm import Algorithm
@@ -101,6 +101,7 @@ def test_an_agent_cannot_claim_or_delete(agent: Agent, path: str, name: str) -> 
         {"spec": {"addresses": ["198.51.100.7"]}},
         {"spec": {"state": "Active"}},
         {"metadata": {"finalizers": None}},
+        {"metadata": {"annotations": {ALLOW_ADDRESSES: "198.51.100.0/24"}}},
     ):
         with pytest.raises(Forbidden):
             agent.api.patch(f"{path}/{name}", change)
@@ -112,12 +113,13 @@ def test_an_agent_cannot_claim_or_delete(agent: Agent, path: str, name: str) -> 
 
 def test_a_status_write_carries_no_claim_with_it(agent: Agent) -> None:
     """What else a status write holds is ignored by the API server."""
-    body = {"spec": {"podCIDRs": ["10.2.0.0/24"], "state": "Leaving"}, "metadata": {"finalizers": ["x.io/y"]}}
+    meta = {"finalizers": ["x.io/y"], "annotations": {ALLOW_ADDRESSES: "198.51.100.0/24"}}
+    body = {"spec": {"podCIDRs": ["10.2.0.0/24"], "state": "Leaving"}, "metadata": meta}
     agent.api.patch(f"{paths.NODE_PEERS}/a/status", {**body, "status": {"lastSession": 1}})
     made = agent.api.get(f"{paths.NODE_PEERS}/a")
     assert made["spec"].get("podCIDRs") is None
     assert made["spec"]["state"] == "Joining"
-    assert "finalizers" not in made["metadata"]
+    assert made["metadata"].keys().isdisjoint(meta)
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,19 @@ def test_enable_and_disable(cluster: Server) -> None:
     assert labels(cluster) == dict.fromkeys("abc")
 
 
+def test_nothing_is_enabled_before_the_ranges_are_set(cluster: Server) -> None:
+    """The shipped document has none: refused as input, with the next step, and no Node is labelled."""
+    before = cluster.admin.get(paths.CONFIG)["data"]
+    cluster.admin.patch(paths.CONFIG, {"data": {"config.yaml": (ROOT / "overlays/example/config.yaml").read_text()}})
+    try:
+        done = wirecrypt(cluster, "enable a b")
+    finally:
+        cluster.admin.patch(paths.CONFIG, {"data": before})
+    assert done.exit_code == 2
+    assert one_line(done, "clusterCIDRs and nodeCIDRs", "nothing was changed")
+    assert labels(cluster) == dict.fromkeys("abc")
+
+
 def test_labels_choose_as_kubectls_do(cluster: Server) -> None:
     """What kubectl takes after -l: sets, absence, several at once."""
     cluster.admin.patch(f"{paths.NODES}/a", {"metadata": {"labels": {"pool": "one"}}})

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.cluster.conftest import configure
 from wirecrypt.cluster import paths
 from wirecrypt.cluster.api import Api
 from wirecrypt.cluster.codec import decode
@@ -245,7 +246,7 @@ def test_the_lists_that_users_see_hold_nodes_and_nothing_else(cluster: Cluster) 
 @pytest.mark.C1
 def test_an_address_that_an_agent_proposes_is_granted_and_moves_with_the_proposals(cluster: Cluster) -> None:
     """As a virtual address does: one node's, refused to the other, and the other's when the first has withdrawn it."""
-    vip = "198.51.100.7"
+    vip = "192.0.2.107"
     cluster.join("a", "b")
     cluster.propose("a", vip)
     cluster.until(lambda: cluster.holders(vip) == ["a"], "a to be granted the address")
@@ -452,7 +453,7 @@ def test_a_wrong_range_takes_nothing_from_an_active_node(clean: Server) -> None:
             cluster = Cluster(clean)
             cluster.join("a")
             held = cluster.peer("a")
-            clean.admin.patch(paths.CONFIG, {"data": {"config.yaml": "serviceCIDRs: [10.0.0.0/8]"}})
+            configure(clean.admin, serviceCIDRs=["10.0.0.0/8"])
             cluster.until(lambda: cluster.encrypted("a").problems, "the problem to be shown")
             assert (cluster.peer("a").pod_cidrs, cluster.peer("a").endpoints) == (held.pod_cidrs, held.endpoints)
             assert "kept" in cluster.encrypted("a").problems[0]
@@ -461,12 +462,99 @@ def test_a_wrong_range_takes_nothing_from_an_active_node(clean: Server) -> None:
         clean.admin.patch(paths.CONFIG, {"data": before})
 
 
+@pytest.fixture
+def restored(clean: Server) -> Iterator[Server]:
+    """Yield the API server, which gets its configuration back afterwards."""
+    before = clean.admin.get(paths.CONFIG)["data"]
+    yield clean
+    clean.admin.patch(paths.CONFIG, {"data": before})
+
+
+def kubelet_adds(server: Server, name: str, *addresses: str) -> None:
+    """Have the kubelet of node *name* report *addresses* next to the ones that its Node has, with its own token."""
+    kubelet = server.api(f"kubelet-{name}")
+    before = server.admin.get(f"{paths.NODES}/{name}")["status"]["addresses"]
+    more = [{"type": "InternalIP", "address": address} for address in addresses]
+    kubelet.patch(f"{paths.NODES}/{name}/status", {"status": {"addresses": [*before, *more]}})
+
+
+def test_a_kubelet_draws_no_outside_address_to_its_node(cluster: Cluster) -> None:
+    """Neither one outside the ranges nor one of another subnet is granted; the second is when a person says so."""
+    outside, elsewhere = "203.0.113.53", "198.51.100.53"
+    cluster.join("a", "b")
+    before = cluster.peer("a").endpoints
+    kubelet_adds(cluster.server, "a", outside, elsewhere)
+    cluster.propose("a", *map(str, before), outside, elsewhere)
+    cluster.until(lambda: len(cluster.encrypted("a").problems) == 2, "both to be told")
+    waits, refused = cluster.encrypted("a").problems
+    assert refused == f"{outside}: outside nodeCIDRs"
+    assert waits.startswith(f"{elsewhere}: waits")
+    cluster.until(lambda: {"ClaimRefused", "ClaimWaits"} <= cluster.reasons(), "the Events")
+    assert (cluster.peer("a").endpoints, cluster.peer("a").addresses) == (before, ())
+    command = waits.rpartition("kubectl ")[2]
+    cluster.server.kubectl(*command.split())
+    cluster.until(lambda: ip_address(elsewhere) in cluster.peer("a").endpoints, "the address that was allowed")
+    cluster.until(lambda: cluster.encrypted("a").problems == (refused,), "nothing to wait any more")
+
+
+def test_a_prefix_of_a_node_without_one_lies_in_the_ranges_and_over_nobody(cluster: Cluster) -> None:
+    """A kubelet can fill in its Node's prefixes once: outside clusterCIDRs, or over a younger Node's, it gets nothing."""
+    cluster.server.node("a", label="enabled", cidrs=[])
+    cluster.server.node("b", label="enabled", cidrs=[])
+    cluster.until(lambda: cluster.peer("a") and cluster.peer("b"), "both to join")
+    cluster.server.node("c")  # not enabled
+    for name, prefix in (("a", "203.0.0.0/16"), ("b", "10.3.0.0/16")):
+        cluster.server.api(f"kubelet-{name}").patch(
+            f"{paths.NODES}/{name}", {"spec": {"podCIDR": prefix, "podCIDRs": [prefix]}}
+        )
+        cluster.until(lambda name=name: cluster.encrypted(name).problems, "the refusal")
+    assert cluster.encrypted("a").problems == ("203.0.0.0/16: outside clusterCIDRs",)
+    assert cluster.encrypted("b").problems == ("10.3.0.0/16: overlaps 10.3.0.0/24 of c, which had it first",)
+    assert cluster.peer("a").pod_cidrs == cluster.peer("b").pod_cidrs == ()
+
+
+def test_an_older_node_that_mentions_a_younger_ones_pod_takes_nothing_from_it(restored: Server) -> None:
+    """Also where one range is for pods and nodes, and before the younger one has joined."""
+    configure(restored.admin, clusterCIDRs=["10.0.0.0/8", "192.0.2.0/24"], nodeCIDRs=["10.0.0.0/8", "192.0.2.0/24"])
+    with running(restored):
+        cluster = Cluster(restored)
+        restored.node("a", label="enabled")
+        cluster.until(lambda: cluster.peer("a"), "the older node")
+        restored.node("b")
+        kubelet_adds(restored, "a", "10.2.0.7")
+        cluster.until(lambda: cluster.encrypted("a").problems, "the refusal")
+        assert cluster.encrypted("a").problems == ("10.2.0.7: overlaps 10.2.0.0/24 of b, which had it first",)
+        restored.label("b", "enabled")
+        cluster.until(lambda: cluster.peer("b"), "the younger node")
+        assert [str(p) for p in cluster.peer("b").pod_cidrs] == ["10.2.0.0/24"]
+
+
+def test_no_node_joins_before_the_ranges_are_set_and_none_loses_anything_without_them(restored: Server) -> None:
+    """One that joined before the range was taken out goes on as it is; both say so, and with the range the other one joins."""
+    with running(restored):
+        cluster = Cluster(restored)
+        cluster.join("a")
+        held = cluster.peer("a")
+        configure(restored.admin, nodeCIDRs=[])
+        cluster.until(lambda: cluster.encrypted("a").problems, "the first node to say so")
+        restored.node("b", label="enabled")
+        cluster.until(lambda: cluster.encrypted("b"), "the second node to be shown")
+        assert "does not join" in cluster.encrypted("b").problems[0]
+        cluster.until(lambda: "RangesUnset" in cluster.reasons(), "the Event")
+        assert cluster.peer("b") is None
+        now = cluster.peer("a")
+        assert (now.endpoints, now.pod_cidrs, now.state) == (held.endpoints, held.pod_cidrs, NodeState.ACTIVE)
+        configure(restored.admin)
+        cluster.until(lambda: cluster.peer("b"), "the second node to join")
+        cluster.until(lambda: cluster.encrypted("a").problems == (), "nothing to be missing any more")
+
+
 def test_only_an_administrator_makes_a_node_one_of_the_control_plane(clean: Server) -> None:
     """A kubelet cannot set the label that gives a Node an API server's address; with it the Node gets the address."""
     before = clean.admin.get(paths.CONFIG)["data"]
     label = {"metadata": {"labels": {"node-role.kubernetes.io/control-plane": ""}}}
     try:
-        clean.admin.patch(paths.CONFIG, {"data": {"config.yaml": "apiServers: [192.0.2.1]"}})
+        configure(clean.admin, apiServers=["192.0.2.1"])
         clean.node("a", label="enabled")
         with pytest.raises(Forbidden):
             clean.api("kubelet-a").patch(f"{paths.NODES}/a", label)

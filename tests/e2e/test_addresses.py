@@ -1,4 +1,4 @@
-"""Addresses of a node that its Node does not list: reached by ESP once they are granted, and when they move never in clear."""
+"""Addresses that a node says it has: reached by ESP once they are granted, never in clear when they move; not any address."""
 
 from __future__ import annotations
 
@@ -9,15 +9,20 @@ import pytest
 
 from tests.e2e import product
 from tests.e2e.test_links import second, second_cards
+from wirecrypt.lab import operations
 from wirecrypt.lab.lab import Lab
 from wirecrypt.lab.waiting import until
 from wirecrypt.lab.wire.capture import Capture
 from wirecrypt.lab.wire.observer import Observation
+from wirecrypt.model.objects import ALLOW_ADDRESSES
 
 NEWEST_KERNEL = True  # how an address is granted does not depend on the kernel; what it then is, is tried on all
 
 VIP, VIP6 = "192.0.2.100", "fd00:2::100"  # on the wire's own networks, as kube-vip has them
 UPLINK = "upl"
+OUTSIDE = "203.0.113.53"  # in no range of nodes
+ELSEWHERE = "198.51.100.53"  # in one, where no node has an address
+SECOND_CARDS = {"nodeCIDRs": [*operations.RANGES["nodeCIDRs"], "198.51.100.0/24", "fd00:3::/64"]}
 
 
 @pytest.fixture
@@ -141,12 +146,67 @@ def test_an_address_that_moved_and_is_not_granted_yet_is_blocked(enabled: Lab, w
     assert answered(lab, "pod/node-2/a", VIP)
 
 
+@pytest.fixture
+def second_subnet(enabled: Lab) -> Iterator[Lab]:
+    """Yield the lab with a second subnet of nodes in the configuration."""
+    operations.configure(enabled, **{**operations.RANGES, **SECOND_CARDS}, drain=3)
+    yield enabled
+    operations.configure(enabled, **operations.RANGES, drain=3)
+    enabled.kubectl("annotate", "np", "--all", f"{ALLOW_ADDRESSES}-")
+
+
+def problems(lab: Lab, node: str) -> list[str]:
+    """Return what the controller tells of the claims of *node*."""
+    found: list[str] = operations.encrypted_node(lab, node)["spec"].get("problems", [])
+    return found
+
+
+def granted(lab: Lab, node: str, address: str) -> bool:
+    """Return whether the API shows *node* with *address*, as an endpoint or another address."""
+    spec = lab.api.get(f"/apis/wirecrypt.io/v1alpha1/nodepeers/{node}")["spec"]
+    return address in (*spec.get("endpoints", []), *spec.get("addresses", []))
+
+
+@pytest.mark.K3
+def test_an_outside_address_that_a_kubelet_gives_its_node_draws_nothing(second_subnet: Lab) -> None:
+    """It lists two that are not its own, has them and would answer: nobody sends them there, and it gets nothing to answer."""
+    lab, status = second_subnet, "/api/v1/nodes/node-3/status"
+    kubelet = lab.api.as_user(lab.plane.node_token("node-3"))
+    before = lab.api.get("/api/v1/nodes/node-3")["status"]["addresses"]
+    strange = [OUTSIDE, ELSEWHERE]
+    try:
+        for address in strange:
+            lab.exec("node-3", ["ip", "addr", "add", f"{address}/32", "dev", UPLINK])
+        kubelet.patch(status, {"status": {"addresses": [*before, *({"type": "InternalIP", "address": a} for a in strange)]}})
+        until(
+            lambda: all(granted(lab, "node-3", a) or any(p.startswith(a) for p in problems(lab, "node-3")) for a in strange),
+            what="the controller has decided about both",
+            seconds=product.SECONDS,
+        )
+        drawn = [a for a in strange for node in product.PAIR if sends_to(lab, node, a) or answered(lab, f"pod/{node}/a", a)]
+        assert (drawn, [a for a in strange if granted(lab, "node-3", a)]) == ([], [])
+        refused, waits = sorted(problems(lab, "node-3"), reverse=True)
+        assert refused == f"{OUTSIDE}: outside nodeCIDRs"
+        assert waits.startswith(f"{ELSEWHERE}: waits")
+    finally:
+        kubelet.patch(status, {"status": {"addresses": before}})
+        for address in strange:
+            lab.exec("node-3", ["ip", "addr", "del", f"{address}/32", "dev", UPLINK], check=False)
+    operations.wait_protected(lab, product.ALL, product.SECONDS)
+
+
 @pytest.mark.L1
-def test_a_second_card_of_an_encrypted_node_is_reached_by_esp(enabled: Lab, wire: Capture) -> None:
-    """Its addresses, of both families, on a network of their own: delivered, and nothing readable on either card's wire."""
-    lab = enabled
+def test_a_second_card_of_an_encrypted_node_is_reached_by_esp(second_subnet: Lab, wire: Capture) -> None:
+    """Its addresses, of both families, on a network of their own, once a person allowed it: delivered, and nothing readable."""
+    lab = second_subnet
     with second_cards(lab, *product.PAIR):
         four, six = second("node-2")
+        until(
+            lambda: sum(": waits" in problem for problem in problems(lab, "node-2")) == 2,
+            what="both wait for a person",
+            seconds=product.SECONDS,
+        )
+        lab.kubectl("annotate", "np", "node-2", f"{ALLOW_ADDRESSES}={','.join(SECOND_CARDS['nodeCIDRs'])}")
         until(
             lambda: all(sends_to(lab, "node-1", address) for address in (four, six)),
             what="the second card is reached by ESP",

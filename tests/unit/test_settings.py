@@ -27,7 +27,7 @@ def test_every_field_of_a_document_arrives() -> None:
     """Words, lists, units, YAML's booleans for off and nested groups become typed values."""
     settings = parse(
         "{mode: permissive, joining: block, algorithm: chacha20-poly1305, lanes: auto, nodeToNode: off,\n"
-        " clusterCIDRs: [10.0.0.0/8, 'fd00::/16'], uplinks: [eth0], mark: {shift: 8}, mtu: 9000,\n"
+        " clusterCIDRs: [10.0.0.0/8, 'fd00::/16'], nodeCIDRs: [192.0.2.0/24], uplinks: [eth0], mark: {shift: 8}, mtu: 9000,\n"
         " rotation: {interval: 24h, jitter: 0}, limits: {softBytes: 1Gi, maxAge: 7d}, linger: 0.5}"
     )
     assert settings.mode is Mode.PERMISSIVE
@@ -36,6 +36,7 @@ def test_every_field_of_a_document_arrives() -> None:
     assert settings.lanes is None
     assert settings.node_to_node is NodeToNode.OFF
     assert [str(p) for p in settings.cluster_cidrs] == ["10.0.0.0/8", "fd00::/16"]
+    assert [str(p) for p in settings.node_cidrs] == ["192.0.2.0/24"]
     assert settings.uplinks == ("eth0",)
     assert settings.mark.layout.mask == 0xFF << 8
     assert settings.rotation.interval == 86400
@@ -98,7 +99,7 @@ def test_a_bad_field_is_refused_with_path_and_allowed_values(text: str, path: st
     assert "Next:" in str(caught.value)
 
 
-@pytest.mark.parametrize("field", ["clusterCIDRs", "serviceCIDRs"])
+@pytest.mark.parametrize("field", ["clusterCIDRs", "nodeCIDRs", "serviceCIDRs"])
 @pytest.mark.parametrize(
     ("entry", "why"),
     [
@@ -110,7 +111,7 @@ def test_a_bad_field_is_refused_with_path_and_allowed_values(text: str, path: st
     ],
 )
 def test_a_range_has_a_length_and_an_end(field: str, entry: str, why: str) -> None:
-    """An address alone is no range, and a range of all addresses is nobody's; both families, both fields."""
+    """An address alone is no range, and a range of all addresses is nobody's; both families, all fields."""
     with pytest.raises(ConfigError) as caught:
         parse(f"{field}: ['{entry}']")
     assert why in str(caught.value)

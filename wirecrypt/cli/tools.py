@@ -17,7 +17,7 @@ import click
 
 from wirecrypt.cluster.cli_client import CliClient, NodeLabel
 from wirecrypt.errors import ObjectError
-from wirecrypt.model.objects import EncryptedNode, KeyRotation, NodePeer
+from wirecrypt.model.objects import ConfigDocument, EncryptedNode, KeyRotation, NodePeer
 from wirecrypt.settings.kinds import duration
 
 FORMATS: Final = ("table", "json", "yaml")
@@ -41,6 +41,9 @@ class CliApi(Protocol):
     @property
     def malformed(self) -> Mapping[str, ObjectError]:
         """Return the objects that the last reads left out, by kind and name."""
+
+    def config(self) -> ConfigDocument | None:
+        """Return the configuration document, None when there is none."""
 
     def node_labels(self, selector: str = "") -> Sequence[NodeLabel]:
         """Return all Nodes, or those that *selector* chooses as kubectl's -l does, by name; a bad one is an `InputError`."""

@@ -23,7 +23,7 @@ from wirecrypt.cluster.paths import GROUP, VERSION
 from wirecrypt.cluster.readers import ObjectReader
 from wirecrypt.errors import ClusterError, Forbidden, InputError, NotFound, ObjectError
 from wirecrypt.model.fitness import unfit
-from wirecrypt.model.objects import LABEL, SYSTEM_NAMESPACE, EncryptedNode, KeyRotation, NodePeer
+from wirecrypt.model.objects import LABEL, SYSTEM_NAMESPACE, ConfigDocument, EncryptedNode, KeyRotation, NodePeer
 from wirecrypt.retry import RetryLimits, retry
 
 T = TypeVar("T")
@@ -77,6 +77,10 @@ class CliClient:
     def malformed(self) -> Mapping[str, ObjectError]:
         """Return the objects that the last reads left out, by path and name."""
         return {f"{path.rpartition('/')[2]}/{name}": error for (path, name), error in self._reader.malformed.items()}
+
+    def config(self) -> ConfigDocument | None:
+        """Return the configuration document, None when there is none."""
+        return _patiently(self._reader.config)
 
     def node_labels(self, selector: str = "") -> Sequence[NodeLabel]:
         """Return all Nodes, or those that *selector* chooses as kubectl's -l does, by name; a bad one is an `InputError`."""

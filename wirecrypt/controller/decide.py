@@ -9,10 +9,10 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from wirecrypt.controller.actions import Chain, QuarantineNodeID
-from wirecrypt.controller.claims import Reserved
+from wirecrypt.controller.claims.allowed import Allowed
+from wirecrypt.controller.claims.proposals import REST_SECONDS, Withdrawn, withdrawn
 from wirecrypt.controller.leaving import GRACE_SECONDS, LeavingWatch
 from wirecrypt.controller.nodes import reconcile
-from wirecrypt.controller.proposals import REST_SECONDS, Withdrawn, withdrawn
 from wirecrypt.model.objects import LABEL_ENABLED, KeyRotation, NodeState, Phase
 from wirecrypt.ports import ControllerView
 from wirecrypt.rotation.actions import Action, CreateSeed, RotationInputs
@@ -104,9 +104,9 @@ def decide(
 ) -> tuple[Chain, ...]:
     """Return all that is to be done: the chains of nodes by name, the rotation's, and that of rotations that have ended."""
     snapshot = _snapshot(view, memory, now, settings.rotation.patience)
-    reserved = Reserved(settings.service_cidrs, settings.api_servers)
+    allowed = Allowed(settings.service_cidrs, settings.api_servers, settings.claim_ranges)
     watched = LeavingWatch({uid: now.monotonic - since for uid, since in memory.gone.items()}, grace)
-    nodes = reconcile(view, reserved, joining_epochs(snapshot), watched, memory.rested(now.monotonic))
+    nodes = reconcile(view, allowed, joining_epochs(snapshot), watched, memory.rested(now.monotonic))
     actions = step(snapshot, now.wall, fresh=now.fresh, due=due(view.rotations, settings.rotation, now.wall))
     if any(isinstance(a, QuarantineNodeID) for chain in nodes for a in chain.actions):
         actions = _without_seed(actions)

@@ -22,10 +22,12 @@ from wirecrypt.controller.actions import (
     UpdateEncrypted,
     UpdatePeer,
 )
-from wirecrypt.controller.claims import Reserved, Settled, allocate, settle
+from wirecrypt.controller.claims.allowed import Allowed
+from wirecrypt.controller.claims.proposals import Withdrawn
+from wirecrypt.controller.claims.settle import Settled, settle
 from wirecrypt.controller.leaving import LeavingWatch, held_back, leave, sweep
+from wirecrypt.controller.node_ids import allocate
 from wirecrypt.controller.node_objects import NodeObjects, all_objects
-from wirecrypt.controller.proposals import Withdrawn
 from wirecrypt.errors import ObjectError
 from wirecrypt.model.objects import LABEL, LABEL_ENABLED, EncryptedNode, Node, NodePeer, NodeState
 from wirecrypt.model.session import Epoch
@@ -40,7 +42,7 @@ LONGEST_PROBLEM: Final = 256
 
 def reconcile(
     view: ControllerView,
-    reserved: Reserved,
+    allowed: Allowed,
     epochs: tuple[Epoch, ...],
     watched: LeavingWatch,
     rested: frozenset[Withdrawn] = frozenset(),
@@ -49,7 +51,7 @@ def reconcile(
 
     *rested*: addresses that may be given up.
     """
-    settled = settle(view.nodes.values(), view.peers.values(), reserved, rested)
+    settled = settle(view.nodes.values(), view.peers.values(), allowed, rested)
     known = highest(view.rotations, view.seeds, view.keys.values())
     strange = {name: words for name, peer in view.peers.items() if (words := never_was(peer, known))}
     ids = {p.node_id for p in (*view.peers.values(), *view.tombstones.values())} | {e.node_id for e in view.encrypted.values()}
@@ -59,11 +61,20 @@ def reconcile(
         if objects.vanished or objects.leaving or not objects.wanted:
             actions = [*leave(objects, view, watched, held), *_bad_label(objects)]
         else:
-            gets = replace(settled[objects.name], strange=strange.get(objects.name, ""))
+            gets = replace(settled[objects.name], strange=strange.get(objects.name, ""), unset=_unset(allowed, objects))
             actions = [*_join(objects, view, gets, epochs, ids), *_bad_label(objects)]
         if actions:
             chains.append(Chain(objects.name, tuple(actions)))
     return tuple(chains)
+
+
+def _unset(allowed: Allowed, objects: NodeObjects) -> str:
+    """Return what is missing in the configuration and what follows for the node, nothing when nothing is.
+
+    That a range is not set is no consent: neither to what a Node says of itself, nor to taking away what was granted before.
+    """
+    meanwhile = "it keeps what it was granted and gets nothing new" if objects.peer else "the node does not join"
+    return f"{allowed.ranges.unset}: {meanwhile} before there is a range" if allowed.ranges.unset else ""
 
 
 def _bad_label(objects: NodeObjects) -> Iterable[Action]:
@@ -103,8 +114,9 @@ def _join(
         yield UpdateEncrypted(objects.encrypted, state, problems, why="state or problems differ")
     yield from granted(objects)
     yield from _keys(objects, objects.node, epochs)
-    yield from sweep(objects)
-    if objects.peer is None and epochs and not objects.unusable:
+    if not settled.unset:
+        yield from sweep(objects)
+    if objects.peer is None and epochs and not (objects.unusable or settled.unset):
         peer = _new_peer(objects.node, node_id, settled, state)
         yield CreatePeer(objects.node, peer, why="its EncryptedNode and keys are there")
         if state is NodeState.JOINING:
@@ -115,8 +127,8 @@ def _join(
 def _problems(objects: NodeObjects, settled: Settled) -> tuple[str, ...]:
     """Return what a person is to see, cut to what the object can hold: what is compared is what would be written."""
     label = _label_problem(objects.node)
-    words = (*((label,) if label else ()), *settled.refused, *(f"{claim}; kept" for claim in settled.kept))
-    first = filter(None, (objects.unusable, settled.strange))
+    words = (*((label,) if label else ()), *settled.waiting, *settled.refused, *(f"{claim}; kept" for claim in settled.kept))
+    first = filter(None, (objects.unusable, settled.unset, settled.strange))
     return tuple(word[:LONGEST_PROBLEM] for word in (*first, *words))[:MOST_PROBLEMS]
 
 
@@ -124,10 +136,14 @@ def _words(objects: NodeObjects, settled: Settled, state: NodeState) -> Iterable
     """Yield the Events about what was done and what is wrong."""
     if objects.peer and objects.peer.state is not state:
         yield EmitEvent(objects.name, "Active", "every live pair is proved and required", warning=False)
+    if settled.unset:
+        yield EmitEvent(objects.name, "RangesUnset", settled.unset)
+    for claim in settled.waiting:
+        yield EmitEvent(objects.name, "ClaimWaits", claim)
     for refusal in settled.refused:
         yield EmitEvent(objects.name, "ClaimRefused", refusal)
     for claim in settled.kept:
-        text = "kept, for the node has it already; correct serviceCIDRs or apiServers of the configuration, or the Node"
+        text = "kept, for the node has it already; correct the ranges or apiServers of the configuration, or the Node"
         yield EmitEvent(objects.name, "ClaimKept", f"{claim}; {text}")
     if objects.unusable:
         yield EmitEvent(objects.name, SECRET_FAILED, objects.unusable)

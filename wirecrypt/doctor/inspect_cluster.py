@@ -181,9 +181,10 @@ def _config(facts: ClusterFacts) -> Iterator[Finding]:
         return
     if settings.mode is Mode.PERMISSIVE:
         yield CONFIG.warning("mode is permissive: cleartext passes and is counted", "set `mode: strict` once the counters stay")
-    if not settings.cluster_cidrs:
-        step = "list the ranges that pods and nodes get their prefixes from"
-        yield CONFIG.warning("clusterCIDRs is empty: packets to addresses that nobody claims pass in clear", step)
+    if unset := settings.claim_ranges.unset:
+        clear = "" if settings.cluster_cidrs else "; packets to addresses that nobody claims pass in clear"
+        step = "list the ranges that pods get their prefixes from in clusterCIDRs, the subnets of the nodes in nodeCIDRs"
+        yield CONFIG.error(f"{unset}: no node joins, and those that have get nothing new{clear}", step)
     if settings.node_to_node is NodeToNode.OFF:
         sentence = "nodeToNode is off: all traffic between the nodes' own addresses is in clear"
         yield CONFIG.warning(sentence, "set `nodeToNode: workers`: moving loses no packet")

@@ -32,22 +32,24 @@ ABOUT: Final = {
     ),
     "configuration": (
         "The document in the ConfigMap is valid, and protects: strict mode, the cluster's ranges listed, node to node not off. "
+        "Without the ranges of pods and of nodes no node joins: any address could be said to be its own. "
         "Agents and controllers keep the last good document when a bad one is written or the ConfigMap is gone; one that has "
         "read none since its start does nothing."
     ),
     "ranges": (
-        "The prefixes and addresses of Nodes lie inside `clusterCIDRs`, unless these are empty, and no range of Services "
-        "overlaps them; no address of `apiServers` is a Service's. Strict mode drops packets to an address inside "
-        "`clusterCIDRs` that nobody claims; outside them such a packet passes in clear. The addresses of Nodes may be outside "
-        "where other machines share their range."
+        "The prefixes of Nodes lie inside `clusterCIDRs`, their addresses inside `nodeCIDRs`, else they are refused once the "
+        "node is enabled; no range of Services overlaps `clusterCIDRs`, and no address of `apiServers` is a Service's. Strict "
+        "mode drops packets to an address inside `clusterCIDRs` that nobody claims; outside them such a packet passes in "
+        "clear. The addresses of Nodes may be outside `clusterCIDRs` where other machines share their range."
     ),
     "nodes": (
         "Labels have a value that means something, labelled Nodes have their objects, objects are well-formed, and every "
         "enabled node is Ready. A node on its way in or out is a warning."
     ),
     "claims": (
-        "Addresses and prefixes of Nodes are claims. One that overlaps another node's, the Service range or an API server is "
-        "refused, and the older holder keeps it."
+        "Addresses and prefixes of Nodes are claims. One that lies outside the ranges of the configuration, or overlaps "
+        "another node's, the Service range or an API server, is refused, and the older holder keeps it. A new address of an "
+        "Active node in a subnet in which it has none waits for an annotation of its NodePeer."
     ),
     "rotations": "No rotation waits for nodes that are away, and none has been in progress for more than an hour.",
     "machine": (

@@ -27,7 +27,8 @@ SPARE = 30.0  # seconds that a program gets beyond the deadline that it was told
 XFRM_STAT = "/proc/net/xfrm_stat"
 ROOT = Path(__file__).resolve().parents[2]
 RANGES: dict[str, Any] = {
-    "clusterCIDRs": ["10.0.0.0/13", "fd00:10::/28"], "serviceCIDRs": ["10.96.0.0/16"], "apiServers": ["192.0.2.1"],
+    "clusterCIDRs": ["10.0.0.0/13", "fd00:10::/28"], "nodeCIDRs": ["192.0.2.0/24", "fd00:2::/64"],
+    "serviceCIDRs": ["10.96.0.0/16"], "apiServers": ["192.0.2.1"],
 }  # fmt: skip  # of the lab, as the configuration names them
 
 

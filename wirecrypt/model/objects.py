@@ -20,6 +20,7 @@ LABEL_CONTROL_PLANE = "node-role.kubernetes.io/control-plane"  # NodeRestriction
 FINALIZER = "wirecrypt.io/cleanup"
 SYSTEM_NAMESPACE = "wirecrypt-system"
 KEYS_NAMESPACE = "wirecrypt-keys"
+ALLOW_ADDRESSES = "wirecrypt.io/allow-addresses"  # annotation of a NodePeer: prefixes that an Active node may get addresses of
 MOST_ADDRESSES = 32  # next to the endpoints of one node: proposed and granted
 
 
@@ -71,7 +72,8 @@ class NodePeer:
     *boot_session*: the first session number of the boot that published; generations with a lower number of this node
     are dead. *uid* is the NodePeer object's own; *node_uid* the Node's, which keys are bound to. *confirmed*: a person said
     that the node is really gone (annotation `wirecrypt.io/confirm-removal`), when many vanished at once. *addresses*: what
-    else the node holds, as granted; *proposed*: what its agent found there, None while it has said nothing.
+    else the node holds, as granted; *proposed*: what its agent found there, None while it has said nothing. *allowed*: where
+    a person lets it have new addresses.
     """
 
     name: str
@@ -91,6 +93,7 @@ class NodePeer:
     confirmed: bool = False
     addresses: tuple[Address, ...] = ()
     proposed: tuple[Address, ...] | None = None
+    allowed: tuple[Network, ...] = ()
 
     @property
     def identity(self) -> tuple[str, int]:

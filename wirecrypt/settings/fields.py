@@ -11,6 +11,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from wirecrypt.model.mark import MarkLayout
+from wirecrypt.model.ranges import ClaimRanges
 from wirecrypt.model.xfrm import Address, Algorithm, Network
 from wirecrypt.settings.kinds import (
     ADDRESS,
@@ -228,10 +229,20 @@ class Settings:
     cluster_cidrs: tuple[Network, ...] = option(
         (),
         listing(RANGE, 16),
-        "The ranges that pods and nodes get their prefixes from. Packets to an address in them that nobody claims are "
-        "dropped in strict mode, but those of API servers pass. Empty means that unknown addresses pass, for then nobody can "
-        "tell them from others. Where an agent hears nothing of the API server for a minute after a change, it goes back to "
-        "the ranges before.",
+        "The ranges that pods get their prefixes from. A Node's prefix outside them is refused, and while there is none no "
+        "node joins. Packets to an address in them that nobody claims are dropped in strict mode, but those of API servers "
+        "pass; so the nodes' range belongs here, too, where all machines in it are Nodes. Empty means that unknown addresses "
+        "pass, for then nobody can tell them from others. Where an agent hears nothing of the API server for a minute after a "
+        "change, it goes back to the ranges before.",
+    )
+    node_cidrs: tuple[Network, ...] = option(
+        (),
+        listing(RANGE, 16),
+        "The subnets that addresses of nodes are in: those of Nodes, of second cards, and virtual ones. An address outside "
+        "them is refused, and while there is none no node joins: a node that was taken over could say that any address in "
+        "the world is its own. An Active node gets a new address only in a subnet in which it has one; for one in another, a "
+        "person annotates its NodePeer. So list them one by one. Where ranges of both lists hold an address, the narrower one "
+        "says whether it is a node's or a pod's; one range in both is for either.",
     )
     service_cidrs: tuple[Network, ...] = option(
         (),
@@ -296,3 +307,8 @@ class Settings:
     )
     logs: Logs = section(Logs, "What is logged and how.")
     metrics: Metrics = section(Metrics, "Where metrics can be fetched.")
+
+    @property
+    def claim_ranges(self) -> ClaimRanges:
+        """Return where claims of nodes may lie."""
+        return ClaimRanges(self.cluster_cidrs, self.node_cidrs)

@@ -10,6 +10,7 @@ import pytest
 from wirecrypt.cli.tools import CliApi
 from wirecrypt.errors import ClusterError, InputError
 from wirecrypt.model.objects import LABEL
+from wirecrypt.settings import from_document
 
 
 def labels(client: CliApi) -> dict[str, str | None]:
@@ -77,7 +78,15 @@ def rotations_go_on_without_nodes(client: CliApi) -> None:
     assert again.without == ("a", "b")
 
 
+def the_configuration_is_read(client: CliApi) -> None:
+    """With the ranges that the test's cluster has."""
+    found = from_document(client.config())
+    assert found.cluster_cidrs
+    assert found.node_cidrs
+
+
 CONTRACT = (
+    the_configuration_is_read,
     label_is_set_and_removed,
     nodes_are_chosen_by_labels,
     an_installation_is_whole,

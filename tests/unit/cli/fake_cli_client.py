@@ -10,11 +10,12 @@ from ipaddress import ip_address, ip_network
 from wirecrypt.cluster.cli_client import NodeLabel
 from wirecrypt.errors import ClusterError, Forbidden, InputError, ObjectError
 from wirecrypt.model.conditions import Condition
-from wirecrypt.model.objects import LABEL, EncryptedNode, KeyRotation, NodePeer, NodeState, NodeStatus, Phase
+from wirecrypt.model.objects import LABEL, ConfigDocument, EncryptedNode, KeyRotation, NodePeer, NodeState, NodeStatus, Phase
 from wirecrypt.model.session import Epoch, Session
 from wirecrypt.model.xfrm import Algorithm
 
 NOW = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
+CONFIG = ConfigDocument({"config.yaml": "clusterCIDRs: [10.0.0.0/8]\nnodeCIDRs: [192.0.2.0/24]"}, "1")
 ABORTABLE = (None, Phase.PENDING, Phase.DISTRIBUTING)
 
 
@@ -71,7 +72,10 @@ def rotation(name: str, phase: Phase | None, **more: object) -> KeyRotation:
 
 @dataclass
 class FakeCliClient:
-    """Objects in memory. *refuse*: called before every write with what it is; may raise. *writes* are those that were made."""
+    """Objects in memory. *refuse*: called before every write with what it is, and with `config` before it is read; may raise.
+
+    *writes* are those that were made.
+    """
 
     nodes: dict[str, NodeLabel] = field(default_factory=dict)
     objects: dict[str, EncryptedNode] = field(default_factory=dict)
@@ -82,6 +86,12 @@ class FakeCliClient:
     refuse: Callable[[str], None] = lambda _: None
     before_read: Callable[[], None] = lambda: None
     writes: list[str] = field(default_factory=list)
+    document: ConfigDocument | None = CONFIG
+
+    def config(self) -> ConfigDocument | None:
+        """Return the configuration document."""
+        self.refuse("config")
+        return self.document
 
     def node_labels(self, selector: str = "") -> Sequence[NodeLabel]:
         """Return all Nodes by name, or those that a selector of the one kind LABEL=VALUE chooses."""

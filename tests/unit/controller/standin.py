@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
 from typing import TypeVar
 
+from wirecrypt.controller.claims.allowed import Allowed
 from wirecrypt.errors import Conflict, Forbidden, NotFound
 from wirecrypt.model.conditions import Condition
 from wirecrypt.model.objects import (
@@ -30,6 +31,7 @@ from wirecrypt.model.objects import (
     Phase,
     SeedSecret,
 )
+from wirecrypt.model.ranges import ClaimRanges
 from wirecrypt.model.session import Epoch, Session
 from wirecrypt.model.xfrm import Algorithm
 from wirecrypt.ports import ControllerView
@@ -37,7 +39,10 @@ from wirecrypt.rotation.phases import current
 
 T = TypeVar("T")
 START = datetime(2024, 1, 1, tzinfo=UTC)
-CONFIG = ConfigDocument({"config.yaml": "serviceCIDRs: [10.96.0.0/16]"}, "1")
+RANGES = "serviceCIDRs: [10.96.0.0/16]\nclusterCIDRs: [10.0.0.0/12]\nnodeCIDRs: [192.0.2.0/24]"
+CONFIG = ConfigDocument({"config.yaml": RANGES}, "1")
+ALL = (ip_network("0.0.0.0/0"), ip_network("::/0"))
+FREE = Allowed(ranges=ClaimRanges(ALL, ALL))  # as if there were no rules but those that need no configuration
 SILENT = NodeStatus("boot", 0, (), 0, 0, 0, (), (), 0, 100, (), ())
 CLEANED = Condition("Cleaned", status=True, reason="Left", message="")
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.unit.controller.standin import CLEANED, SILENT, START, node
+from tests.unit.controller.standin import CLEANED, FREE, SILENT, START, node
 from wirecrypt.controller.actions import (
     Action,
     CreateEncrypted,
@@ -20,7 +20,6 @@ from wirecrypt.controller.actions import (
     UpdateEncrypted,
     UpdatePeer,
 )
-from wirecrypt.controller.claims import Reserved
 from wirecrypt.controller.leaving import GONE, HELD, LeavingWatch, held_back
 from wirecrypt.controller.nodes import reconcile
 from wirecrypt.model.objects import EncryptedNode, Node, NodePeer, NodeState, SeedSecret
@@ -54,7 +53,7 @@ def cluster(peers: Iterable[NodePeer], shown: Iterable[EncryptedNode], gone: Ite
 
 def decided(view: ControllerView, *names: str) -> list[Action]:
     """Return what is done about nodes called *names*, but for who may read their keys: no view here says it."""
-    chains = reconcile(view, Reserved(), (), LONG_GONE)
+    chains = reconcile(view, FREE, (), LONG_GONE)
     return [action for chain in chains if chain.name in names for action in chain.actions if not isinstance(action, GrantKeys)]
 
 
@@ -73,13 +72,13 @@ def test_a_node_that_vanished_says_no_farewell(*, renewed: bool, deleting: bool)
     view = cluster([peer(0, deleting=deleting)], [encrypted(n) for n in range(20)], {0})
     if renewed:
         view = replace(view, nodes={**view.nodes, "n0": replace(node(0), uid="new", label=None)})
-    chains = reconcile(view, Reserved(), (), LeavingWatch({}))
+    chains = reconcile(view, FREE, (), LeavingWatch({}))
     (update, event) = next(chain.actions for chain in chains if chain.name == "n0")
     assert isinstance(update, UpdateEncrypted)
     assert (update.state, update.problems) == (NodeState.ACTIVE, (GONE,))
     assert isinstance(event, EmitEvent)
     told = replace(view, encrypted={**view.encrypted, "n0": encrypted(0, problems=(GONE,))})
-    assert "n0" not in {chain.name for chain in reconcile(told, Reserved(), (), LeavingWatch({}))}
+    assert "n0" not in {chain.name for chain in reconcile(told, FREE, (), LeavingWatch({}))}
 
 
 @pytest.mark.parametrize(
@@ -124,7 +123,7 @@ def test_nodes_that_came_back_with_their_labels_are_made_anew_at_once() -> None:
     """However many: their pairs are taken over, and never in clear. Nobody waits, for a person or for a grace period."""
     view = renewed(cluster([], [], set()), "enabled")
     assert held_back(view) == frozenset()
-    chains = reconcile(view, Reserved(), (), LeavingWatch({}))
+    chains = reconcile(view, FREE, (), LeavingWatch({}))
     removed = {a.peer.name for chain in chains for a in chain.actions if isinstance(a, RemovePeer)}
     assert removed == view.peers.keys()
 
@@ -212,7 +211,7 @@ def test_a_nodepeer_that_is_deleted_under_its_label_is_made_again(state: NodeSta
         assert [type(a) for a in decided(view, f"n{n}") if not isinstance(a, EmitEvent)] == [RemovePeer]
     without = replace(view, peers={name: p for name, p in view.peers.items() if name != "n0"})
     epochs = (view.seeds[0].epoch,)
-    chains = reconcile(without, Reserved(), epochs, LONG_GONE)
+    chains = reconcile(without, FREE, epochs, LONG_GONE)
     made = [a for chain in chains if chain.name == "n0" for a in chain.actions if isinstance(a, CreatePeer)]
     assert [(a.peer.node_id, a.peer.state, a.peer.sessions) for a in made] == [(16, state, ())]
 

@@ -8,13 +8,14 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from tests.unit.controller.standin import SILENT, START, node
+from tests.unit.controller.standin import ALL, FREE, SILENT, START, node
 from wirecrypt.cluster.codec import encode
-from wirecrypt.controller.actions import Action, CreatePeer, EmitEvent, UpdateEncrypted, UpdatePeer
-from wirecrypt.controller.claims import Reserved
+from wirecrypt.controller.actions import Action, CreateEncrypted, CreatePeer, EmitEvent, UpdateEncrypted, UpdatePeer
+from wirecrypt.controller.claims.allowed import Allowed
 from wirecrypt.controller.leaving import LeavingWatch
 from wirecrypt.controller.nodes import reconcile
 from wirecrypt.model.objects import EncryptedNode, NodePeer, NodeState
+from wirecrypt.model.ranges import ClaimRanges
 from wirecrypt.model.session import Epoch, Session
 from wirecrypt.model.xfrm import Algorithm
 from wirecrypt.ports import ControllerView
@@ -48,9 +49,9 @@ def cluster(ready: Mapping[int, tuple[int, ...]], **more: object) -> ControllerV
     return replace(view, **more)
 
 
-def decided(view: ControllerView, name: str, reserved: Reserved = Reserved()) -> list[Action]:  # noqa: B008 - frozen
+def decided(view: ControllerView, name: str, allowed: Allowed = FREE) -> list[Action]:
     """Return what is done about the node called *name*."""
-    chains = reconcile(view, reserved, (), LeavingWatch({}))
+    chains = reconcile(view, allowed, (), LeavingWatch({}))
     return [action for chain in chains if chain.name == name for action in chain.actions]
 
 
@@ -105,9 +106,9 @@ def test_a_node_without_session_address_or_word_stays_joining() -> None:
 
 def test_a_wrong_configuration_takes_nothing_from_an_active_node() -> None:
     """Ranges that cover what the node has are told to a person, as a problem and an Event, and its NodePeer stays as it is."""
-    reserved = Reserved((ip_network("10.0.0.0/8"),), (ip_address("192.0.2.1"),))
+    allowed = replace(FREE, services=(ip_network("10.0.0.0/8"),), api_servers=(ip_address("192.0.2.1"),))
     view = cluster({1: ()}, peers={"n1": peer(1, state=NodeState.ACTIVE)})
-    actions = decided(view, "n1", reserved)
+    actions = decided(view, "n1", allowed)
     assert not [a for a in actions if isinstance(a, UpdatePeer)]
     problems = next(a.problems for a in actions if isinstance(a, UpdateEncrypted))
     assert problems == (
@@ -121,9 +122,8 @@ def test_problems_are_compared_as_they_are_written() -> None:
     """More or longer problems than the object holds are cut before they are compared, as they are when written."""
     claims = tuple(ip_network(f"10.96.{n}.0/24") for n in range(30))
     view = cluster({1: ()}, nodes={"n1": node(1, label="x" * 300, pod_cidrs=claims)})
-    problems = next(
-        a.problems for a in decided(view, "n1", Reserved((ip_network("10.96.0.0/16"),))) if isinstance(a, UpdateEncrypted)
-    )
+    allowed = replace(FREE, services=(ip_network("10.96.0.0/16"),))
+    problems = next(a.problems for a in decided(view, "n1", allowed) if isinstance(a, UpdateEncrypted))
     assert encode.node_spec(NodeState.JOINING, problems)["problems"] == list(problems)
     assert len(problems) == 16
 
@@ -132,7 +132,57 @@ def test_events_come_after_the_objects() -> None:
     """What an Event tells was written before it, so that one that fails is in nobody's way."""
     claims = (ip_network("10.96.0.0/24"), ip_network("10.1.1.0/24"))
     view = ControllerView({"n1": node(1, pod_cidrs=claims)}, {}, {}, {}, (), (), None)
-    chains = reconcile(view, Reserved((ip_network("10.96.0.0/16"),)), (ONE,), LeavingWatch({}))
+    chains = reconcile(view, replace(FREE, services=(ip_network("10.96.0.0/16"),)), (ONE,), LeavingWatch({}))
     kinds = [isinstance(action, EmitEvent) for action in chains[0].actions]
     assert kinds == sorted(kinds)
     assert any(isinstance(action, CreatePeer) for action in chains[0].actions)
+
+
+UNSET = "nodeCIDRs of the configuration is empty"
+
+
+@pytest.mark.parametrize("ranges", [ClaimRanges(ALL, ()), ClaimRanges((), ALL), ClaimRanges()])
+def test_no_node_joins_while_a_range_is_not_set(ranges: ClaimRanges) -> None:
+    """No NodePeer is made, whatever the Node says; its EncryptedNode and an Event say what is missing. Once set it joins."""
+    view = ControllerView({"n1": node(1)}, {}, {}, {}, (), (), None)
+
+    def actions(allowed: Allowed) -> list[Action]:
+        return [action for chain in reconcile(view, allowed, (ONE,), LeavingWatch({})) for action in chain.actions]
+
+    missing = actions(Allowed(ranges=ranges))
+    assert not [a for a in missing if isinstance(a, CreatePeer)]
+    problem = next(a.problems for a in missing if isinstance(a, CreateEncrypted))[0]
+    assert ranges.unset in problem
+    assert "does not join" in problem
+    assert [a.why for a in missing if isinstance(a, EmitEvent) and a.reason == "RangesUnset"] == [problem]
+    assert [a.peer.endpoints for a in actions(FREE) if isinstance(a, CreatePeer)] == [node(1).endpoints]
+
+
+@pytest.mark.parametrize("state", [NodeState.JOINING, NodeState.ACTIVE])
+def test_a_node_that_has_joined_keeps_what_it_has_while_a_range_is_not_set(state: NodeState) -> None:
+    """An installation of before: nothing is taken, nothing new is granted, pairs go on, and it is said, once for all claims."""
+    more = node(1, endpoints=(*node(1).endpoints, ip_address("192.0.2.9")), pod_cidrs=(ip_network("10.9.0.0/24"),))
+    view = cluster({1: ()}, nodes={"n1": more}, peers={"n1": peer(1, state=state)})
+    actions = decided(view, "n1", Allowed(ranges=ClaimRanges(ALL, ())))
+    for update in (a for a in actions if isinstance(a, UpdatePeer)):
+        assert (update.new.endpoints, update.new.state) == (node(1).endpoints, NodeState.ACTIVE)
+        assert update.new.pod_cidrs == (*more.pod_cidrs, *node(1).pod_cidrs)
+    problems = next(a.problems for a in actions if isinstance(a, UpdateEncrypted))
+    assert problems[0] == f"{UNSET}: it keeps what it was granted and gets nothing new before there is a range"
+    assert f"192.0.2.9: {UNSET}" in problems
+    assert not [p for p in problems if p.startswith("192.0.2.1:")]
+
+
+def test_an_address_that_waits_is_told_with_what_a_person_has_to_do() -> None:
+    """As a problem and as an Event of its own kind."""
+    ranges = ClaimRanges(ALL, tuple(map(ip_network, ("192.0.2.0/24", "198.51.100.0/24"))))
+    more = node(1, endpoints=(*node(1).endpoints, ip_address("198.51.100.53")))
+    view = cluster({1: ()}, nodes={"n1": more}, peers={"n1": peer(1, state=NodeState.ACTIVE)})
+    actions = decided(view, "n1", Allowed(ranges=ranges))
+    words = (
+        "198.51.100.53: waits, for the node has no address in 198.51.100.0/24; if it is meant, "
+        "kubectl annotate np n1 --overwrite wirecrypt.io/allow-addresses=198.51.100.53"
+    )
+    assert next(a.problems for a in actions if isinstance(a, UpdateEncrypted)) == (words,)
+    assert [(a.reason, a.why) for a in actions if isinstance(a, EmitEvent)] == [("ClaimWaits", words)]
+    assert not [a for a in actions if isinstance(a, UpdatePeer)]

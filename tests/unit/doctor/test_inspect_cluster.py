@@ -38,7 +38,7 @@ GOOD = ClusterFacts(
     nodes=[Node("a", "uid-a", "enabled", (ip_address("10.0.0.1"),), (ip_network("10.1.0.0/24"),), NOW)],
     encrypted=[encrypted("a", made=status())],
     rotations=[rotation("initial", Phase.COMPLETE)],
-    config=ConfigDocument({"config.yaml": "clusterCIDRs: [10.0.0.0/8]"}, "1"),
+    config=ConfigDocument({"config.yaml": "clusterCIDRs: [10.0.0.0/8]\nnodeCIDRs: [10.0.0.0/24]"}, "1"),
     lease=LEASE,
 )
 _PODS = [*(GOOD.pods or ()), PodFacts("agent-b", AGENT, "b", ready=True)]
@@ -78,20 +78,34 @@ def test_a_good_cluster_has_no_finding() -> None:
         ("pods", Severity.ERROR, {"lease": None}),
         ("configuration", Severity.ERROR, {"config": ConfigDocument({"config.yaml": "mode: lax"}, "1")}),
         ("configuration", Severity.WARNING, {"config": None}),
+        ("configuration", Severity.ERROR, {"config": ConfigDocument({"config.yaml": "clusterCIDRs: [10.0.0.0/8]"}, "1")}),
+        ("configuration", Severity.ERROR, {"config": ConfigDocument({"config.yaml": "nodeCIDRs: [10.0.0.0/24]"}, "1")}),
         (
             "configuration",
             Severity.WARNING,
-            {"config": ConfigDocument({"config.yaml": "mode: permissive\nclusterCIDRs: [10.0.0.0/8]"}, "1")},
+            {
+                "config": ConfigDocument(
+                    {"config.yaml": "mode: permissive\nclusterCIDRs: [10.0.0.0/8]\nnodeCIDRs: [10.0.0.0/24]"}, "1"
+                )
+            },
         ),
         (
             "configuration",
             Severity.WARNING,
-            {"config": ConfigDocument({"config.yaml": "nodeToNode: off\nclusterCIDRs: [10.0.0.0/8]"}, "1")},
+            {
+                "config": ConfigDocument(
+                    {"config.yaml": "nodeToNode: off\nclusterCIDRs: [10.0.0.0/8]\nnodeCIDRs: [10.0.0.0/24]"}, "1"
+                )
+            },
         ),
         (
             "ranges",
             Severity.WARNING,
-            {"config": ConfigDocument({"config.yaml": "clusterCIDRs: [10.0.0.0/8]\nserviceCIDRs: [10.96.0.0/12]"}, "1")},
+            {
+                "config": ConfigDocument(
+                    {"config.yaml": "clusterCIDRs: [10.0.0.0/8]\nnodeCIDRs: [10.0.0.0/24]\nserviceCIDRs: [10.96.0.0/12]"}, "1"
+                )
+            },
         ),
         ("nodes", Severity.ERROR, {"node_labels": [node_label("a", "enabled"), node_label("b", "yes")]}),
         (

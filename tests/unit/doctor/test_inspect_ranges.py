@@ -10,7 +10,10 @@ from wirecrypt.doctor.inspect_ranges import inspect_ranges
 from wirecrypt.model.objects import Node
 from wirecrypt.settings import Settings, parse
 
-GOOD = parse("{clusterCIDRs: [10.0.0.0/13, fd00::/16], serviceCIDRs: [10.96.0.0/12], apiServers: [192.0.2.1]}")
+GOOD = parse(
+    "{clusterCIDRs: [10.0.0.0/13, fd00::/16], nodeCIDRs: [10.0.0.0/24, 192.0.2.0/24], serviceCIDRs: [10.96.0.0/12],"
+    " apiServers: [192.0.2.1]}"
+)
 
 
 def node(name: str, address: str, *cidrs: str) -> Node:
@@ -37,11 +40,26 @@ def test_ranges_that_fit_are_well() -> None:
 
 
 def test_pods_outside_the_ranges_are_named() -> None:
-    """A prefix of pods that no range holds whole, of either family: the Node and the prefix, and what does not hold there."""
+    """A prefix of pods that no range holds whole, of either family: the Node and the prefix, and what becomes of it."""
     nodes = (*NODES, node("c", "10.0.0.3", "10.8.0.0/24", "fd01::/64"), node("d", "10.0.0.4", "10.0.0.0/12"))
     sentence = one(bad(nodes=nodes))
     assert "c 10.8.0.0/24, c fd01::/64, d 10.0.0.0/12" in sentence
-    assert "passes in clear until it is claimed" in sentence
+    assert "they are refused" in sentence
+
+
+def test_prefixes_over_addresses_of_nodes_are_named() -> None:
+    """Where the narrower range is for nodes."""
+    assert "c 10.0.0.128/25" in one(bad(nodes=(*NODES, node("c", "10.0.0.3", "10.0.0.128/25"))))
+
+
+def test_addresses_that_are_not_nodes_are_named() -> None:
+    """One that no range of nodes holds, one in a narrower range of pods; they would be refused, API servers' or not."""
+    nodes = (*NODES, node("c", "10.1.0.7"), node("d", "10.0.0.9"))
+    assert "nodes' by the ranges: c 10.1.0.7; they are refused" in one(bad(nodes=nodes))
+    narrow = parse("{clusterCIDRs: [10.0.0.0/13, 10.0.0.8/30, fd00::/16], nodeCIDRs: [10.0.0.0/24]}")
+    assert "d 10.0.0.9" in one(bad(narrow, (*NODES, node("d", "10.0.0.9"))))
+    only = parse("nodeCIDRs: [10.0.0.0/24]")
+    assert "c 192.0.2.1" in one(bad(only, (*NODES, node("c", "192.0.2.1"))))
 
 
 def test_ranges_that_meet_hold_what_lies_across() -> None:
@@ -51,7 +69,7 @@ def test_ranges_that_meet_hold_what_lies_across() -> None:
 
 
 def test_addresses_outside_the_ranges_are_named() -> None:
-    """An InternalIP that no range holds is a warning, which says when it is meant; that of an API server is exempt anyway."""
+    """An InternalIP that no range of pods holds is a warning, which says when it is meant; API servers' are exempt anyway."""
     nodes = (*NODES, node("c", "192.0.2.7"), node("api", "192.0.2.1"))
     sentence = one(bad(nodes=nodes))
     assert "c 192.0.2.7" in sentence

@@ -14,6 +14,7 @@ import click
 
 from wirecrypt.cli.choosing import Choice, able, choose, labelled, see_installed
 from wirecrypt.cli.output import count, emit, say
+from wirecrypt.cli.prerequisites import require_ranges
 from wirecrypt.cli.tools import TIMED_OUT, CliApi, Duration, client, connecting, exits, formatted, tools
 from wirecrypt.cli.view import still_here, unready
 from wirecrypt.cli.waiting import wait_until
@@ -51,7 +52,7 @@ _dry_run = click.option("--dry-run", is_flag=True, help="Only say what would be 
         {
             0: "every node is labelled (with --wait: and Ready)",
             1: "the API server refused, or wirecrypt's parts are not all there: nothing was changed",
-            2: "an unknown node, no node, or one that no agent can run on: nothing was changed",
+            2: "an unknown node, no node, one that no agent can run on, or no ranges configured: nothing was changed",
             3: "--wait: not Ready in time; it goes on",
         }
     )
@@ -120,11 +121,15 @@ def _apply(choice: Choice, wish: Wish) -> None:
     differing = [node for node in chosen if node.label != wish.value]
     for node in differing:
         cluster.label(node, wish.value, dry_run=True)  # for all, so that a refusal changes nothing
+    unknown = ""
     if wish.value is not None:
         see_installed(cluster)
+        unknown = require_ranges(cluster)
     if not wish.dry_run:
         write(cluster, differing, wish.value)
     done = [Done(node.name, node.label != wish.value) for node in chosen]
+    if unknown:
+        click.echo(unknown, err=True)
     if wish.wait is None:
         document = {"dryRun": wish.dry_run, "nodes": [_document(one) for one in done]}
         emit(document, lambda: [_line(one, wish) for one in done] or ["no node"])

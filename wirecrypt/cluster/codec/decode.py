@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
+from contextlib import suppress
 from ipaddress import ip_address, ip_network
 from typing import Any, Final
 
 from wirecrypt.cluster.codec.object_fields import ObjectFields
 from wirecrypt.model.conditions import Condition
 from wirecrypt.model.objects import (
+    ALLOW_ADDRESSES,
     FINALIZER,
     LABEL,
     LABEL_CONTROL_PLANE,
@@ -29,7 +31,7 @@ from wirecrypt.model.objects import (
 from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.session import Epoch, Session
 from wirecrypt.model.spi import MAX_LANES, MAX_NODE_ID, MIN_NODE_ID
-from wirecrypt.model.xfrm import Address, Algorithm
+from wirecrypt.model.xfrm import Address, Algorithm, Network
 
 CONFIRM: Final = "wirecrypt.io/confirm-removal"
 NODE_UID: Final = "wirecrypt.io/node-uid"
@@ -96,7 +98,17 @@ def node_peer(raw: Raw) -> NodePeer:
         confirmed=meta.mapping("annotations").get(CONFIRM) == "true",
         addresses=spec.each("addresses", ip_address),
         proposed=status.each("proposed", ip_address) if status.has("proposed") else None,
+        allowed=_prefixes(meta.mapping("annotations").get(ALLOW_ADDRESSES, "")),
     )
+
+
+def _prefixes(text: str) -> tuple[Network, ...]:
+    """Return the prefixes and addresses in *text*, with commas between; a word that is none allows nothing."""
+    found = []
+    for word in text.split(","):
+        with suppress(ValueError):
+            found.append(ip_network(word.strip()))
+    return tuple(dict.fromkeys(found))
 
 
 def _session(raw: ObjectFields) -> Session:

@@ -27,7 +27,7 @@ OWN, PEER, THIRD = "node-1", "node-2", "node-3"
 INJECTOR: Final = bytes.fromhex("0277630000ee")
 FAMILIES: Final = (4, 6)
 UNKNOWN: Final = {4: "10.5.0.9", 6: "fd00:15::9"}  # inside the cluster's ranges, nobody's
-FREE: Final = "198.51.100.77"  # nobody's, so a node may have it: what is said of it is no change
+FREE: Final = "192.0.2.77"  # nobody's in the nodes' subnet, so a node may have it: what is said of it is no change
 OUTSIDE: Final = {4: "198.18.0.9", 6: "2001:db8::9"}
 PATIENCE = 6.0  # seconds for a control to be seen
 NOBODY: Final = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs", "--bounding-set=-all")

@@ -10,10 +10,11 @@ from functools import partial
 from typing import Any, Final
 
 from wirecrypt.lab import operations
-from wirecrypt.lab.attack.ground import OWN, THIRD, Ground
+from wirecrypt.lab.attack.ground import OUTSIDE, OWN, THIRD, Ground
 from wirecrypt.lab.attack.node_attacks import KEYS, NODE_PEERS, SEEDS, Try, Write, forbidden, refused
 from wirecrypt.lab.attack.scoreboard import Attack, Outcome
 from wirecrypt.lab.kube.api_client import LabApi
+from wirecrypt.lab.waiting import until
 
 KUBELET: Final = "a node's kubelet"
 NODES: Final = "/api/v1/nodes"
@@ -53,6 +54,30 @@ def labels(ground: Ground) -> Outcome:
         (f"{NODES}/{THIRD}", {"spec": {"podCIDRs": [str(ground.lab.nodes[OWN].addresses.pods4)]}}),
     ]
     return refused(api(ground), writes, HARMLESS)
+
+
+def addresses(ground: Ground) -> Outcome:
+    """Give its Node an outside address and that of another node's pod: the controller refuses both, and says so."""
+    lab, path, mine = ground.lab, f"{NODES}/{THIRD}/status", api(ground)
+    before, wanted = lab.api.get(f"{NODES}/{THIRD}")["status"]["addresses"], [OUTSIDE[4], ground.aim(OWN).pods[4]]
+    told: list[str] = []
+
+    def seen() -> bool:
+        told[:] = [p for p in operations.encrypted_node(lab, THIRD)["spec"].get("problems", []) if p.startswith(tuple(wanted))]
+        return len(told) == len(wanted) or bool(_granted(ground, wanted))
+
+    try:
+        mine.patch(path, {"status": {"addresses": [*before, *({"type": "InternalIP", "address": a} for a in wanted)]}})
+        until(seen, what="the controller has seen the addresses", seconds=60, every=0.3)
+        fell = _granted(ground, wanted)
+    finally:
+        mine.patch(path, {"status": {"addresses": before}})
+    return Outcome(len(told) == len(wanted), f"refused: {'; '.join(told)}", f"granted: {', '.join(fell)}" if fell else "")
+
+
+def _granted(ground: Ground, wanted: list[str]) -> list[str]:
+    spec = ground.lab.api.get(f"{NODE_PEERS}/{THIRD}")["spec"]
+    return [address for address in wanted if address in (*spec.get("endpoints", []), *spec.get("addresses", []))]
 
 
 def keys(ground: Ground) -> Outcome:
@@ -115,6 +140,7 @@ ATTACKS: Final = (
     Attack(
         KUBELET, "Calls its Node one of the control plane, changes another Node, takes another's prefix.", labels, quick=True
     ),
+    Attack(KUBELET, "Gives its Node an outside address and that of another node's pod.", addresses, quick=True),
     Attack(KUBELET, "Reads the Secrets of keys and seeds.", keys, quick=True),
     Attack(
         KUBELET, "Asks for tokens of another node's agent, of the agent without a pod, of the controller.", tokens, quick=True

@@ -9,7 +9,7 @@ from tests.unit.cli.conftest import Line
 from tests.unit.cli.fake_cli_client import encrypted, forbid, node_label, peer, status
 from wirecrypt.cluster.answer import ServerError, Throttled
 from wirecrypt.errors import ClusterError, Forbidden, Unreachable
-from wirecrypt.model.objects import LABEL, NodeState
+from wirecrypt.model.objects import LABEL, ConfigDocument, NodeState
 
 
 @pytest.fixture
@@ -56,6 +56,36 @@ def test_all_means_nodes_with_an_agent(nodes: Line) -> None:
     assert nodes.client.writes == ["label b enabled"]
     done = nodes("enable w")
     assert (done.exit_code, "does not run Linux" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("clusterCIDRs: [10.0.0.0/8]", "nodeCIDRs of the configuration is empty"),
+        ("nodeCIDRs: [192.0.2.0/24]", "clusterCIDRs of the configuration is empty"),
+        ("", "clusterCIDRs and nodeCIDRs of the configuration are empty"),
+        ("mode: lax", "mode"),
+        (None, "there is no ConfigMap wirecrypt-config"),
+    ],
+)
+@pytest.mark.parametrize("line", ["enable b", "enable --all", "enable b --dry-run"])
+def test_nothing_is_enabled_before_the_ranges_are_set(nodes: Line, text: str | None, words: str, line: str) -> None:
+    """No node would join: refused as input, with what is missing and the next step; taking nodes out needs no range."""
+    nodes.client.document = None if text is None else ConfigDocument({"config.yaml": text}, "1")
+    done = nodes(line)
+    assert (done.exit_code, nodes.client.writes) == (2, [])
+    assert words in done.stderr
+    assert "Next: " in done.stderr
+    assert nodes("disable a").exit_code == 0
+    assert nodes.client.writes == ["label a None"]
+
+
+def test_who_may_not_read_the_configuration_enables_and_is_told(nodes: Line) -> None:
+    """The controller asks for the ranges all the same: the label is set, and that they were not seen is said."""
+    nodes.client.refuse = forbid("config")
+    done = nodes("enable b")
+    assert (done.exit_code, nodes.client.writes) == (0, ["label b enabled"])
+    assert "could not be read: 403" in done.stderr
 
 
 def test_forbidden_changes_nothing(nodes: Line) -> None:

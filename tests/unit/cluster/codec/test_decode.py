@@ -87,6 +87,18 @@ def test_a_removal_is_confirmed_on_a_peer_by_its_annotation() -> None:
         assert decode.node_peer(annotated).confirmed is confirmed
 
 
+def test_what_a_node_may_have_of_addresses_is_read_from_an_annotation() -> None:
+    """Prefixes and addresses with commas between; a word that is neither allows nothing."""
+    for words, found in (
+        ("198.51.100.0/28, fd00::7", ["198.51.100.0/28", "fd00::7/128"]),
+        ("", []),
+        ("all,198.51.100.1/24,192.0.2.7,192.0.2.7", ["192.0.2.7/32"]),
+    ):
+        annotated = {**PEER, "metadata": {**META, "annotations": {"wirecrypt.io/allow-addresses": words}}}
+        assert [str(p) for p in decode.node_peer(annotated).allowed] == found
+    assert decode.node_peer(PEER).allowed == ()
+
+
 def test_a_session_survives_the_way_there_and_back() -> None:
     """What is published is read as it was written."""
     peer = decode.node_peer(PEER)

@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.controller.standin import START, node
-from wirecrypt.controller.claims import Reserved, Settled, settle
+from tests.unit.controller.standin import FREE, START, node
+from wirecrypt.controller.claims.allowed import Allowed
+from wirecrypt.controller.claims.proposals import REST_SECONDS, withdrawn
+from wirecrypt.controller.claims.settle import Settled, settle
 from wirecrypt.controller.decide import ControllerMemory
-from wirecrypt.controller.proposals import REST_SECONDS, withdrawn
 from wirecrypt.model.objects import MOST_ADDRESSES, Node, NodePeer, NodeState
 from wirecrypt.model.xfrm import Address
 from wirecrypt.plan.holders import each_once
 from wirecrypt.ports import ControllerView
 
-FREE = Reserved()
 VIP, OTHER = "198.51.100.7", "fd00:5::7"
 
 
@@ -32,12 +32,12 @@ def peer(number: int, proposed: Sequence[str] | None = None, held: Sequence[str]
 
 
 def settled(
-    *peers: NodePeer, reserved: Reserved = FREE, rested: Sequence[tuple[str, str]] = (), **nodes: Node
+    *peers: NodePeer, allowed: Allowed = FREE, rested: Sequence[tuple[str, str]] = (), **nodes: Node
 ) -> Mapping[str, Settled]:
     """Return what the nodes of *peers* get; *nodes*: those that are not as usual."""
     there = {p.name: node(p.node_id - 16) for p in peers} | nodes
     given = frozenset((uid, ip_address(address)) for uid, address in rested)
-    return settle(there.values(), peers, reserved, given)
+    return settle(there.values(), peers, allowed, given)
 
 
 def granted(found: Mapping[str, Settled]) -> dict[str, list[str]]:
@@ -47,7 +47,7 @@ def granted(found: Mapping[str, Settled]) -> dict[str, list[str]]:
 
 def test_what_an_agent_proposes_and_nobody_else_has_is_granted() -> None:
     """Both families, sorted, next to the endpoints and never among them."""
-    found = settled(peer(1, [OTHER, VIP]), peer(2, []))
+    found = settled(peer(1, [OTHER, VIP], allowed=(ip_network("fd00:5::/64"),)), peer(2, []))
     assert granted(found) == {"n1": [VIP, OTHER]}
     assert [str(a) for a in found["n1"].endpoints] == ["192.0.2.1"]
     assert found["n1"].refused == ()
@@ -70,8 +70,8 @@ def test_a_node_without_a_nodepeer_gets_nothing() -> None:
 )
 def test_what_no_node_or_another_one_may_have_is_refused_and_told(address: str, why: str) -> None:
     """As for claims of Nodes: ranges, API servers, nobody's addresses, other nodes' pods and endpoints."""
-    reserved = Reserved((ip_network("10.96.0.0/16"),), (ip_address("203.0.113.9"),))
-    found = settled(peer(1, [address]), peer(2, []), reserved=reserved)
+    allowed = replace(FREE, services=(ip_network("10.96.0.0/16"),), api_servers=(ip_address("203.0.113.9"),))
+    found = settled(peer(1, [address]), peer(2, []), allowed=allowed)
     assert granted(found) == {}
     assert found["n1"].refused == (f"{address}: {why}",)
 
@@ -85,10 +85,10 @@ def test_a_claim_of_a_node_goes_before_a_proposal() -> None:
 
 def test_only_a_control_plane_node_is_granted_an_api_servers_address() -> None:
     """The virtual address of a control plane is on the node that API servers run on; no other gets it."""
-    reserved = Reserved(api_servers=(ip_address(VIP),))
+    allowed = replace(FREE, api_servers=(ip_address(VIP),))
     first, second = node(1, control_plane=True), node(2)
-    assert granted(settled(peer(1, [VIP]), reserved=reserved, n1=first)) == {"n1": [VIP]}
-    moved = settled(peer(1, [], [VIP]), peer(2, [VIP]), reserved=reserved, n1=first, n2=second)
+    assert granted(settled(peer(1, [VIP]), allowed=allowed, n1=first)) == {"n1": [VIP]}
+    moved = settled(peer(1, [], [VIP]), peer(2, [VIP]), allowed=allowed, n1=first, n2=second)
     assert granted(moved) == {"n1": [VIP]}
     assert "API server" in moved["n2"].refused[0]
 
@@ -207,7 +207,7 @@ def test_the_time_since_a_withdrawal_is_counted_and_begins_anew() -> None:
 
 def test_a_held_address_that_the_configuration_would_refuse_is_kept_and_told() -> None:
     """As every claim that is held."""
-    found = settled(peer(1, [VIP], [VIP]), reserved=Reserved((ip_network("198.51.100.0/24"),)))["n1"]
+    found = settled(peer(1, [VIP], [VIP]), allowed=replace(FREE, services=(ip_network("198.51.100.0/24"),)))["n1"]
     assert found.addresses == (ip_address(VIP),)
     assert found.kept == (f"{VIP}: overlaps the Service range 198.51.100.0/24",)
 

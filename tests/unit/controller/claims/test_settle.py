@@ -1,4 +1,4 @@
-"""Claims on prefixes, addresses and node IDs: who gets what, whatever the order."""
+"""Claims on prefixes and addresses: who gets what, whatever the order."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -8,15 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wirecrypt.controller.claims import Reserved, allocate, resting, settle
-from wirecrypt.errors import ObjectError
-from wirecrypt.model.objects import Node, NodePeer, NodeState, SeedSecret
-from wirecrypt.model.secret import SecretBytes
-from wirecrypt.model.session import Epoch
-from wirecrypt.rotation.phases import carried_on
+from tests.unit.controller.standin import FREE
+from wirecrypt.controller.claims.settle import settle
+from wirecrypt.model.objects import Node, NodePeer, NodeState
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
-FREE = Reserved()
 
 
 def node(name: str, *claims: str, age: int = 0, uid: str = "") -> Node:
@@ -34,11 +30,6 @@ def node(name: str, *claims: str, age: int = 0, uid: str = "") -> Node:
 def peer(of: Node) -> NodePeer:
     """Return the NodePeer that holds all that *of* claims."""
     return NodePeer(of.name, "o", 16, of.uid, of.endpoints, of.pod_cidrs, NodeState.ACTIVE, of.created)
-
-
-def seed(number: int, released: tuple[int, ...] = (), carried: tuple[int, ...] = ()) -> SeedSecret:
-    """Return the Secret of an epoch."""
-    return SeedSecret(Epoch(number, f"{number:032x}"), SecretBytes(bytes(32)), released, carried)
 
 
 def test_claims_that_nobody_else_has_are_granted_in_the_nodes_own_order() -> None:
@@ -89,6 +80,9 @@ def test_claims_of_a_vanished_node_are_held_until_its_peer_object_goes() -> None
         ("255.255.255.255", "no node can own it"),
         ("::ffff:192.0.2.1", "no node can own it"),
         ("64:ff9b::c000:201", "no node can own it"),
+        ("64:ff9b:1::c000:201", "no node can own it"),
+        ("::c000:201", "no node can own it"),
+        ("2001:0:c000:201::/64", "no node can own it"),
         ("2002:c000:201::/48", "no node can own it"),
         ("10.96.3.0/24", "Service range 10.96.0.0/16"),
         ("203.0.113.9", "API server 203.0.113.9"),
@@ -97,17 +91,19 @@ def test_claims_of_a_vanished_node_are_held_until_its_peer_object_goes() -> None
 )
 def test_what_no_node_may_have_is_refused(claim: str, why: str) -> None:
     """Service ranges, API servers, link-local, loopback, multicast and prefixes that are not one node's."""
-    reserved = Reserved((ip_network("10.96.0.0/16"),), (ip_address("203.0.113.9"),))
-    settled = settle([node("a", claim)], [], reserved)["a"]
+    allowed = replace(FREE, services=(ip_network("10.96.0.0/16"),), api_servers=(ip_address("203.0.113.9"),))
+    settled = settle([node("a", claim)], [], allowed)["a"]
     assert (settled.endpoints, settled.pod_cidrs) == ((), ())
     assert why in settled.refused[0]
 
 
 def test_a_held_claim_is_kept_whatever_the_configuration_says() -> None:
     """A Service range or API server that covers what a NodePeer holds takes nothing away; new claims are refused as ever."""
-    reserved = Reserved((ip_network("10.0.0.0/8"),), (ip_address("192.0.2.1"), ip_address("192.0.2.2")))
+    allowed = replace(
+        FREE, services=(ip_network("10.0.0.0/8"),), api_servers=(ip_address("192.0.2.1"), ip_address("192.0.2.2"))
+    )
     holder, new = node("a", "192.0.2.1", "10.1.0.0/24"), node("b", "192.0.2.2", "10.2.0.0/24", age=1)
-    settled = settle([holder, new], [peer(holder)], reserved)
+    settled = settle([holder, new], [peer(holder)], allowed)
     assert (settled["a"].endpoints, settled["a"].pod_cidrs) == (holder.endpoints, holder.pod_cidrs)
     assert settled["a"].refused == ()
     assert settled["a"].kept == (
@@ -119,20 +115,20 @@ def test_a_held_claim_is_kept_whatever_the_configuration_says() -> None:
 
 def test_an_endpoint_that_is_held_is_no_held_prefix() -> None:
     """A node with an API server's address as its own cannot get that address as a pod prefix."""
-    reserved = Reserved(api_servers=(ip_address("192.0.2.1"),))
+    allowed = replace(FREE, api_servers=(ip_address("192.0.2.1"),))
     claims = replace(node("a", "192.0.2.1", "192.0.2.1/32"), control_plane=True)
     holds = replace(peer(claims), pod_cidrs=())
-    assert settle([claims], [holds], reserved)["a"].pod_cidrs == ()
+    assert settle([claims], [holds], allowed)["a"].pod_cidrs == ()
 
 
 def test_only_a_control_plane_node_has_an_api_servers_address() -> None:
     """An API server listens on its own node's address: such a Node gets it as an endpoint, never as a prefix; no other does."""
-    reserved = Reserved(api_servers=(ip_address("192.0.2.1"),))
+    allowed = replace(FREE, api_servers=(ip_address("192.0.2.1"),))
     claims = node("a", "192.0.2.1", "192.0.2.0/24")
-    granted = settle([replace(claims, control_plane=True)], [], reserved)["a"]
+    granted = settle([replace(claims, control_plane=True)], [], allowed)["a"]
     assert (granted.endpoints, granted.pod_cidrs) == (claims.endpoints, ())
     assert granted.kept == ()
-    assert settle([claims], [], reserved)["a"].endpoints == ()
+    assert settle([claims], [], allowed)["a"].endpoints == ()
 
 
 def test_what_a_node_does_not_mention_any_more_is_still_held() -> None:
@@ -166,26 +162,58 @@ def test_no_address_ever_has_two_owners(claims: list[tuple[int, int, int]]) -> N
             assert set(settled[f"n{who}"].pod_cidrs) == mine
 
 
-def test_the_lowest_free_node_id_is_given_out() -> None:
-    """IDs begin at 16 and fill gaps, up to the highest that an SPI has room for."""
-    assert allocate([], []) == 16
-    assert allocate([16, 18], []) == 17
-    assert allocate(range(16, 65535), []) == 65535
+def test_a_joined_node_takes_nothing_that_a_younger_node_has_before_it_joins() -> None:
+    """What it asks for anew comes after what Nodes have, granted or not: an address of its pods, its own, its prefix."""
+    joined, young = peer(node("a", "192.0.2.1")), node("b", "192.0.2.2", "10.2.0.0/24", age=9)
+    for claim in ("10.2.0.7", "192.0.2.2", "10.2.0.0/25", "10.2.0.0/16"):
+        settled = settle([node("a", "192.0.2.1", claim), young], [joined], FREE)
+        assert (settled["b"].endpoints, settled["b"].pod_cidrs, settled["b"].refused) == (young.endpoints, young.pod_cidrs, ())
+        assert (settled["a"].endpoints, settled["a"].pod_cidrs) == (joined.endpoints, ())
+        assert "which had it first" in settled["a"].refused[0]
 
 
-def test_a_released_node_id_rests_until_a_full_epoch_has_passed() -> None:
-    """An ID given up in epoch 1 is free again only when epoch 2, which began with it, is gone as well."""
-    first = seed(1, released=(16,))
-    assert allocate([], [first]) == 17
-    second = seed(2, carried=carried_on([first]))
-    assert resting([first, second]) == {16}
-    assert allocate([], [second]) == 17
-    third = seed(3, carried=carried_on([second]))
-    assert allocate([], [second, third]) == 17
-    assert allocate([], [third]) == 16
+SPACE = st.integers(0, 2**6 - 1)
+PREFIXES = st.builds(
+    lambda first, length: str(ip_network((f"10.0.0.{first}", length), strict=False)), SPACE, st.integers(28, 32)
+)
+OF_A_NODE = st.tuples(
+    st.lists(SPACE.map("10.0.0.{}".format), max_size=6, unique=True),
+    st.lists(PREFIXES, max_size=3, unique=True),
+    st.integers(0, 3),  # age
+    st.sampled_from([None, *NodeState]),  # has a NodePeer
+    st.sets(st.integers(0, 8)),  # which of its claims that one holds
+)
 
 
-def test_no_free_node_id_is_an_error_with_a_next_step() -> None:
-    """Nothing is given out twice, even when all are used."""
-    with pytest.raises(ObjectError, match="rotate"):
-        allocate(range(16, 65536), [])
+@given(st.lists(OF_A_NODE, max_size=4))
+def test_who_holds_a_claim_keeps_it_whoever_asks_for_it(
+    drawn: list[tuple[list[str], list[str], int, NodeState | None, set[int]]],
+) -> None:
+    """Whatever nodes of whatever age claim, of addresses and prefixes: nobody loses what it holds, and nobody gets it, too."""
+    nodes, peers, taken = [], [], set[str]()
+    for number, (addresses, prefixes, age, state, which) in enumerate(drawn):
+        nodes.append(node(f"n{number}", *addresses, *prefixes, age=age))
+        claims = [claim for place, claim in enumerate((*addresses, *prefixes)) if place in which]
+        free = [c for c in claims if taken.isdisjoint(map(str, ip_network(c)))][:4]
+        taken |= {str(a) for c in free for a in ip_network(c)}
+        if state:
+            peers.append(replace(peer(node(f"n{number}", *free)), state=state))
+    settled = settle(nodes, peers, FREE)
+    for held in peers:
+        mine = settled[held.name]
+        assert {*held.endpoints} <= {*mine.endpoints}
+        assert {*held.pod_cidrs} <= {*mine.pod_cidrs}
+        others = [s for name, s in settled.items() if name != held.name]
+        granted = [n for s in others for n in (*map(ip_network, s.endpoints), *s.pod_cidrs)]
+        assert not [n for n in (*map(ip_network, held.endpoints), *held.pod_cidrs) if any(n.overlaps(g) for g in granted)]
+
+
+def test_a_full_node_keeps_the_addresses_and_prefixes_that_it_has() -> None:
+    """A Node that mentions more than the object holds, new ones first: what is held stays, in the Node's order."""
+    addresses = [f"192.0.2.{n}" for n in range(9)]
+    prefixes = [f"10.1.{n}.0/24" for n in range(70)]
+    held = peer(node("a", addresses[-1], prefixes[-1]))
+    mine = settle([node("a", *addresses, *prefixes)], [held], FREE)["a"]
+    assert [str(a) for a in mine.endpoints] == [*addresses[:3], addresses[-1]]
+    assert [str(p) for p in mine.pod_cidrs] == [*prefixes[:63], prefixes[-1]]
+    assert len(mine.refused) == 5 + 6

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wirecrypt.controller.claims import Reserved, Settled, settle
+from tests.unit.controller.standin import FREE
+from wirecrypt.controller.claims.settle import Settled, settle
 from wirecrypt.model.objects import Node, NodePeer, NodeState
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
-FREE = Reserved()
 CLAIMS = ("192.0.2.1", "198.51.100.1", "fd00::1", "10.1.0.0/24", "10.9.0.0/24", "fd00:1::/64")
 
 
@@ -72,7 +72,8 @@ def test_a_new_address_of_the_family_replaces_one_that_is_not_mentioned() -> Non
 
 def test_a_new_address_of_the_other_family_replaces_nothing() -> None:
     """A node that gets IPv6 while its IPv4 address is not mentioned for a moment."""
-    found = settle([node("fd00::1")], [peer("192.0.2.1")], FREE)["a"]
+    allowed = replace(peer("192.0.2.1"), allowed=(ip_network("fd00::/64"),))
+    found = settle([node("fd00::1")], [allowed], FREE)["a"]
     assert words(found)[:2] == (["192.0.2.1", "fd00::1"], [])
 
 

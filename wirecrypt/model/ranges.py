@@ -1,0 +1,76 @@
+"""Where the configuration lets claims of nodes lie: prefixes of pods in one list, addresses of nodes in another.
+
+The narrowest range that holds an address says what it is for, so that no node can claim a pod's address as its own, or nodes'
+addresses as a prefix, also where one list covers the other. Where both lists have the same range it is for either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
+
+from wirecrypt.model.xfrm import Address, Network
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRanges:
+    """The ranges of *pods* (`clusterCIDRs`) and of *nodes* (`nodeCIDRs`): empty allows nothing."""
+
+    pods: tuple[Network, ...] = ()
+    nodes: tuple[Network, ...] = ()
+
+    @property
+    def unset(self) -> str:
+        """Return what no node can join without, in words; nothing where both are set."""
+        names = [name for name, ranges in (("clusterCIDRs", self.pods), ("nodeCIDRs", self.nodes)) if not ranges]
+        return f"{' and '.join(names)} of the configuration {'is' if len(names) == 1 else 'are'} empty" if names else ""
+
+    def against_prefix(self, prefix: Network) -> str:
+        """Return why no node's pods may have *prefix*, nothing when they may."""
+        if not self.pods:
+            return "clusterCIDRs of the configuration is empty"
+        if not any(_inside(prefix, r) for r in self.pods) and not any(_inside(prefix, r) for r in _joined(self.pods)):
+            return "outside clusterCIDRs"
+        for other in (r for r in self.nodes if overlap(prefix, r)):
+            shared = other if other.prefixlen > prefix.prefixlen else prefix
+            if not any(r.prefixlen >= other.prefixlen and _inside(shared, r) for r in self.pods):
+                return f"overlaps {other} of nodeCIDRs, which is for addresses of nodes"
+        return ""
+
+    def against_address(self, address: Address) -> str:
+        """Return why no node may have *address*, nothing when one may."""
+        if not self.nodes:
+            return "nodeCIDRs of the configuration is empty"
+        own = [r.prefixlen for r in self.nodes if address in r]
+        if not own:
+            return "outside nodeCIDRs"
+        for other in (r for r in self.pods if address in r and r.prefixlen > max(own)):
+            return f"in {other} of clusterCIDRs, which is for pods"
+        return ""
+
+    def near(self, address: Address, others: Iterable[Address]) -> bool:
+        """Return whether a range of nodes holds *address* and one of *others*: they are in one subnet."""
+        subnets = [r for r in self.nodes if address in r]
+        return any(other in subnet for other in others for subnet in subnets)
+
+    def subnet(self, address: Address) -> Network:
+        """Return the narrowest range of nodes that holds *address*, the address itself when none does."""
+        return max((r for r in self.nodes if address in r), key=lambda r: r.prefixlen, default=ip_network(address))
+
+
+def _joined(ranges: Sequence[Network]) -> tuple[Network, ...]:
+    """Return *ranges* with those that meet made one, so that what lies across two of them is inside."""
+    four = [r for r in ranges if isinstance(r, IPv4Network)]
+    six = [r for r in ranges if isinstance(r, IPv6Network)]
+    return (*collapse_addresses(four), *collapse_addresses(six))
+
+
+def overlap(one: Network, other: Network) -> bool:
+    """Return whether the two have an address in common."""
+    # Spelt out for each family: `overlaps` of one family does not take the other.
+    return one.version == other.version and (one.network_address in other or other.network_address in one)
+
+
+def _inside(network: Network, whole: Network) -> bool:
+    return overlap(network, whole) and whole.prefixlen <= network.prefixlen
