@@ -66,6 +66,18 @@ class _Common:
         self._passes = Histogram(
             "wirecrypt_pass_seconds", "Time of one pass of the loop.", buckets=_SECONDS, registry=self.registry
         )
+        self._ages = Gauge(
+            "wirecrypt_copy_age_seconds",
+            "Seconds since a quorum read confirmed the local copy of a kind of objects.",
+            ["kind"],
+            registry=self.registry,
+        )
+        self._restores = Counter(
+            "wirecrypt_restores_seen",
+            "How often the API server was seen to have gone back, as after a restore from a backup.",
+            registry=self.registry,
+        )
+        self._counted = 0
         self._failures = Counter(
             "wirecrypt_pass_failures", "Passes of the loop that ended in an error.", registry=self.registry
         )
@@ -74,6 +86,13 @@ class _Common:
         """Count a refused request by verb and kind of error."""
         kind = next((text for each, text in _ERRORS.items() if isinstance(error, each)), OTHER)
         self._api_errors.labels(verb if verb in _VERBS else OTHER, kind).inc()
+
+    def copies(self, ages: Mapping[str, float], restores: int) -> None:
+        """Set how old the local copy of each kind is, in seconds, and how often the API server was seen to have gone back."""
+        for kind, age in ages.items():
+            self._ages.labels(kind).set(age)
+        self._restores.inc(max(0, restores - self._counted))
+        self._counted = max(restores, self._counted)
 
     def passed(self, seconds: float, *, failed: bool = False) -> None:
         """Count one pass of the loop."""

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,8 +63,39 @@ class Server:
 
     folder: Path
     url: str
-    processes: list[subprocess.Popen[bytes]]
+    commands: dict[str, list[str]]
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     admin: Api = field(init=False)
+
+    def begin(self, *names: str) -> None:
+        """Start these programs, without a name all, in their order."""
+        with (self.folder / "log").open("ab") as log:
+            for name in names or self.commands:
+                self.processes[name] = subprocess.Popen(self.commands[name], stdout=log, stderr=log)
+
+    def end(self, *names: str) -> None:
+        """Kill these programs, without a name all, the last one first."""
+        for name in reversed(names or tuple(self.processes)):
+            process = self.processes.pop(name)
+            process.kill()
+            process.wait()
+
+    def back_up(self) -> Path:
+        """Return a copy of what etcd has now."""
+        copy = self.folder / "backup"
+        self.end("etcd")
+        shutil.copytree(self.folder / "etcd", copy)
+        self.begin("etcd")
+        wait(lambda: _answers(self), "an API server with its etcd")
+        return copy
+
+    def restore(self, copy: Path) -> None:
+        """Put a copy in the place of what etcd has, and start the API server anew, as its handbook has it."""
+        self.end()
+        shutil.rmtree(self.folder / "etcd")
+        shutil.copytree(copy, self.folder / "etcd")
+        self.begin()
+        wait(lambda: _answers(self), "a restored API server")
 
     def kubeconfig(self, token: str) -> Path:
         """Return a kubeconfig for the bearer of *token*."""
@@ -145,10 +177,10 @@ def _start(folder: Path) -> Server:
         *("--service-account-issuer=https://kubernetes.default.svc", f"--service-account-key-file={key}"),
         f"--service-account-signing-key-file={key}",
     ]
-    log = (folder / "log").open("wb")
-    with log:
-        processes = [subprocess.Popen(c, stdout=log, stderr=log) for c in (etcd, apiserver)]
-    return Server(folder, f"https://127.0.0.1:{secure}", processes)
+    commands = {"etcd": [str(word) for word in etcd], "kube-apiserver": [str(word) for word in apiserver]}
+    server = Server(folder, f"https://127.0.0.1:{secure}", commands)
+    server.begin()
+    return server
 
 
 def _answers(server: Server) -> bool:
@@ -165,20 +197,30 @@ def _answers(server: Server) -> bool:
 @pytest.fixture(scope="session")
 def bare_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Yield an API server, ready, without anything of ours."""
-    server = _start(tmp_path_factory.mktemp("kube"))
+    with api_server(tmp_path_factory.mktemp("kube")) as server:
+        yield server
+
+
+@contextmanager
+def api_server(folder: Path) -> Iterator[Server]:
+    """Run an API server of one's own while the block lasts."""
+    server = _start(folder)
     try:
         wait(lambda: _answers(server), "an API server")
         yield server
     finally:
-        for process in reversed(server.processes):
-            process.kill()
-            process.wait()
+        server.end()
         shutil.rmtree(server.folder)
 
 
 @pytest.fixture(scope="session")
 def server(bare_server: Server) -> Server:
     """Return the API server with our manifests applied and in force."""
+    return installed(bare_server)
+
+
+def installed(bare_server: Server) -> Server:
+    """Apply our manifests and wait until they are in force."""
     bare_server.kubectl("apply", "-k", str(ROOT / "overlays/example"))
     for kind in ("encryptednodes", "nodepeers", "keyrotations"):
         bare_server.kubectl("wait", "--for=condition=Established", f"crd/{kind}.wirecrypt.io")

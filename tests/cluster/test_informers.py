@@ -15,7 +15,7 @@ from kubernetes.config import incluster_config
 from wirecrypt.cluster import paths
 from wirecrypt.cluster.api import Api
 from wirecrypt.cluster.codec import decode
-from wirecrypt.cluster.controller_client import ControllerClient
+from wirecrypt.cluster.controller_client import LONGEST_LAG, ControllerClient
 from wirecrypt.cluster.informers import Informers
 from wirecrypt.cluster.reflector import Reflector
 from wirecrypt.errors import ClusterError, Conflict, NotFound, Unreachable
@@ -86,7 +86,8 @@ def test_a_version_that_is_forgotten_means_a_new_list(clean: Server) -> None:
 
 
 def test_a_broken_stream_is_taken_up_again(clean: Server, cache: Informers) -> None:
-    """A connection that breaks off loses nothing."""
+    """A connection that breaks off loses nothing: the server confirms each copy, with an agent's rights, and it goes on."""
+    broken = time.monotonic()
     for reflector in cache._all:  # noqa: SLF001 - cut every connection, as a network does
         with reflector._lock:  # noqa: SLF001
             stream = reflector._stream  # noqa: SLF001
@@ -94,6 +95,20 @@ def test_a_broken_stream_is_taken_up_again(clean: Server, cache: Informers) -> N
             stream.interrupt()
     clean.node("b")
     clean.wait(lambda: [n.name for n in cache.nodes()] == ["a", "b"], "a change after the break")
+    clean.wait(lambda: max(cache.ages().values()) < time.monotonic() - broken, "every copy to be confirmed")
+
+
+def test_what_went_back_for_one_kind_is_listed_anew_for_all(clean: Server, cache: Informers) -> None:
+    """The copies count one restore, and are of one past when every kind was listed since."""
+    started = time.monotonic()
+    kept = cache._all[0]  # noqa: SLF001 - as if a version had been seen that the store does not have
+    kept._newest = str(10**12)  # noqa: SLF001
+    kept._interrupt()  # noqa: SLF001
+    clean.wait(lambda: cache.restores() and cache.settled(), "all kinds to be listed")
+    assert cache.restores() == 1
+    assert all(reflector.listed_since(started) for reflector in cache._all)  # noqa: SLF001
+    assert set(cache.ages()) == {"Node", "NodePeer", "KeyRotation", "ConfigMap"}
+    assert max(cache.ages().values()) <= time.monotonic() - started
 
 
 def test_watches_end_at_once_when_they_are_stopped(clean: Server) -> None:
@@ -181,6 +196,23 @@ def control(clean: Server) -> Iterator[ControllerClient]:
     clean.wait(made.view, "the first lists")
     yield made
     made.stop()
+
+
+def test_a_version_that_never_comes_is_not_waited_for(clean: Server) -> None:
+    """Copies that do not show an own write for long are listed, and what a quorum read shows is what is waited for."""
+    now = [0.0]
+    control = ControllerClient(clean.controller(), clock=lambda: now[0])
+    control.start(lambda: None)
+    try:
+        clean.wait(control.view, "the first lists")
+        control._written[paths.NODES] = 10**12  # noqa: SLF001 - the version of a write that was undone
+        assert control.view() is None
+        now[0] += LONGEST_LAG - 1
+        assert control.view() is None
+        now[0] += 1
+        clean.wait(control.view, "the copies to be shown again")
+    finally:
+        control.stop()
 
 
 @contextmanager

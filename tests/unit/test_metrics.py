@@ -56,6 +56,17 @@ def test_an_agents_figures_are_served() -> None:
     assert found["wirecrypt_peers_exempt", ""] == 1
 
 
+def test_the_age_of_each_copy_is_served() -> None:
+    """Both programs show for how long nothing has confirmed what they decide from, and how often the past was undone."""
+    for program in (AgentMetrics(), ControllerMetrics()):
+        program.copies({"Node": 12.5, "epoch Secret": 3.0}, 2)
+        program.copies({"Node": 13.5}, 2)
+        found = samples(program)
+        assert found["wirecrypt_copy_age_seconds", "Node"] == 13.5
+        assert found["wirecrypt_copy_age_seconds", "epoch Secret"] == 3
+        assert found["wirecrypt_restores_seen_total", ""] == 2
+
+
 def test_a_controllers_figures_are_served() -> None:
     """Nodes by state, unfinished rotations by phase, ended ones by result."""
     controller = ControllerMetrics()

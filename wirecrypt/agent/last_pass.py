@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -29,13 +29,14 @@ class LastPass:
     """Between the loop, which shows, and the threads that answer requests, which look.
 
     *settings* is None until the configuration was read, *snapshot* while the node is not enabled. *refused* and *sessions*
-    count since the start.
+    count since the start. *copies* answers for how many seconds each copy was not confirmed, and how many restores were seen.
     """
 
     def __init__(self) -> None:
         self._between_passes = threading.Lock()
         self._complete = True
         self.live = LiveProbes()
+        self.copies: Callable[[], tuple[Mapping[str, float], int]] = lambda: ({}, 0)
         self.settings: Settings | None = None
         self.snapshot: PassSnapshot | None = None
         self.refused: dict[str, int] = {}

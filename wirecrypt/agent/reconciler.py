@@ -23,6 +23,7 @@ from wirecrypt.agent.steps.node_cleanup import NodeCleanup
 from wirecrypt.agent.steps.proposing import Proposer
 from wirecrypt.agent.steps.publishing import Publisher
 from wirecrypt.agent.steps.renewal import SessionRenewal
+from wirecrypt.agent.steps.restores import Restores
 from wirecrypt.agent.steps.token_check import TokenCheck
 from wirecrypt.agent.store.keyring import KeyRing
 from wirecrypt.agent.store.state import newest_seen
@@ -67,6 +68,7 @@ class Reconciler:
         self._tokens = TokenCheck(components.api)
         self._publisher = Publisher(components, self._renewal)
         self._proposer = Proposer(components)
+        self._restores = Restores(components)
         self._installer = Installer(components, self._ring)
         self._suspended = Suspended(components)
         self._cleanup = NodeCleanup(components, self._deletions, self._suspended)
@@ -78,6 +80,7 @@ class Reconciler:
         self._wanted = self._effective = Settings()
         self._mark_trouble = "-"  # why the mark field is not where it should be; before the first look nothing is known
         self.last_pass = LastPass()
+        self.last_pass.copies = lambda: (components.cache.ages(), components.cache.restores())
 
     def expired(self, keys: list[SaKey]) -> None:
         """Take note of SAs that reached a limit."""
@@ -103,6 +106,8 @@ class Reconciler:
         if not self._components.cache.synced():
             return now + RESYNC
         self._config.read(self._components.cache.config())
+        if self._restores.new():
+            self._say_again()
         cluster_view = ClusterView.of(self._components.node, self._components.cache)
         if cluster_view.own is not None and not cluster_view.refused:
             self._config.prove(now, self._components.api.reached)
@@ -116,6 +121,12 @@ class Reconciler:
         if cluster_view.own is None:
             return self._cleanup.idle(cluster_view, now)
         return self._suspend(cluster_view, cluster_view.own, now)
+
+    def _say_again(self) -> None:
+        """Take for untold whatever this node has told the API server."""
+        self._status_writer.forget()
+        self._suspended.end()
+        self._proposer.forget()
 
     def _suspend(self, cluster_view: ClusterView, own: NodePeer, now: float) -> float:
         """Decide nothing and say why; the kernel keeps what it has."""
@@ -132,6 +143,7 @@ class Reconciler:
         self._cleanup.active(own)
         self._suspended.end()
         components.session_keeper.open(own)
+        self._restores.hold(own)
         self._guard.ensure(own, settings, now)
         components.guard_attachment.log_drops()
         components.channel.listen(own.endpoints, settings.control_port)

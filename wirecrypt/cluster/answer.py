@@ -113,6 +113,13 @@ def unreachable(tried: str, error: Exception) -> Unreachable:
     return Unreachable(tried, answer=answer, hint="check the API server's address, the network and the certificate")
 
 
+def stream_error(kind: str, status: Mapping[str, Any]) -> ClusterError:
+    """Return the error that the watch of a *kind* carries instead of an event."""
+    answer = f"{status.get('code')} {status.get('reason', '')} {status.get('message', '')}"
+    error = Gone if status.get("code") == 410 else ClusterError  # noqa: PLR2004 - HTTP's Gone
+    return error(f"watch {kind}", answer=answer, hint="list again")
+
+
 def refusal(tried: str, status: int, body: str, headers: Mapping[str, str]) -> ClusterError:
     """Return the error that an answer with an HTTP *status* of 300 or more stands for, with the server's own words."""
     try:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from wirecrypt.cluster.answer import Answer, Json, refusal
 from wirecrypt.errors import NotFound
@@ -60,6 +60,14 @@ class Api:
             more = page.get("metadata", {}).get("continue", "")
             if not more:
                 return found, page.get("metadata", {}).get("resourceVersion", "")
+
+    def named(self, path: str, name: str) -> tuple[list[Json], str]:
+        """Return the object called *name* of a collection, if it is there, and the version of the collection; one request.
+
+        Without a name it is any one object.
+        """
+        page = self._call("GET", _query(_only(path, name), limit=1))
+        return page.get("items") or [], page.get("metadata", {}).get("resourceVersion", "")
 
     def create(self, path: str, body: Json, *, dry_run: bool = False) -> Json:
         """Create an object in a collection; raises `AlreadyExists`."""
@@ -139,3 +147,13 @@ class Api:
 
 def _query(path: str, **parameters: object) -> str:
     return f"{path}{'&' if '?' in path else '?'}{urlencode(parameters)}"
+
+
+def _only(path: str, name: str) -> str:
+    """Return the *path* of a collection cut down to the object called *name*."""
+    if not name or "metadata.name" in path:
+        return path
+    wanted = quote(f"metadata.name={name}", safe="")
+    if "fieldSelector=" in path:
+        return f"{path}%2C{wanted}"  # no path has anything after its selector
+    return f"{path}{'&' if '?' in path else '?'}fieldSelector={wanted}"

@@ -3,10 +3,15 @@
 A decision from copies that do not show the own last writes could give one node ID to two nodes. So every write notes the
 version that it made, and `view` gives nothing until the copies have reached all of them. An object that was deleted and
 that others hold with a finalizer counts as reached, and is not deleted again: nobody else's work waits for it.
+
+A version that was written may never come: the API server went back, as after a restore from a backup. So the wait begins anew,
+from what a quorum read shows, when that was seen, and when it takes long for whatever reason.
 """
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -39,19 +44,23 @@ from wirecrypt.ports import ControllerView
 
 T = TypeVar("T")
 _log = logs.get(__name__)
+LONGEST_LAG: Final = 30.0  # seconds that copies may lag behind the own writes
 _GUARDED: Final = ("Node", "NodePeer", "EncryptedNode")
 
 
 class ControllerClient:
     """Implements `wirecrypt.ports.ControllerCluster`."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.api = api
         self._informers = ControllerInformers(api)
         self._events = EventWriter(api)
         self._written: dict[str, int] = {}  # by path: the highest version that a write made
         self._deleted: dict[tuple[str, str], str] = {}  # by path and name: the version or UID that was deleted
         self._held: dict[tuple[str, str], str] = {}  # the same, of what was told to be held by others
+        self._clock = clock
+        self._restores = 0
+        self._behind_since = math.inf
 
     def start(self, changed: Callable[[], None]) -> None:
         """Start the watches; *changed* is called from their threads."""
@@ -64,8 +73,16 @@ class ControllerClient:
     def view(self) -> ControllerView | None:
         """Return the local copies, None while they do not show all of the own writes yet."""
         cache = self._informers
-        if not (cache.synced() and cache.show(self._written, self._deleted)):
+        if not (cache.synced() and cache.settled()):
             return None
+        if cache.restores() != self._restores:
+            restores = cache.restores()
+            self.catch_up()
+            self._restores = restores
+        if not cache.show(self._written, self._deleted):
+            self._lag()
+            return None
+        self._behind_since = math.inf
         self._written.clear()
         self._deleted.clear()
         return ControllerView(
@@ -82,8 +99,26 @@ class ControllerClient:
             unusable_keys={n.removeprefix(KEY_PREFIX): str(e) for (k, n), e in cache.malformed().items() if k == "Secret"},
         )
 
+    def ages(self) -> Mapping[str, float]:
+        """Return for how many seconds no quorum read has confirmed the copy of each kind."""
+        return self._informers.ages()
+
+    def restores(self) -> int:
+        """Return how often the API server was seen to have gone back."""
+        return self._informers.restores()
+
+    def _lag(self) -> None:
+        """Note that the copies lag behind the own writes; when they do for long, list them and wait for what is there."""
+        now = self._clock()
+        self._behind_since = min(self._behind_since, now)
+        if now - self._behind_since >= LONGEST_LAG:
+            _log.error("copies do not show what was written, listed again", seconds=round(now - self._behind_since, 1))
+            self._informers.list_anew()
+            self.catch_up()
+            self._behind_since = math.inf
+
     def catch_up(self) -> None:
-        """Hold `view` back until the copies show what a quorum read of every kind shows now."""
+        """Hold `view` back until the copies show what a quorum read of every kind shows now, and for nothing else."""
         cache = self._informers
         held: dict[str, dict[str, str]] = {  # by path: the identity of each object of the copy, by name
             paths.NODES: {n.name: n.uid for n in cache.nodes()},
@@ -95,13 +130,15 @@ class ControllerClient:
             paths.CONFIG_ONLY: {},
             **{path + paths.ACCESS_ONLY: self._access(part) for part, path in paths.ACCESS.items()},
         }
+        written: dict[str, int] = {}
+        deleted: dict[tuple[str, str], str] = {}
         for query, identities in held.items():
             path = query.partition("?")[0]
             items, _ = self.api.items(query)
-            for item in items:
-                self._note(path, item)
+            written[path] = max(map(_version, items), default=0)
             there = {item["metadata"]["name"] for item in items}
-            self._deleted.update({(path, n): i for n, i in identities.items() if n not in there})
+            deleted.update({(path, n): i for n, i in identities.items() if n not in there})
+        self._written, self._deleted = written, deleted
 
     def refuses(self, policy: str) -> bool:
         """Try what *policy* must refuse to this account; False when it was admitted, which leaves nothing behind."""
@@ -238,9 +275,12 @@ class ControllerClient:
             _log.warning("deleted, and held by finalizers of others", kind=kind, object=name, answer="see metadata.finalizers")
 
     def _note(self, path: str, answer: Mapping[str, Any]) -> None:
-        version = str(answer.get("metadata", {}).get("resourceVersion", ""))
-        if version.isdigit():
-            self._written[path] = max(int(version), self._written.get(path, 0))
+        self._written[path] = max(_version(answer), self._written.get(path, 0))
+
+
+def _version(answer: Mapping[str, Any]) -> int:
+    version = str(answer.get("metadata", {}).get("resourceVersion", ""))
+    return int(version) if version.isdigit() else 0
 
 
 def _by_name(objects: Iterable[T]) -> dict[str, T]:

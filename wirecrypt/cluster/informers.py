@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -32,11 +34,14 @@ class Informers:
         self._rotations = Reflector(api, "KeyRotation", paths.KEY_ROTATIONS, decode.key_rotation)
         self._config = Reflector(api, "ConfigMap", paths.CONFIG_ONLY, decode.config_document)
         self._all: list[Reflector[Any]] = [self._nodes, self._peers, self._rotations, self._config]
+        self._undone = -math.inf
+        self._times = 0
+        self._lock = threading.Lock()
 
     def start(self, changed: Callable[[], None]) -> None:
         """Start the watches; *changed* is called from their threads."""
         for reflector in self._all:
-            reflector.start(changed)
+            reflector.start(changed, self._went_back)
 
     def stop(self) -> None:
         """Stop and join the threads."""
@@ -46,6 +51,36 @@ class Informers:
     def synced(self) -> bool:
         """Return whether every kind was listed at least once."""
         return all(reflector.synced() for reflector in self._all)
+
+    def restores(self) -> int:
+        """Return how often the API server was seen to have gone back, as after a restore from a backup."""
+        return self._times
+
+    def ages(self) -> Mapping[str, float]:
+        """Return for how many seconds no quorum read has confirmed the copy of each kind."""
+        return {reflector.kind: reflector.age() for reflector in self._all}
+
+    def settled(self) -> bool:
+        """Return whether every kind was listed since the API server went back: until then the copies are of two pasts."""
+        return all(reflector.listed_since(self._undone) for reflector in self._all)
+
+    def list_anew(self) -> None:
+        """Have every kind listed anew."""
+        for reflector in self._all:
+            reflector.list_anew()
+
+    def _went_back(self, before: float, began: float) -> None:
+        """Have every kind listed anew: a kind whose list *began* now, and the one *before* then, has another past.
+
+        A kind that was still to be listed for what is known tells of nothing new.
+        """
+        with self._lock:
+            if before < self._undone:
+                return
+            self._undone, self._times = began, self._times + 1
+        for reflector in self._all:
+            if not reflector.listed_since(began):
+                reflector.list_anew()
 
     def malformed(self) -> Mapping[tuple[str, str], ObjectError]:
         """Return the objects that are there and cannot be read, by kind and name."""

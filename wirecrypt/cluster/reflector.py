@@ -5,6 +5,11 @@ it stood; a version that the server has forgotten (410) means a new list, and so
 Errors, and streams that end at once, are waited out with jitter, longer each time, and for as long as a server asks for
 with Retry-After. What is malformed is left out, reported, and listed in `malformed`, so that nobody takes it for deleted;
 an object is read before the copy is touched, for the same reason.
+
+A store that is restored from a backup goes back, and a watch from before waits in silence for versions that come only when it
+has caught up. So a stream is short, and before it is taken up a quorum read of the object that changed last tells whether the
+store still has the past that the copy knows (`past`). If not, that is said and the kind listed anew. It is listed anew now and
+then in any case: a past can differ in what nobody asked about.
 """
 
 from __future__ import annotations
@@ -20,8 +25,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from wirecrypt import logs
-from wirecrypt.cluster.answer import Gone, Throttled
+from wirecrypt.cluster.answer import Gone, Throttled, stream_error
 from wirecrypt.cluster.api import Api
+from wirecrypt.cluster.codec.past import Past, changed_last
 from wirecrypt.errors import ClusterError, ObjectError
 from wirecrypt.retry import Backoff, Delays
 
@@ -29,7 +35,9 @@ if TYPE_CHECKING:
     from wirecrypt.cluster.answer import Answer
 
 T = TypeVar("T")
-WATCH_SECONDS: Final = (240, 480)  # how long a stream lives; between them by chance, so that they do not end together
+Undone = Callable[[float, float], None]
+WATCH_SECONDS: Final = (60, 120)  # how long a stream lives; between them by chance, so that they do not end together
+LIST_SECONDS: Final = (1800, 3600)  # how long a copy goes on at most until it is listed anew, in the same way
 _SHORTEST: Final = 5.0  # seconds that a stream lives at least, where server and network are well
 _DELAYS: Final = Delays(first=0.4, most=30.0, jitter=0.75)  # much chance: what a server ends together comes back one by one
 _JOIN_SECONDS: Final = 5.0
@@ -73,31 +81,52 @@ class Reflector(Generic[T]):
         self._read = read
         self._lock = threading.Lock()
         self._objects: dict[str, _Kept[T]] = {}
-        self._version = ""
+        self._version = ""  # to watch from; none: a list is due
+        self._newest = self._last = ""  # the newest version seen, and the object that changed last
+        self._confirmed = time.monotonic()  # when the last quorum read began that the copy stood
+        self._listed = -math.inf  # when the last list began
+        self._list_by = math.inf
+        self._anew = threading.Event()
         self._opened = math.inf  # when the stream was, by the monotonic clock
+        self._undone: Undone = lambda _before, _began: None
         self._stream: Answer | None = None
         self._stop = threading.Event()
         self._pause = pause or self._stop.wait
         self._synced = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def start(self, changed: Callable[[], None]) -> None:
-        """Start to watch; *changed* is called, from the thread, after every difference."""
+    def start(self, changed: Callable[[], None], undone: Undone = lambda _before, _began: None) -> None:
+        """Start to watch; *changed* is called, from the thread, after every difference.
+
+        *undone* is called when the source went back: with when the list before began, and the one that shows it.
+        """
+        self._undone = undone
         self._thread = threading.Thread(target=self._run, args=(changed,), name=f"watch-{self.kind}", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Stop the watch and join the thread."""
         self._stop.set()
-        with self._lock:
-            if self._stream is not None:
-                self._stream.interrupt()
+        self._interrupt()
         if self._thread is not None:
             self._thread.join(_JOIN_SECONDS)
 
     def synced(self) -> bool:
         """Return whether the kind was listed at least once."""
         return self._synced.is_set()
+
+    def list_anew(self) -> None:
+        """List again as soon as the thread can; may be called from any thread."""
+        self._anew.set()
+        self._interrupt()
+
+    def listed_since(self, moment: float) -> bool:
+        """Return whether the last list did not begin before *moment* of the monotonic clock."""
+        return self._listed >= moment
+
+    def age(self) -> float:
+        """Return for how many seconds no quorum read has confirmed the copy."""
+        return time.monotonic() - self._confirmed
 
     def objects(self) -> Sequence[T]:
         """Return the objects by name's order."""
@@ -139,6 +168,8 @@ class Reflector(Generic[T]):
             trouble = self._attempt(changed)
             if self._stop.is_set():
                 return
+            if self._anew.is_set():
+                continue
             if time.monotonic() - self._opened >= _SHORTEST:
                 backoff = backoff.succeeded()
                 if trouble is None:
@@ -173,7 +204,7 @@ class Reflector(Generic[T]):
 
     def _follow(self, changed: Callable[[], None]) -> None:
         """List if need be, then take events until the stream ends."""
-        if not self._version:
+        if not self._version or self._list_is_due() or not self._stands():
             self._list(changed)
         seconds = random.randint(*WATCH_SECONDS)  # noqa: S311 - spreads load, guards nothing
         with self._api.stream(self._path, version=self._version, seconds=seconds) as stream:
@@ -181,7 +212,7 @@ class Reflector(Generic[T]):
             with self._lock:
                 self._stream = stream
             try:
-                if self._stop.is_set():
+                if self._stop.is_set() or self._anew.is_set():
                     return
                 for event in stream.events():
                     self._take(event, changed)
@@ -189,24 +220,54 @@ class Reflector(Generic[T]):
                 with self._lock:
                     self._stream = None
 
+    def _interrupt(self) -> None:
+        with self._lock:
+            if self._stream is not None:
+                self._stream.interrupt()
+
+    def _list_is_due(self) -> bool:
+        return self._anew.is_set() or time.monotonic() >= self._list_by
+
+    def _stands(self) -> bool:
+        """Ask the source for the object that changed last; return whether the copy can go on from where it is."""
+        began = time.monotonic()
+        items, version = self._api.named(self._path, self._last)
+        if self._past().undone(version, items) or (self._last in self._objects and not items):
+            return False
+        self._confirmed = began
+        return True
+
     def _list(self, changed: Callable[[], None]) -> None:
+        self._anew.clear()
+        self._version = ""  # if this fails it is still due
+        began = time.monotonic()
         items, version = self._api.items(self._path)
+        undone = self._past().undone(version, items)
         kept = {one.name: one for one in map(self._kept, items)}
         with self._lock:
             before, self._objects = self._objects, kept
-        self._version = version
+        self._version = self._newest = version
+        self._last = changed_last(items)
+        listed, self._confirmed, self._listed = self._listed, began, began
+        self._list_by = began + random.randint(*LIST_SECONDS)  # noqa: S311 - as above
         first = not self._synced.is_set()
         self._synced.set()
-        if first or _shown(before) != _shown(kept):
+        if undone:
+            _log.error("the API server went back, listed again", kind=self.kind, reason=undone)
+            self._undone(listed, began)
+        if first or undone or _shown(before) != _shown(kept):
             changed()
+
+    def _past(self) -> Past:
+        return Past(self._newest, {name: one.identities[1] for name, one in self._objects.items()})
 
     def _take(self, event: Mapping[str, Any], changed: Callable[[], None]) -> None:
         kind, raw = event.get("type"), event["object"]
         if kind == "ERROR":
-            raise _error(self.kind, raw)
+            raise stream_error(self.kind, raw)
         version = raw.get("metadata", {}).get("resourceVersion", self._version)
         if kind == "BOOKMARK":
-            self._version = version
+            self._version = self._newest = version
             return
         now = self._kept(raw)
         with self._lock:
@@ -216,7 +277,8 @@ class Reflector(Generic[T]):
             else:
                 self._objects[now.name] = now
             after = self._objects.get(now.name)
-        self._version = version
+        self._version = self._newest = version
+        self._last = now.name
         if (before and before.shown) != (after and after.shown):
             changed()
 
@@ -242,10 +304,3 @@ def _place(error: Exception) -> str:
     """Return the kind of an error and where it was raised; its text may quote a value, which may be a secret."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__} in {last.name}, {Path(last.filename).name} line {last.lineno}"
-
-
-def _error(kind: str, status: Mapping[str, Any]) -> ClusterError:
-    """Return the error that a stream carries instead of an event."""
-    answer = f"{status.get('code')} {status.get('reason', '')} {status.get('message', '')}"
-    error = Gone if status.get("code") == 410 else ClusterError  # noqa: PLR2004 - HTTP's Gone
-    return error(f"watch {kind}", answer=answer, hint="list again")

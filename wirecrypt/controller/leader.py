@@ -2,6 +2,9 @@
 
 Whoever holds the Lease renews it; another takes it over when it has not *seen* it change for its whole duration, by its own
 monotonic clock. A leader stops believing in itself well before that, so two never act at once, whatever the clocks say.
+
+A Lease can go back in time, with an API server that is restored from a backup, or be deleted: then it names who led once, or
+nobody, while another leads. So one that went back is nobody's for a whole duration, but for who leads by it.
 """
 
 from __future__ import annotations
@@ -47,7 +50,9 @@ class Elector:
         self._store = store
         self._timings = timings
         self._clock = clock
-        self._seen: tuple[str, float] = ("", 0.0)  # version of the Lease, and since when by our clock
+        self._seen: tuple[Lease | None, float] = (None, 0.0)  # and since when by our clock
+        self._own = ""  # version of what this candidate wrote last, while nothing else was seen since
+        self._doubted = float("-inf")  # when the Lease was seen to go back
         self._until = float("-inf")
         self._term = 0
 
@@ -65,10 +70,14 @@ class Elector:
         began = self._clock()
         try:
             lease = self._store.read()
-            if lease is None or self._may_take(lease, began):
-                self._store.write(self._mine(lease))
-                self._term += lease is None or lease.holder != self.identity
+            goes_on = self._goes_on(lease)
+            if goes_on or self._may_take(lease, began):
+                written = self._store.write(self._mine(lease))
+                self._seen, self._own = (written, began), written.version
+                self._term += not goes_on
                 self._until = began + self._timings.deadline
+            elif lease is not None and lease.holder != self.identity:
+                self._until = float("-inf")
         except Conflict:
             pass  # another was faster
         except (ClusterError, ObjectError) as error:
@@ -100,10 +109,22 @@ class Elector:
         self.release()
         changed()
 
-    def _may_take(self, lease: Lease, now: float) -> bool:
-        if lease.version != self._seen[0]:
-            self._seen = (lease.version, now)
-        return lease.holder in ("", self.identity) or now - self._seen[1] >= lease.seconds
+    def _goes_on(self, lease: Lease | None) -> bool:
+        """Return whether nobody else can have led since this candidate wrote *lease*."""
+        return lease is not None and lease.holder == self.identity and (lease.version == self._own or self.leads())
+
+    def _may_take(self, lease: Lease | None, now: float) -> bool:
+        """Return whether nobody else leads: given up, never there, this candidate's, or not changed for its whole duration."""
+        self._own = ""
+        seen, since = self._seen
+        if lease != seen:
+            if seen is not None and (lease is None or _older(lease.version, seen.version)):
+                self._doubted = now
+                _log.warning("the lease went back: nobody leads by it for a while", seconds=self._timings.lease)
+            self._seen = seen, since = lease, now
+        if now - self._doubted < self._timings.lease:
+            return False
+        return lease is None or lease.holder in ("", self.identity) or now - since >= lease.seconds
 
     def _mine(self, lease: Lease | None) -> Lease:
         now = datetime.now(UTC)
@@ -113,3 +134,7 @@ class Elector:
         if lease.holder == self.identity:
             return fresh
         return replace(fresh, acquired=now, transitions=lease.transitions + 1)
+
+
+def _older(version: str, than: str) -> bool:
+    return version.isdigit() and than.isdigit() and int(version) < int(than)

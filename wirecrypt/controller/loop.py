@@ -40,6 +40,12 @@ class WatchedCluster(ControllerApi, Protocol):
     def stop(self) -> None:
         """Stop the watches."""
 
+    def ages(self) -> Mapping[str, float]:
+        """Return for how many seconds no quorum read has confirmed the copy of each kind."""
+
+    def restores(self) -> int:
+        """Return how often the API server was seen to have gone back."""
+
 
 class Candidate(Protocol):
     """What the loop needs of leader election."""
@@ -147,6 +153,7 @@ class Controller:
             return
         self._endpoints.came_round()
         self._endpoints.metrics.open_policies(self._policies.open if self._candidate.leads() else ())
+        self._endpoints.metrics.copies(self._cluster.ages(), self._cluster.restores())
         if view is not None:
             self._endpoints.show(settings)
         self._endpoints.look(view, leads=self._candidate.leads())

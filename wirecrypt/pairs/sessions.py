@@ -80,7 +80,8 @@ def needs(
 ) -> list[NeededSession]:
     """Return the sessions to make: for a wanted epoch without one, and for each epoch in *renew* with its reason.
 
-    *held* are the epochs that a node key is at hand of; without one no session can be made.
+    *held* are the epochs that a node key is at hand of; without one no session can be made. An epoch that came after all that
+    are wanted is in use still: the API server went back.
     """
     found = []
     for each in wanted:
@@ -89,16 +90,22 @@ def needs(
         if fitting and not alive:
             found.append(NeededSession(fitting[-1], "first session of the epoch"))
         found += [NeededSession(epoch, renew[epoch]) for epoch in sorted(alive) if epoch in renew]
-    return found
+    later = {o.session.epoch for o in own if o.alive and wanted and o.session.epoch.number > wanted[-1].number}
+    return found + [NeededSession(epoch, renew[epoch]) for epoch in sorted(later & set(held)) if epoch in renew]
 
 
 def publishable(own: Sequence[OfferedSession], pairs: Iterable[tuple[PairInputs, Decision]]) -> bool:
-    """Return whether the newest own sessions may be published: installed towards every published peer, or skipped there."""
+    """Return whether the newest own sessions may be published: installed towards every published peer, or skipped there.
+
+    A pair that sends with a later generation than its target installs that never, and nobody sends on it: the API server went
+    back, and shows of the peer what it has left behind.
+    """
     if all(o.published for o in own if o.alive):
         return False
     for inputs, decision in pairs:
         aim = decision.target
-        if aim is None or decision.full or decision.remove_all:
+        behind = aim is not None and decision.in_use is not None and aim < decision.in_use
+        if aim is None or decision.full or decision.remove_all or behind:
             continue
         unpublished = {o.session.number for o in own if not o.published}
         if inputs.own_number(aim) not in unpublished:

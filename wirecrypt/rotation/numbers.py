@@ -12,13 +12,15 @@ LEAP: Final = 1_000_000  # epochs that a backup may be behind what nodes publish
 
 
 def next_number(snapshot: RotationInputs) -> int:
-    """Return 1 + the highest epoch number in Secrets, sessions and rotations: a number is never used twice ◆.
+    """Return 1 + the highest epoch number in Secrets, sessions, words of nodes and rotations: a number is never used twice ◆.
 
-    A session of an epoch that never was does not count: after its number no other could follow.
+    Nodes may know more than the API server, which may have been restored from a backup. An epoch that never was does not
+    count: after its number no other could follow.
     """
     known = highest(snapshot.rotations, snapshot.seeds, snapshot.keys.values())
     published = (s.epoch.number for peer in snapshot.peers for s in peer.sessions)
-    return 1 + max([known, *(n for n in published if n <= known + LEAP)])
+    said = (n for status in snapshot.statuses.values() for n in (status.sending_epoch, *status.accepting_epochs))
+    return 1 + max([known, *(n for n in (*published, *said) if n <= known + LEAP)])
 
 
 def highest(rotations: Iterable[KeyRotation], seeds: Iterable[SeedSecret], keys: Iterable[KeySecret]) -> int:

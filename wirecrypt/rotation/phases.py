@@ -35,7 +35,7 @@ from wirecrypt.rotation.actions import (
     SetFinalizer,
     UpdateRotationStatus,
 )
-from wirecrypt.rotation.numbers import base_epoch, held, next_number
+from wirecrypt.rotation.numbers import LEAP, base_epoch, held, next_number
 
 WAVE: Final = 64  # node keys written per step, so that one rotation does not flood the API server
 MOST_LAGGARDS: Final = 64
@@ -252,8 +252,22 @@ def _create_due(snapshot: RotationInputs, *, due: bool) -> Iterable[Action]:
         yield CreateRotation(_unused(f"recovery-{number}", names), f"the seed of epoch {base} is gone: no node could join")
     elif base not in {r.to_epoch for r in snapshot.rotations if r.phase is Phase.COMPLETE}:
         yield CreateRotation(_unused(f"recovery-{number}", names), f"no rotation tells agents that epoch {base} is in use")
+    elif ahead := _ahead(snapshot, base):
+        why = f"every node sends with epoch {ahead} or later, of which nothing is known here: restored from a backup"
+        yield CreateRotation(_unused(f"recovery-{number}", names), why)
     elif due:
         yield CreateRotation(_unused(f"scheduled-{number}", names), "the interval of the configuration has passed")
+
+
+def _ahead(snapshot: RotationInputs, base: int) -> int:
+    """Return the epoch that every live node sends with, or a later one, if it came after *base*, else 0.
+
+    One node's word is not enough: it could ask for a rotation whenever it likes.
+    """
+    live = [p for p in snapshot.peers if p.sessions and p.name not in snapshot.down and p.state is not NodeState.LEAVING]
+    words = [status.sending_epoch if (status := reports.words(snapshot, p)) else 0 for p in live]
+    lowest = min(words, default=0)
+    return lowest if len(words) > 1 and base < lowest <= base + LEAP else 0
 
 
 def _unused(name: str, names: set[str]) -> str:

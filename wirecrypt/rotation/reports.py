@@ -54,29 +54,32 @@ def removals(snapshot: RotationInputs, which: int | Epoch, why: str) -> Iterable
 
 
 def sends(snapshot: RotationInputs, peer: NodePeer, number: int) -> bool:
-    """Return whether all that *peer* sends goes with epoch *number*; one that sends nothing needs a session of it."""
-    status = _status(snapshot, peer)
-    if status is None or status.sending_epoch not in (0, number):
+    """Return whether all that *peer* sends goes with epoch *number* or a later one; one that sends nothing needs a session.
+
+    A later one: the API server went back, and tells of a rotation that nodes have gone through long ago.
+    """
+    status = words(snapshot, peer)
+    if status is None or 0 < status.sending_epoch < number:
         return False
-    return status.sending_epoch == number or number in {s.epoch.number for s in peer.sessions}
+    return status.sending_epoch >= number or number in {s.epoch.number for s in peer.sessions}
 
 
 def accepts_older(snapshot: RotationInputs, peer: NodePeer, number: int) -> bool:
     """Return whether *peer* may accept an epoch before *number*: it says so, or its word is of another boot or missing."""
-    status = _status(snapshot, peer)
+    status = words(snapshot, peer)
     return status is None or any(epoch < number for epoch in (*status.accepting_epochs, status.sending_epoch) if epoch)
 
 
 def over(snapshot: RotationInputs, peers: Iterable[NodePeer], numbers: Iterable[int]) -> list[int]:
     """Return those of *numbers* that none of *peers* may accept: epochs that nobody needs."""
-    words = [_status(snapshot, peer) for peer in peers]
-    if None in words:
+    found = [words(snapshot, peer) for peer in peers]
+    if None in found:
         return []
-    used = {epoch for status in words if status for epoch in (*status.accepting_epochs, status.sending_epoch)}
+    used = {epoch for status in found if status for epoch in (*status.accepting_epochs, status.sending_epoch)}
     return [number for number in numbers if number not in used]
 
 
-def _status(snapshot: RotationInputs, peer: NodePeer) -> NodeStatus | None:
+def words(snapshot: RotationInputs, peer: NodePeer) -> NodeStatus | None:
     """Return what *peer* reports, None if that is of another boot than its sessions."""
     status = snapshot.statuses.get(peer.name)
     return status if status and status.boot_id == peer.boot_id else None

@@ -197,6 +197,8 @@ class Api:
     *epochs*: those that node keys are given of; *moving*: a rotation next to the first. *hidden*: NodePeers that no copy shows;
     *malformed*: that nobody can read; *down*: no answer; *policed*: the admission policies are in force; *tried*: on whom.
     *narrow*: nobody gets a token of another node.
+    *malformed*: that nobody can read; *down*: no answer. *undone*: how often the copies saw it go back.
+    *age*: for how long that of NodePeers was not confirmed.
     """
 
     nodes_by_name: dict[str, Node] = field(default_factory=dict)
@@ -213,11 +215,19 @@ class Api:
     writes: list[str] = field(default_factory=list)
     policed: bool = True
     tried: list[tuple[str, ...]] = field(default_factory=list)
+    undone: int = 0
+    age: float = 0.0
 
     # ---- the copies
 
     def synced(self) -> bool:
         return True
+
+    def restores(self) -> int:
+        return self.undone
+
+    def ages(self) -> Mapping[str, float]:
+        return {"Node": 0.0, "NodePeer": self.age}
 
     def nodes(self) -> Sequence[Node]:
         return list(self.nodes_by_name.values())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
@@ -16,6 +18,7 @@ from wirecrypt.cluster.api import Api
 from wirecrypt.cluster.connection import Connection
 from wirecrypt.cluster.reflector import Reflector
 from wirecrypt.errors import ClusterError
+from wirecrypt.model.objects import CANARY
 
 PATIENCE = 30.0
 ENOUGH = 4
@@ -30,10 +33,20 @@ def line(event: object) -> bytes:
     return json.dumps(event).encode() + b"\n"
 
 
+def _question(path: str) -> bool:
+    """Return whether this request is about one object."""
+    return "limit=1" in re.split("[?&]", path)
+
+
 class Server:
-    """A collection: *lists* and *watches* say what the n-th answer holds; a watch of None stays open, with nothing in it."""
+    """A collection: *lists* and *watches* say what the n-th answer holds; a watch of None stays open, with nothing in it.
+
+    A question about one object is answered from *store*, by name, at *version*; lists are at it, too.
+    """
 
     def __init__(self) -> None:
+        self.store = {"a": 5}
+        self.version = 5
         self.watches: Callable[[int], bytes | None] = lambda _: None
         self.lists: Callable[[int], list[dict[str, Any]]] = lambda _: [thing("a", 5)]
         self.asked: list[str] = []
@@ -45,16 +58,29 @@ class Server:
 
     def count(self, *, watching: bool) -> int:
         """Return how many streams were opened, or lists given."""
-        return sum(("watch=1" in path) is watching for path in self.asked)
+        return sum(("watch=1" in path) is watching for path in self.asked if not _question(path))
+
+    def questions(self) -> list[str]:
+        """Return the names that were asked about."""
+        return [path.partition("name%3D")[2].partition("&")[0] for path in self.asked if _question(path)]
 
     def answer(self, path: str) -> bytes | None:
         """Return the body of the next answer."""
         self.asked.append(path)
+        if _question(path):
+            name = self.questions()[-1]
+            found = [thing(name or CANARY, self.store[name])] if name in self.store else []
+            return line({"metadata": {"resourceVersion": str(self.version)}, "items": found})
         watching = "watch=1" in path
         number = self.count(watching=watching)
         if watching:
             return self.watches(number)
-        return line({"metadata": {"resourceVersion": "5"}, "items": self.lists(number)})
+        return line({"metadata": {"resourceVersion": str(self.version)}, "items": self.lists(number)})
+
+    def shows(self, **store: int) -> None:
+        """Have the store hold these objects by their versions, in lists as well."""
+        self.store = store
+        self.lists = lambda _: [thing(name, version) for name, version in sorted(self.store.items())]
 
     def api(self) -> Api:
         """Return the API that this server plays."""
@@ -104,11 +130,15 @@ class Watch:
         self.stopping = threading.Event()
         self.changed = threading.Condition()
         self.shown: list[list[Any]] = []
+        self.restores = 0
         self.reflector = Reflector(self.api, "Thing", "/things", read, pause=self._pause)
 
     def __enter__(self) -> Self:
-        self.reflector.start(self._note)
+        self.reflector.start(self._note, self._count)
         return self
+
+    def _count(self, _before: float, _began: float) -> None:
+        self.restores += 1
 
     def __exit__(self, *_: object) -> None:
         self.stopping.set()
@@ -131,6 +161,14 @@ class Watch:
         if len(self.pauses) >= ENOUGH:
             self.rested.set()
             self.stopping.wait()
+
+
+def wait_for(condition: Callable[[], bool]) -> bool:
+    """Return whether *condition* came true in time."""
+    end = time.monotonic() + PATIENCE
+    while not condition() and time.monotonic() < end:
+        threading.Event().wait(0.01)
+    return condition()
 
 
 def name_of(raw: dict[str, Any]) -> str:
@@ -205,3 +243,107 @@ def test_an_error_while_listing_keeps_the_copy(server: Server) -> None:
     with Watch(server, read) as watch:
         assert watch.rested.wait(PATIENCE)
         assert (watch.reflector.objects(), server.count(watching=False)) == (["a"], ENOUGH)
+
+
+def versioned(raw: dict[str, Any]) -> str:
+    return f"{name_of(raw)}{raw['metadata']['resourceVersion']}"
+
+
+def added(name: str, version: int) -> bytes:
+    return line({"type": "ADDED", "object": thing(name, version)})
+
+
+@pytest.mark.parametrize(
+    ("version", "store"),
+    [(7, {"a": 5}), (40, {"a": 5, "b": 6}), (40, {"a": 5, "b": 8}), (40, {"a": 5})],
+    ids=["the store is behind", "an object is older", "an object is another one of that time", "an object never was"],
+)
+def test_a_copy_that_is_newer_than_its_source_is_listed_anew(server: Server, version: int, store: dict[str, int]) -> None:
+    """A store that went back is noticed when the stream ends, also when it has counted further since, and that is said.
+
+    What never was is gone from the copy, and nobody waits for versions that were undone.
+    """
+
+    def watches(number: int) -> bytes | None:
+        if number > 1:
+            return None
+        server.version = version
+        server.shows(**store, c=4)
+        return added("b", 9)
+
+    server.watches = watches
+    with capture_logs() as said, Watch(server, versioned) as watch:
+        watch.until(["a5"], ["a5", "b9"], [f"{name}{v}" for name, v in sorted((store | {"c": 4}).items())])
+        assert server.questions() == ["b"]
+        assert watch.restores == 1
+        assert watch.reflector.reached(version)
+        assert not watch.reflector.reached(version + 1)
+    assert [e["kind"] for e in said if e["event"].startswith("the API server went back")] == ["Thing"]
+
+
+def test_an_object_that_was_deleted_and_is_there_again_shows_the_restore(server: Server) -> None:
+    """A deletion that was undone is a past that was undone; no object is asked about but the one that changed last."""
+
+    def watches(number: int) -> bytes | None:
+        server.version = 40
+        return line({"type": "DELETED", "object": thing("a", 8)}) if number == 1 else None
+
+    server.watches = watches
+    with Watch(server, versioned) as watch:
+        watch.until(["a5"], [], ["a5"])
+        assert (watch.restores, server.questions()) == (1, ["a"])
+
+
+def test_what_happened_meanwhile_is_no_restore(server: Server) -> None:
+    """A copy that is merely behind goes on by its watch: no list, and nothing is said."""
+
+    def watches(number: int) -> bytes | None:
+        server.version, server.store = 12, {"a": 11, "b": 12}
+        return [added("b", 9), added("b", 12), None][min(number, 3) - 1]
+
+    server.watches = watches
+    with capture_logs() as said, Watch(server, versioned) as watch:
+        watch.until(["a5"], ["a5", "b9"], ["a5", "b12"])
+        assert (watch.restores, server.count(watching=False)) == (0, 1)
+    assert "went back" not in str(said)
+
+
+def test_where_there_is_only_the_canary_nothing_went_back(server: Server) -> None:
+    """No copy shows it, and that it is there says nothing of the past."""
+    server.store, server.lists = {"": 3}, lambda _: [thing(CANARY, 3)]
+    server.watches = lambda number: b"" if number == 1 else None
+    with Watch(server, versioned) as watch:
+        assert wait_for(lambda: server.count(watching=True) > 1)
+        assert (watch.restores, server.count(watching=False), server.questions()) == (0, 1, [""])
+
+
+def test_a_copy_can_be_told_to_list_anew(server: Server) -> None:
+    """A stream that is open is left for a new list at once, without a pause, and the age is that of the list."""
+    with Watch(server, versioned) as watch:
+        watch.until(["a5"])
+        before = time.monotonic()
+        server.shows(a=5, b=6)
+        watch.reflector.list_anew()
+        watch.until(["a5"], ["a5", "b6"])
+        assert watch.pauses == []
+        assert watch.restores == 0
+        assert watch.reflector.listed_since(before)
+        assert watch.reflector.age() <= time.monotonic() - before
+
+
+def test_a_copy_is_listed_anew_now_and_then(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the versions say: a copy that is old enough is listed when its stream ends."""
+    monkeypatch.setattr("wirecrypt.cluster.reflector.LIST_SECONDS", (0, 0))
+    server.watches = lambda number: b"" if number == 1 else None
+    server.lists = lambda number: [thing("a", 5)] if number == 1 else [thing("a", 5), thing("b", 6)]
+    with Watch(server, versioned) as watch:
+        watch.until(["a5"], ["a5", "b6"])
+        assert server.questions() == []
+
+
+def test_the_age_of_a_copy_grows_while_nobody_confirms_it(server: Server) -> None:
+    """Streams that end at once are no confirmation, answers to the question are."""
+    with Watch(server, versioned) as watch:
+        watch.until(["a5"])
+        first = watch.reflector.age()
+        assert wait_for(lambda: watch.reflector.age() > first)

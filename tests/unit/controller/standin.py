@@ -105,6 +105,12 @@ class ApiServer:
     def stop(self) -> None:
         """Stop nothing."""
 
+    def ages(self) -> Mapping[str, float]:
+        return {"Node": 7.0}
+
+    def restores(self) -> int:
+        return 1
+
     def view(self) -> ControllerView | None:
         return ControllerView(
             nodes=dict(self.nodes),

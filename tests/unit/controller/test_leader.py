@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from wirecrypt.controller import Elector
 from wirecrypt.errors import Unreachable
 from wirecrypt.ports import Lease
+
+START = datetime(2030, 1, 1, tzinfo=UTC)
 
 
 @dataclass
@@ -45,3 +48,54 @@ def test_a_term_begins_when_the_lease_comes_from_another_or_from_nobody() -> Non
     assert (two.tick(), two.term) == (True, 1)
     two.release()
     assert (objects.tick(), objects.term) == (True, 2)
+
+
+def candidates(now: list[float], leases: Leases) -> tuple[Elector, Elector]:
+    one, two = (Elector(leases, name, clock=lambda: now[0]) for name in ("one", "two"))
+    return one, two
+
+
+def test_a_lease_that_goes_back_makes_no_second_leader() -> None:
+    """Restored to when another led, it is nobody's for its whole duration; who led stops at once, who takes it begins anew."""
+    now, leases = [0.0], Leases()
+    one, two = candidates(now, leases)
+    assert one.tick()
+    backup = leases.lease
+    one.release()
+    assert two.tick()
+    now[0] += 2
+    assert (two.tick(), one.tick()) == (True, False)
+    leases.lease = backup
+    assert not one.tick(), "the backup says that this one leads"
+    assert two.leads()
+    assert not two.tick()
+    now[0] += 14
+    assert (one.tick(), two.tick()) == (False, False)
+    now[0] += 2
+    assert (one.tick(), one.term, two.tick()) == (True, 2, False)
+
+
+def test_a_lease_that_goes_back_to_nobody_is_not_taken_at_once() -> None:
+    """Given up in the backup, or not there yet: whoever leads may not know of it so far."""
+    for backup in (None, replace(Lease("", START, START, 1, 0), version="0")):
+        now, leases = [0.0], Leases()
+        one, two = candidates(now, leases)
+        assert (one.tick(), two.tick()) == (True, False)
+        leases.lease = backup
+        assert not two.tick()
+        now[0] += 16
+        assert two.tick()
+
+
+def test_a_leader_goes_on_when_its_own_lease_goes_back() -> None:
+    """An older Lease of its own is renewed at once: another has to see it unchanged before it acts."""
+    now, leases = [0.0], Leases()
+    one, two = candidates(now, leases)
+    assert one.tick()
+    backup = leases.lease
+    for _ in range(5):
+        now[0] += 2
+        assert one.tick()
+    assert not two.tick()
+    leases.lease = backup
+    assert (one.tick(), one.term, two.tick()) == (True, 1, False)

@@ -99,6 +99,14 @@ def test_needs_first_session_and_renewal() -> None:
     assert needs(mine, (ONE, TWO), (), {ONE: "old"}) == []
 
 
+def test_a_session_of_an_epoch_that_a_restored_api_does_not_know_is_renewed() -> None:
+    """It came after all that are wanted and carries traffic until the next rotation: its limits are reached all the same."""
+    mine = (own(1), own(2, 2))
+    assert needs(mine, (ONE,), (ONE, TWO), {TWO: "soft limit"}) == [NeededSession(TWO, "soft limit")]
+    assert needs(mine, (ONE,), (ONE,), {TWO: "soft limit"}) == []
+    assert needs(mine, (), (ONE, TWO), {TWO: "soft limit"}) == []
+
+
 def test_epoch_number_with_another_id_is_another_epoch() -> None:
     """After an etcd restore the same number is another epoch: neither a session nor a key of the old one serves."""
     mine = (own(1, 2),)
@@ -120,6 +128,15 @@ def test_published_when_installed_towards_every_published_peer() -> None:
     assert publishable(mine, [(v, long_after(v)) for v in (done, silent, gone)])
     assert not publishable(mine, [(v, long_after(v)) for v in (done, half)])
     assert publishable(mine, [(half, replace(long_after(half), full=True))])
+
+
+def test_a_pair_that_is_past_its_target_holds_no_publication() -> None:
+    """A restored API server shows an epoch that the pair has left: its generation is never installed, nobody waits for it."""
+    mine = (own(3, 3, published=False), own(4, published=False))
+    behind = inputs(esp(g(3, 3, 3), {g(3, 3, 3): complete()}), own_sessions=mine)
+    decision = replace(long_after(behind), target=g(4, 1), in_use=g(3, 3, 3))
+    assert publishable(mine, [(behind, decision)])
+    assert not publishable(mine, [(behind, replace(decision, in_use=None))])
 
 
 def test_nothing_to_publish_when_all_is() -> None:

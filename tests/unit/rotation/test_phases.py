@@ -110,11 +110,14 @@ def test_a_number_is_never_used_twice() -> None:
     assert next_number(RotationInputs(seeds=(seed(Epoch(7, "")),))) == 8
     assert next_number(RotationInputs(keys={"a": keys("a", Epoch(7, ""))})) == 8
     assert next_number(RotationInputs(peers=(peer("a", Epoch(7, "")),))) == 8
+    assert next_number(RotationInputs(statuses={"a": says(7, 6)})) == 8
+    assert next_number(RotationInputs(statuses={"a": says(6, 6, 7)})) == 8
 
 
 def test_a_number_that_cannot_be_moves_nobody() -> None:
     """A node that publishes a session of an epoch that never was: the next one follows what is known, and there is a next."""
     known = RotationInputs(seeds=(seed(Epoch(7, "")),), peers=(peer("a", Epoch(2**63 - 2, "")), peer("b", Epoch(9, ""))))
+    known = replace(known, statuses={"a": says(2**63 - 2, 2**63 - 2)})
     assert next_number(known) == 10
     assert [bool(never_was(p, 7)) for p in known.peers] == [True, False]
     assert not never_was(peer("a", Epoch(7 + LEAP, "")), 7)
@@ -327,6 +330,32 @@ def test_a_word_of_another_boot_does_not_count() -> None:
     words = {"a": says(2, 2), "b": says(2, 2, boot="before")}
     for phase in (Phase.SWITCHING, Phase.RETIRING):
         assert phase_after(two_nodes(rotation(phase=phase), statuses=words)) is None
+
+
+THREE = Epoch(3, "3" * 32)
+
+
+def test_a_rotation_of_a_backup_that_nodes_have_gone_through_comes_to_its_end() -> None:
+    """Restored in the middle of it: nodes send with a later epoch than its own, which is past it and holds up nothing."""
+    later = {"peers": tuple(peer(n, ONE, TWO, THREE) for n in "ab"), "statuses": {n: says(3, 2, 3) for n in "ab"}}
+    assert phase_after(two_nodes(rotation(phase=Phase.SWITCHING), **later)) is Phase.RETIRING
+    assert phase_after(two_nodes(rotation(phase=Phase.RETIRING), **later)) is Phase.COMPLETE
+
+
+def test_after_a_restore_the_controller_asks_for_a_rotation_when_every_node_says_so() -> None:
+    """Nodes send with an epoch whose seed is nowhere: one more rotation, with a number that never was, sets things straight."""
+    peers = tuple(peer(n, TWO, THREE) for n in "ab")
+    restored = two_nodes(rotation(phase=Phase.COMPLETE), peers=peers, statuses={n: says(3, 2, 3) for n in "ab"})
+    asked = [a for a in step(restored, NOW, fresh=FRESH) if isinstance(a, CreateRotation)]
+    assert [a.name for a in asked] == ["recovery-4"]
+    assert next_number(restored) == 4
+    for statuses in ({"a": says(3, 3)}, {"a": says(3, 3), "b": says(2, 2)}, {n: says(3 + LEAP, 3) for n in "ab"}):
+        one = replace(restored, statuses=statuses)
+        assert not [a for a in step(one, NOW, fresh=FRESH) if isinstance(a, CreateRotation)]
+    alone = replace(restored, peers=peers[:1])
+    assert not [a for a in step(alone, NOW, fresh=FRESH) if isinstance(a, CreateRotation)]
+    down = replace(restored, statuses={"a": says(3, 3), "b": says(2, 2)}, down=frozenset("b"))
+    assert not [a for a in step(down, NOW, fresh=FRESH) if isinstance(a, CreateRotation)]
 
 
 def test_a_node_that_sends_nothing_needs_a_session_of_the_new_epoch() -> None:

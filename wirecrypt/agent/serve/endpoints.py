@@ -134,6 +134,7 @@ class AgentEndpoints:
     def _read_pass(self) -> None:
         last_pass, metrics = self._last_pass, self._metrics
         metrics.refused.read(dict(last_pass.refused))
+        metrics.copies(*last_pass.copies())
         made, written = last_pass.sessions, self._writes()
         metrics.sessions.inc(max(0, made - self._sessions))
         metrics.kernel_writes.inc(max(0, written - self._written))

@@ -10,6 +10,8 @@ from wirecrypt.agent.view.pass_state import PassState
 
 Trouble = tuple[str, str]  # the reason and the words of a condition
 ADMISSION: Final = "AdmissionPolicyMissing"
+STALE_SECONDS: Final = 300.0  # twice what passes between two confirmations of a copy at most
+STALE_PATIENCE: Final = 60.0  # seconds that this may last: longer than any pause between two tries to read
 PATIENCE: Final = 5.0  # seconds that a new claim of the Node may take to be granted
 
 
@@ -18,16 +20,30 @@ class Troubles:
 
     def __init__(self, components: Components) -> None:
         self._components = components
-        self._ungranted_since = float("inf")
+        self._ungranted_since = self._stale_since = float("inf")
 
     def found(self, pass_state: PassState, parts: dict[str, str]) -> list[Trouble]:
         """Return what is wrong, the worst first; *parts*: the words of the agent's parts by their reason, empty for none."""
         disk = self._components.pairs_on_disk
         listening = (("ControlChannel", str(error)) for error in self._components.channel.failed().values())
-        own = {"PairsNotWritten": disk.refused, "PairsUnreadable": disk.trouble, "ClaimNotGranted": self._ungranted(pass_state)}
+        own = {"PairsNotWritten": disk.refused, "PairsUnreadable": disk.trouble}
+        own |= {"ClaimNotGranted": self._ungranted(pass_state), "CopiesStale": self._stale(pass_state.now)}
         worst = {ADMISSION: parts.get(ADMISSION, "")}
         others = {reason: words for reason, words in parts.items() if reason != ADMISSION}
         return [*_said(worst), *pass_state.trouble, *listening, *_said(others), *_said(own)]
+
+    def _stale(self, now: float) -> str:
+        """Return which copies of the API server's objects are old though others are not, in words that stay the same.
+
+        All are while the API server is away, and some for a moment when it is back: who could be told knows that.
+        """
+        ages = self._components.cache.ages()
+        kinds = sorted(kind for kind, age in ages.items() if age > STALE_SECONDS)
+        self._stale_since = min(self._stale_since, now) if 0 < len(kinds) < len(ages) else float("inf")
+        if now - self._stale_since < STALE_PATIENCE:
+            return ""
+        why = "what is decided may be out of date; the agent's log says why it cannot be read"
+        return f"nothing has confirmed the copy of {', '.join(kinds)} for over {STALE_SECONDS:.0f} s: {why}"
 
     def _ungranted(self, pass_state: PassState) -> str:
         """Return what the Node has for a while and was not granted, in words."""

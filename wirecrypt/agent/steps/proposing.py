@@ -30,6 +30,10 @@ class Proposer:
         self._wait = FIRST_WAIT
         self._not_before = float("-inf")
 
+    def forget(self) -> None:
+        """Note that what was written may be undone: no view of the own NodePeer is too old to tell."""
+        self._older = frozenset()
+
     def propose(self, pass_state: PassState, settings: Settings, now: float) -> None:
         """Have the own NodePeer say which addresses the node holds; nothing while its links were never listed."""
         links, own = self._components.guard_attachment.links, pass_state.own

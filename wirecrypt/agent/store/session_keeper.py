@@ -118,6 +118,13 @@ class SessionKeeper:
         self._save(state)
         return True
 
+    def api_went_back(self, own: NodePeer) -> None:
+        """Note that the API server went back: what it does not show is not deleted, and no view is too old to tell."""
+        self._older = frozenset()
+        state = states.while_rolled_back(self.open(own))
+        if state != self.state:
+            self._save(state)
+
     def publish(self, own: NodePeer) -> bool:
         """Publish the newest sessions; False when the API server knows of a newer one, whose number is then skipped.
 

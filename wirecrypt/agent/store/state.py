@@ -137,6 +137,12 @@ def lost_by_api(state: State, last: int) -> State:
     return replace(state, sessions=sessions, rolled_back=max(lost, default=state.rolled_back))
 
 
+def while_rolled_back(state: State) -> State:
+    """Return the state after the API server went back, whatever it shows of this node; the next session ends it."""
+    published = max((o.session.number for o in state.sessions if o.published), default=0)
+    return replace(state, rolled_back=max(state.rolled_back, published))
+
+
 def newest_seen(state: State) -> int:
     """Return the session below which an API view is older than what was seen before.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -16,6 +16,12 @@ class ObjectCache(Protocol):
 
     def synced(self) -> bool:
         """Return whether every kind was listed at least once."""
+
+    def restores(self) -> int:
+        """Return how often the API server was seen to have gone back, as after a restore from a backup."""
+
+    def ages(self) -> Mapping[str, float]:
+        """Return for how many seconds no quorum read has confirmed the copy of each kind."""
 
     def nodes(self) -> Sequence[Node]:
         """Return the Nodes."""

@@ -25,7 +25,7 @@ from wirecrypt.settings import Settings, from_document
 
 log = logs.get(__name__)
 AWAY_DRAINS: Final = 6
-_UNREAD: Final = "-"
+_UNREAD: Final = object()
 _MISSING: Final = "the ConfigMap wirecrypt-config is not there, or is no ConfigMap with data"
 
 
@@ -35,7 +35,7 @@ class Configuration:
     def __init__(self) -> None:
         self.settings: Settings | None = None
         self.trouble: tuple[str, str] | None = None
-        self._version = _UNREAD
+        self._read: ConfigDocument | object | None = _UNREAD  # with its data: after a restore versions come again
         self._data: Mapping[str, str] = {}  # of the document that the settings are from
         self._ranges: tuple[Network, ...] = ()  # the first document's, and then the last under which the API server answered
         self._trial = RangeTrial()
@@ -43,10 +43,9 @@ class Configuration:
 
     def read(self, document: ConfigDocument | None) -> None:
         """Take the newest document, if it is another than before; what is wrong with it is logged once."""
-        version = document.resource_version if document else ""
-        if version == self._version:
+        if document == self._read:
             return
-        self._version = version
+        self._read = document
         if document is None:
             self._refuse("ConfigMissing", f"{_MISSING}. Next: {self._next(APPLY_AGAIN)}")
             return

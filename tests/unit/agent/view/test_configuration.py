@@ -30,6 +30,15 @@ def labelled(folder: Path) -> Cloud:
     return cloud
 
 
+def test_a_version_that_comes_again_with_other_data_is_another_document() -> None:
+    """Versions count from the backup on after a restore: one that was read before says nothing of what is in it now."""
+    config = Configuration()
+    for lanes in (1, 2):
+        config.read(ConfigDocument({"config.yaml": f"lanes: {lanes}"}, "50"))
+        assert config.settings is not None
+        assert config.settings.lanes == lanes
+
+
 @pytest.mark.parametrize(("text", "reason"), [("", "ConfigMissing"), (BAD, "ConfigInvalid")])
 def test_nothing_is_done_before_a_configuration_was_read(tmp_path: Path, text: str, reason: str) -> None:
     """No write to the kernel, no session; the reason is logged and reported once, and a good document starts the work."""
