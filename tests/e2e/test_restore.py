@@ -76,7 +76,9 @@ def _ended(lab: Lab) -> bool:
 
 
 def _debug(lab: Lab) -> None:
-    import threading, time
+    import threading
+    import time
+
     def dump() -> None:
         for n in range(12):
             time.sleep(10)
@@ -87,4 +89,5 @@ def _debug(lab: Lab) -> None:
                     except BaseException as e:
                         out.write(f"{key} {e!r}\n")
                 out.write(lab.kubectl("get", "encryptednodes,keyrotations,nodepeers,leases", "-A", "-o", "wide", check=False))
+
     threading.Thread(target=dump, daemon=True).start()

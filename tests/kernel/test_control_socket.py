@@ -14,10 +14,9 @@ from dataclasses import asdict, dataclass, replace
 from itertools import count, product
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 from tests.kernel.conftest import Host
-from wirecrypt.http_server import serve
+from wirecrypt.http_server import dispatch, serve
 from wirecrypt.kernel.net.control_socket import KernelControlChannel
 from wirecrypt.model.xfrm import Address
 
@@ -238,7 +237,7 @@ def test_no_other_user_takes_requests_for_metrics(hosts: tuple[Host, Host]) -> N
     """Nor does anybody listen beside the TCP port, though its own options let an agent have it again at once."""
     here, _ = hosts
     asked = [replace(each, tcp=True) for each in beside(here)]
-    with here.netns.entered(), closing(serve(PORT, "::", CollectorRegistry())), nobody(here) as other:
+    with here.netns.entered(), closing(serve(PORT, "::", dispatch({}))), nobody(here) as other:
         free = count(PORT + 1)
         assert {other.bind(replace(each, port=next(free))) for each in asked} == {0}
         assert {each: other.bind(each) for each in asked} == dict.fromkeys(asked, errno.EADDRINUSE)

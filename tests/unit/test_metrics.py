@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import socket
-import urllib.error
-import urllib.request
 from typing import TYPE_CHECKING
 
-import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from wirecrypt import __version__
-from wirecrypt.errors import ClusterError, ConfigError, Forbidden
-from wirecrypt.http_server import Served, serve
+from wirecrypt.errors import ClusterError, Forbidden
 from wirecrypt.metrics import MOST_VALUES, AgentMetrics, ControllerMetrics
 from wirecrypt.model.objects import NodeState, Phase
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    pass
 
 
 def samples(metrics: AgentMetrics | ControllerMetrics) -> dict[tuple[str, str], float]:
@@ -101,65 +96,3 @@ def test_two_programs_in_one_process_do_not_meet() -> None:
     one, other = AgentMetrics(), AgentMetrics()
     one.sessions.inc()
     assert samples(other)["wirecrypt_sessions_made_total", ""] == 0
-
-
-@pytest.fixture
-def served() -> Iterator[Served]:
-    """Serve an agent's figures on a free port."""
-    opened = serve(0, "127.0.0.1", AgentMetrics().registry)
-    yield opened
-    opened.close()
-
-
-def get(port: int, path: str, host: str = "127.0.0.1") -> tuple[int, str]:
-    try:
-        with urllib.request.urlopen(f"http://{host}:{port}{path}", timeout=10) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode()
-
-
-def test_pages_of_the_port(served: Served) -> None:
-    """/metrics and /healthz are answered, other paths are not."""
-    status, text = get(served.port, "/metrics")
-    assert (status, "wirecrypt_build_info" in text) == (200, True)
-    assert get(served.port, "/healthz") == (200, "ok\n")
-    assert get(served.port, "/metrics/../etc") == (404, "not found\n")
-
-
-def test_health_says_the_problem() -> None:
-    """A problem makes /healthz answer 503 with its words; /metrics goes on."""
-    opened = serve(0, "127.0.0.1", AgentMetrics().registry, lambda: "no pass for 90 s")
-    try:
-        assert get(opened.port, "/healthz") == (503, "no pass for 90 s\n")
-        assert get(opened.port, "/metrics")[0] == 200
-    finally:
-        opened.close()
-
-
-def test_ipv6_is_served() -> None:
-    """An IPv6 address is listened on as well."""
-    opened = serve(0, "::1", AgentMetrics().registry)
-    try:
-        assert get(opened.port, "/healthz", "[::1]")[0] == 200
-    finally:
-        opened.close()
-
-
-def test_a_taken_port_is_one_clear_error(served: Served) -> None:
-    """The error names address and port; and after closing, the port is free again."""
-    with pytest.raises(ConfigError, match=f"127.0.0.1 port {served.port}.*in use"):
-        serve(served.port, "127.0.0.1", AgentMetrics().registry)
-    first = serve(0, "127.0.0.1", AgentMetrics().registry)
-    first.close()
-    with socket.socket() as again:
-        again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        again.bind(("127.0.0.1", first.port))
-
-
-@pytest.mark.parametrize(("port", "address"), [(70000, "127.0.0.1"), (0, "nowhere"), (0, "192.0.2.77")])
-def test_a_bad_port_or_address_is_one_clear_error(port: int, address: str) -> None:
-    """What cannot be opened is a ConfigError with the next step."""
-    with pytest.raises(ConfigError, match="Next: choose another port"):
-        serve(port, address, AgentMetrics().registry)

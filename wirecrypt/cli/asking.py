@@ -10,12 +10,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, TypeVar
+from urllib.parse import urlencode
+
+import click
 
 from wirecrypt.cli.main import Refusal
 from wirecrypt.cli.tools import context, kubeconfig
 from wirecrypt.cluster.agent_proxy import Agents, ask_local
 from wirecrypt.errors import ClusterError, InputError, ObjectError, WirecryptError
+from wirecrypt.model.access import LOCAL_SOCKET
 from wirecrypt.model.objects import LABEL_ENABLED
 from wirecrypt.model.verify_facts import NodeEvidence, NodePlan, decode
 from wirecrypt.verify import Silent
@@ -23,6 +28,9 @@ from wirecrypt.verify import Silent
 _AT_ONCE: Final = 16
 
 Facts = TypeVar("Facts", NodeEvidence, NodePlan)
+socket_option = click.option(
+    "--socket", type=click.Path(path_type=Path), default=LOCAL_SOCKET, show_default=True, help="Of the agent, with --local."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +44,8 @@ class Answers:
 def ask_all(kind: type[Facts], page: str, query: Mapping[str, object], chosen: Sequence[str], *, peers: bool) -> Answers:
     """Ask the agents of the enabled nodes at once; with a choice its nodes, and their *peers* if wanted.
 
-    Raises `InputError` for a chosen node that is not enabled, `ClusterError` when the API server does not answer.
+    Raises `InputError` for a chosen node that is not enabled, `ClusterError` when the API server does not answer, or gives no
+    token to ask agents with.
     """
     agents = Agents.connect(kubeconfig(), context())
     labels = agents.labels()  # before the NodePeers: one that is made meanwhile is asked
@@ -54,8 +63,9 @@ def ask_all(kind: type[Facts], page: str, query: Mapping[str, object], chosen: S
         if node not in pods:
             return Silent(node, "no pod of the agent on this node: see the DaemonSet in wirecrypt-system")
         if not port:
-            return Silent(node, "metrics.port is off in the configuration: run it on the node with --local --port")
-        return _asked(kind, node, lambda: agents.ask(pods[node], port, page, query))
+            return Silent(node, "metrics.port is off in the configuration: run it on the node with --local")
+        token = agents.token(node)
+        return _asked(kind, node, lambda: agents.ask(pods[node], port, f"{page}?{urlencode(query)}", token))
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         answers: dict[str, Any] = dict(zip(asked, pool.map(one, asked), strict=True))
@@ -84,9 +94,9 @@ def exiting(code: int) -> Iterator[None]:
         raise Refusal(error, code) from error
 
 
-def ask_here(kind: type[Facts], page: str, query: Mapping[str, object], port: int) -> Facts:
-    """Ask this node's own agent; raises `ClusterError` when it does not answer, `ObjectError` when it is of another version."""
-    return decode(kind, ask_local(port, page, query), f"127.0.0.1:{port}/{page}")
+def ask_here(kind: type[Facts], page: str, query: Mapping[str, object], path: Path) -> Facts:
+    """Ask this node's own agent by its socket; raises `ClusterError` when nobody answers, `ObjectError` when it is of another version."""
+    return decode(kind, ask_local(path, f"{page}?{urlencode(query)}"), str(path))
 
 
 def _asked(kind: type[Facts], node: str, ask: Callable[[], Any]) -> Facts | Silent:

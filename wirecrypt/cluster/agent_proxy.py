@@ -1,25 +1,28 @@
 """Asking agents through the API server: its proxy to pods reaches the port that the agents serve their metrics on.
 
-Whoever asks needs the rights to list Nodes, to list pods and to get pods/proxy in the agents' namespace, and nothing on the
-nodes.
+Whoever asks needs the rights of the roles wirecrypt-verify-user (manifests/rbac-verify.yaml), and nothing on the nodes. Root of
+a node asks by the agent's local socket.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import socket
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, Final, Self
-from urllib.parse import urlencode
 
 from wirecrypt.cluster import paths
+from wirecrypt.cluster.access.tokens import token_for
+from wirecrypt.cluster.answer import refusal
 from wirecrypt.cluster.api import Api
 from wirecrypt.cluster.cli_client import CliClient
 from wirecrypt.cluster.codec import decode
 from wirecrypt.cluster.readers import ObjectReader
 from wirecrypt.errors import ClusterError, ConfigError, NotFound, Unreachable
+from wirecrypt.http_server import TOKEN_HEADER
 from wirecrypt.model.objects import SYSTEM_NAMESPACE, NodePeer
+from wirecrypt.model.secret import SecretBytes
 from wirecrypt.settings import Settings, from_document
 
 PODS: Final = f"/api/v1/namespaces/{SYSTEM_NAMESPACE}/pods"
@@ -78,21 +81,40 @@ class Agents:
         except ConfigError:
             return Settings().metrics.port
 
-    def ask(self, pod: str, port: int, page: str, query: Mapping[str, object]) -> Any:  # noqa: ANN401 - JSON
-        """Return the answer of an agent's *page*."""
-        return self._api.get(f"{PODS}/http:{pod}:{port}/proxy/{page}?{urlencode(query)}")
+    def token(self, node: str) -> SecretBytes:
+        """Return a token by which the agent of *node* answers."""
+        return token_for(self._api, node)
+
+    def ask(self, pod: str, port: int, asked: str, token: SecretBytes) -> Any:  # noqa: ANN401 - JSON
+        """Return the answer of an agent's page; *asked*: its name and query."""
+        headers = {TOKEN_HEADER: token.reveal().decode()}
+        return self._api.get(f"{PODS}/http:{pod}:{port}/proxy/{asked}", headers=headers)
 
 
-def ask_local(port: int, page: str, query: Mapping[str, object]) -> Any:  # noqa: ANN401 - JSON
-    """Return the answer of this node's own agent; raises `Unreachable`, or `ClusterError` with what it said."""
-    tried, what = f"ask this node's agent for {page}", f"127.0.0.1 port {port}"
-    connection = HTTPConnection("127.0.0.1", port, timeout=_PATIENCE)
+class _LocalConnection(HTTPConnection):
+    """A connection to a socket in the file system."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=_PATIENCE)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        self.sock.settimeout(_PATIENCE)
+        self.sock.connect(str(self._path))
+
+
+def ask_local(path: Path, asked: str) -> Any:  # noqa: ANN401 - JSON
+    """Return the answer of this node's own agent, by its socket; raises `Unreachable`, or `ClusterError` with what it said."""
+    tried, what = f"ask this node's agent for {asked.partition('?')[0]}", str(path)
+    connection = _LocalConnection(path)
     try:
-        connection.request("GET", f"/{page}?{urlencode(query)}")
+        connection.request("GET", f"/{asked}")
         answer = connection.getresponse()
         status, body = answer.status, answer.read()
     except (OSError, HTTPException) as error:
-        hint = "is the agent running, and on this port (metrics.port of the configuration)?"
+        hint = "is the agent running on this node? Only root, or the agent's own container, may ask here"
         raise Unreachable(tried, what=what, answer=f"{type(error).__name__}: {error}", hint=hint) from error
     finally:
         connection.close()
@@ -100,5 +122,5 @@ def ask_local(port: int, page: str, query: Mapping[str, object]) -> Any:  # noqa
         if status == 200:  # noqa: PLR2004 - OK
             return json.loads(body)
     except ValueError as error:
-        raise ClusterError(tried, what=what, answer="not JSON", hint="does another program have this port?") from error
-    raise ClusterError(tried, what=what, answer=f"{status} {body[:300].decode(errors='replace').strip()}")
+        raise ClusterError(tried, what=what, answer="not JSON", hint="does another program have this socket?") from error
+    raise refusal(tried, status, body.decode(errors="replace"), {})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -46,9 +46,13 @@ class Api:
 
         return cls(Connection.open(kubeconfig, context))
 
-    def get(self, path: str, *, token: SecretBytes | None = None) -> Json:
-        """Return one object by a quorum read, as the bearer of *token* if there is one."""
-        return self._call("GET", path, token=token)
+    def get(self, path: str, *, token: SecretBytes | None = None, headers: Mapping[str, str] | None = None) -> Json:
+        """Return one object by a quorum read, as the bearer of *token* if there is one.
+
+        *headers* are for whom the API server hands the request on to.
+        """
+        bearer = {"Authorization": f"Bearer {token.reveal().decode()}"} if token else {}
+        return self._call("GET", path, headers={**(headers or {}), **bearer})
 
     def items(self, path: str) -> tuple[list[Json], str]:
         """Return all objects of a collection, read in pages, and the version of the collection."""
@@ -93,7 +97,7 @@ class Api:
     def stream(self, path: str, *, version: str, seconds: int) -> Iterator[Answer]:
         """Watch a collection from *version* on for at most *seconds*: read `Answer.events`, stop with `interrupt`."""
         url = _query(path, watch=1, resourceVersion=version, allowWatchBookmarks="true", timeoutSeconds=seconds)
-        answer = self._send("GET", url, None, kind=_JSON, read_seconds=SILENT_SECONDS)
+        answer = self._send("GET", url, None, headers={}, read_seconds=SILENT_SECONDS)
         try:
             yield answer
         finally:
@@ -113,22 +117,19 @@ class Api:
         self._connection.close()
 
     def _call(
-        self, method: str, path: str, body: Json | None = None, *, kind: str = _JSON, token: SecretBytes | None = None
-    ) -> Json:
-        with self._send(method, path, body, kind=kind, read_seconds=READ_SECONDS, token=token) as answer:
-            return answer.json()
-
-    def _send(  # noqa: PLR0913 - the parts of a request
         self,
         method: str,
         path: str,
-        body: Json | None,
+        body: Json | None = None,
         *,
-        kind: str,
-        read_seconds: float,
-        token: SecretBytes | None = None,
-    ) -> Answer:
-        bearer = {"Authorization": f"Bearer {token.reveal().decode()}"} if token else {}
+        kind: str = _JSON,
+        headers: Mapping[str, str] | None = None,
+    ) -> Json:
+        more = {"Content-Type": kind, **(headers or {})}
+        with self._send(method, path, body, headers=more, read_seconds=READ_SECONDS) as answer:
+            return answer.json()
+
+    def _send(self, method: str, path: str, body: Json | None, *, headers: Mapping[str, str], read_seconds: float) -> Answer:
         with self._lock:
             self.reads += method == "GET"
             self.writes += method != "GET"
@@ -136,7 +137,7 @@ class Api:
             method,
             path,
             body=None if body is None else json.dumps(body).encode(),
-            headers={"Accept": _JSON, "Content-Type": kind, **bearer},
+            headers={"Accept": _JSON, **headers},
             timeout=(CONNECT_SECONDS, read_seconds),
         )
         if answer.status >= 300:  # noqa: PLR2004 - everything from here on is no success

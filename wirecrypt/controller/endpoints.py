@@ -1,55 +1,46 @@
-"""What a controller tells about itself: /metrics and /healthz."""
+"""What a controller tells about itself: /metrics on the port that the configuration names, health on one of its own."""
 
 from __future__ import annotations
 
-import time
 from typing import Final
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from wirecrypt import logs
 from wirecrypt.controller.leaving import held_back
-from wirecrypt.errors import ConfigError
-from wirecrypt.http_server import Served, serve
+from wirecrypt.http_server import KeptPort, Listener, LoopHealth, Response, at_once, dispatch, serve, serve_health
 from wirecrypt.metrics import ControllerMetrics
 from wirecrypt.model.objects import LABEL_ENABLED, Phase
 from wirecrypt.ports import ControllerView
 from wirecrypt.rotation.phases import FINISHED
-from wirecrypt.settings import Settings
+from wirecrypt.settings import CONTROLLER_HEALTH_PORT, Settings
 
 STUCK_SECONDS: Final = 120.0  # a loop that has not come round for so long hangs
 _log = logs.get(__name__)
 
 
 class ControllerEndpoints:
-    """The metrics of one controller and the port that shows them; the port is the agent's plus one."""
+    """The metrics of one controller and the ports that it has; that of the metrics is the agent's plus one."""
 
-    def __init__(self, address: str = "0.0.0.0", *, default: Settings | None = None) -> None:  # noqa: S104 - fetched from elsewhere
+    def __init__(self, address: str = "0.0.0.0", *, health_port: int = CONTROLLER_HEALTH_PORT) -> None:  # noqa: S104 - fetched from elsewhere
         self.metrics = ControllerMetrics()
-        self._address = address
-        self._default = default or Settings()
-        self._port = 0
-        self._served: Served | None = None
-        self._round = time.monotonic()
+        self.loop = LoopHealth(lambda: STUCK_SECONDS)
+        self._address, self.health_port = address, health_port
+        self._health = KeptPort(lambda port: serve_health(port, self.loop))
+        self._open = KeptPort(self._listening)
 
-    def came_round(self) -> None:
-        """Note that the loop lives."""
-        self._round = time.monotonic()
+    def start(self) -> None:
+        """Open the port of health, which needs no configuration."""
+        self._keep(self._health, self.health_port)
 
-    def show(self, settings: Settings | None) -> None:
-        """Open the port that *settings* name, or none; a port that cannot be opened is logged and tried no more.
+    def came_round(self, *, failed: bool) -> None:
+        """Note that the loop lives, and whether it did its work."""
+        self.loop.passed(failed=failed)
+        self._keep(self._health, self.health_port)
 
-        Without settings it is the default one: a controller that waits for its configuration lives, and probes are to see it.
-        """
-        settings = settings or self._default
-        port = settings.metrics.port + 1 if settings.metrics.port else 0
-        if port == self._port:
-            return
-        self.close()
-        self._port = port
-        if port:
-            try:
-                self._served = serve(port, self._address, self.metrics.registry, self._problem)
-            except ConfigError as error:
-                _log.error("no port for metrics", error=str(error), port=port)
+    def show(self, settings: Settings) -> None:
+        """Open the port that *settings* name, or none; one that cannot be opened is logged and tried again later."""
+        self._keep(self._open, settings.metrics.port + 1 if settings.metrics.port else 0)
 
     def look(self, view: ControllerView | None, *, leads: bool) -> None:
         """Set the metrics to what *view* shows; only the leader's speak of the cluster, and those of all others are 0."""
@@ -65,11 +56,16 @@ class ControllerEndpoints:
         self.metrics.laggards.set(sum(len(r.laggards) for r in running))
 
     def close(self) -> None:
-        """Close the port."""
-        if self._served is not None:
-            self._served.close()
-            self._served = None
+        """Close the ports."""
+        self._health.close()
+        self._open.close()
 
-    def _problem(self) -> str:
-        silent = time.monotonic() - self._round
-        return f"the loop has not come round for {silent:.0f} s" if silent > STUCK_SECONDS else ""
+    def _listening(self, port: int) -> Listener:
+        return serve(port, self._address, dispatch({"/metrics": at_once(self._rendered)}))
+
+    def _rendered(self) -> Response:
+        return 200, CONTENT_TYPE_LATEST, generate_latest(self.metrics.registry)
+
+    def _keep(self, kept: KeptPort, port: int) -> None:
+        if (error := kept.want(port)) is not None:
+            _log.error("port not opened", error=str(error), port=port)

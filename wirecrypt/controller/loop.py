@@ -95,6 +95,8 @@ class Controller:
     def run(self, stop: threading.Event) -> None:
         """Work until *stop* is set; the watches and the election run in threads of their own."""
         election = threading.Thread(target=self._candidate.run, args=(stop, self._wake.set), name="election")
+        if self._endpoints:
+            self._endpoints.start()
         self._cluster.start(self._wake.set)
         election.start()
         try:
@@ -121,6 +123,8 @@ class Controller:
         except WirecryptError as error:
             failed = True
             _log.error("pass failed", error=str(error))
+            if self._endpoints:
+                self._endpoints.came_round(failed=True)
         if self._endpoints:
             self._endpoints.metrics.passed(time.monotonic() - began, failed=failed)
 
@@ -151,10 +155,10 @@ class Controller:
     def _show(self, view: ControllerView | None, settings: Settings | None) -> None:
         if self._endpoints is None:
             return
-        self._endpoints.came_round()
+        self._endpoints.came_round(failed=view is None)
         self._endpoints.metrics.open_policies(self._policies.open if self._candidate.leads() else ())
         self._endpoints.metrics.copies(self._cluster.ages(), self._cluster.restores())
-        if view is not None:
+        if settings is not None:
             self._endpoints.show(settings)
         self._endpoints.look(view, leads=self._candidate.leads())
 

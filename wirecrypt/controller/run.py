@@ -33,7 +33,7 @@ def run(  # noqa: PLR0913 - the parts that a test or the command puts together
 ) -> None:
     """Stand for election and work until SIGTERM or SIGINT (in the main thread) or *stop*; the Lease is given up at the end.
 
-    With *endpoints*, /metrics and /healthz are served on the port that the configuration names.
+    With *endpoints*, /metrics is served on the port that the configuration names, /healthz and /readyz on one of their own.
     """
     ended = stop or threading.Event()
     controller = Controller(cluster, Elector(leases, identity(), timings=timings), grace=grace, endpoints=endpoints)

@@ -6,6 +6,8 @@ file or an object. `python -m wirecrypt.settings` prints the reference page that
 
 from wirecrypt.settings.document import from_document, parse
 from wirecrypt.settings.fields import (
+    AGENT_HEALTH_PORT,
+    CONTROLLER_HEALTH_PORT,
     Joining,
     LogFormat,
     Logs,
@@ -20,6 +22,8 @@ from wirecrypt.settings.fields import (
 )
 
 __all__ = [
+    "AGENT_HEALTH_PORT",
+    "CONTROLLER_HEALTH_PORT",
     "Joining",
     "LogFormat",
     "Logs",

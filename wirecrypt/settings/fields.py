@@ -19,6 +19,7 @@ from wirecrypt.settings.kinds import (
     PORT,
     RANGE,
     ValueKind,
+    apart,
     choice,
     duration,
     integer,
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     pass
 
 DOCUMENT: Final = "config.yaml"  # the key in the ConfigMap
+AGENT_HEALTH_PORT: Final = 14582  # TCP, on loopback; the manifests' probes ask there, so no configuration moves it
+CONTROLLER_HEALTH_PORT: Final = 14583
+HEALTH_PORTS: Final = (AGENT_HEALTH_PORT, CONTROLLER_HEALTH_PORT)
 _MOST: Final = 2**62
 TUNNEL_PORTS: Final = 4  # of each kind that the eBPF programs have room for: WC_PORTS in bpf/wirecrypt.h
 
@@ -193,9 +197,10 @@ class Metrics:
 
     port: int = option(
         14580,
-        optional("off", 0, integer(1, 65534)),
-        "TCP port of the agent's /metrics and /healthz; the controller takes the next one, for both live in the "
-        "host's network and may share a node. Off opens no port: the probes in the manifests must go then, too.",
+        optional("off", 0, apart(integer(1, 65534), *(port - add for port in HEALTH_PORTS for add in (0, 1)))),
+        "TCP port of the agent's /metrics, and of what `verify` and `plan` ask; the controller takes the next one, for both "
+        "live in the host's network and may share a node. Off opens no port: then `verify` and `plan` work on the node alone, "
+        "with --local. Probes have ports of their own, 14582 for agents and 14583 for controllers, whatever this is.",
     )
 
 

@@ -63,6 +63,18 @@ def integer(low: int, high: int) -> ValueKind:
     return ValueKind(lambda raw: _within(raw, low, high), f"a whole number, {low} to {high}")
 
 
+def apart(kind: ValueKind, *taken: int) -> ValueKind:
+    """Return *kind* without the values *taken*."""
+    words = ", ".join(map(str, sorted(set(taken))))
+    return ValueKind(lambda raw: _free(kind.read(raw), taken), f"{kind.allowed}, but {words}")
+
+
+def _free(value: int, taken: tuple[int, ...]) -> int:
+    if value in taken:
+        raise ValueError("wirecrypt has this port for something else")
+    return value
+
+
 def _within(raw: object, low: int, high: int) -> int:
     if isinstance(raw, bool) or not isinstance(raw, int):
         raise ValueError("not a whole number")  # noqa: TRY004 - every refusal of a kind is a ValueError

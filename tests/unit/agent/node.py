@@ -1,6 +1,6 @@
 """One node with one peer in steady state, as an agent's last pass leaves it, and a kernel in memory to look at."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -147,6 +147,7 @@ class Memories:
     attached: Sequence[Attachment] = ATTACHED
     reads: list[str] = field(default_factory=list)
     broken: bool = False
+    on_read: Callable[[], object] = lambda: None
 
     def open(self) -> AbstractContextManager["Memories"]:
         """Return what requests open."""
@@ -155,6 +156,7 @@ class Memories:
     def list_sas(self) -> list[SaEntry]:
         """Return all SAs; that is noted."""
         self.reads.append("sas")
+        self.on_read()
         return [SaEntry(sa, SaUsage(100, 10, 10)) for sa in self.kernel.sas.values()]
 
     def list_policies(self) -> list[Policy]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import socket
-import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
+from http.client import HTTPConnection
 
 import pytest
 
@@ -28,22 +29,52 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
-def healthz(port: int) -> int:
-    """Return the status of /healthz."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=10) as answer:
-        return int(answer.status)
+def status(port: int, page: str) -> int:
+    """Return the status of a page."""
+    with closing(HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+        connection.request("GET", f"/{page}")
+        return connection.getresponse().status
+
+
+def health(endpoints: ControllerEndpoints, page: str) -> int:
+    """Return the status of a page of health."""
+    return status(endpoints.health_port, page)
 
 
 def test_a_controller_without_configuration_answers_its_probes() -> None:
-    """The port is the default one until a document says otherwise, so that no probe kills a controller that waits."""
-    port = free_port()
-    waiting = ControllerEndpoints("127.0.0.1", default=replace(Settings(), metrics=Metrics(port=port - 1)))
+    """Health has a port of its own, from the start, so that no probe kills a controller that waits."""
+    waiting = ControllerEndpoints("127.0.0.1", health_port=free_port())
     passes = Controller(ApiServer.of(node(1), config=None), Leader(), endpoints=waiting)
-    try:
+    with closing(waiting):
+        waiting.start()
+        assert health(waiting, "healthz") == 200
+        assert health(waiting, "readyz") == 503
         passes.once()
-        assert healthz(port) == 200
-    finally:
-        waiting.close()
+        assert health(waiting, "readyz") == 200
+
+
+def test_metrics_are_where_the_configuration_says_and_health_is_not_moved() -> None:
+    """The port next to the agents'; another when that changes, none when it is off; probes go on meanwhile."""
+    endpoints = ControllerEndpoints("127.0.0.1", health_port=free_port())
+    with closing(endpoints):
+        endpoints.start()
+        for port in (free_port(), free_port()):
+            endpoints.show(replace(Settings(), metrics=Metrics(port=port - 1)))
+            assert (status(port, "metrics"), status(port, "healthz")) == (200, 404)
+            assert health(endpoints, "healthz") == 200
+        endpoints.show(replace(Settings(), metrics=Metrics(port=0)))
+        with pytest.raises(ConnectionRefusedError):
+            status(port, "metrics")
+        assert health(endpoints, "healthz") == 200
+
+
+def test_passes_that_fail_are_alive_and_not_ready() -> None:
+    """An API server that is away is no reason to start a controller anew; but it does not do its work."""
+    endpoints = ControllerEndpoints("127.0.0.1", health_port=free_port())
+    with closing(endpoints):
+        endpoints.start()
+        endpoints.came_round(failed=True)
+        assert (health(endpoints, "healthz"), health(endpoints, "readyz")) == (200, 503)
 
 
 def test_held_removals_are_counted(endpoints: ControllerEndpoints) -> None:

@@ -1,7 +1,9 @@
-"""The agent's port: /metrics and /healthz for machines, /verify and /plan for users; all of it only reads.
+"""Where the agent answers: its port, its local socket, and its health; all of it only reads, and nothing holds a secret.
 
-The port comes from the configuration, so it is opened after the first pass that knows it. What is answered holds no secret:
-SPIs, counters, names, fingerprints of keys, addresses of packets that were readable on the wire anyway.
+The port has /metrics for everybody, and /verify and /plan for those whom the API server vouches for (`Gate`). The local socket,
+which only root of the node can open, has the same without a token and without the API server. Health is on loopback and on a
+port of its own, which neither a flood of the others nor the configuration touches. Each page is made by a thread of its own,
+and never by two: the port comes from the configuration, so it is opened after the first pass that knows it, and may change.
 """
 
 from __future__ import annotations
@@ -9,22 +11,33 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from http import HTTPStatus
+from pathlib import Path
 from typing import Final
-
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from wirecrypt import logs
 from wirecrypt.agent.last_pass import LastPass
-from wirecrypt.agent.serve.inspector import BusyError, Inspector, Readers
-from wirecrypt.agent.status.status_writer import headroom
-from wirecrypt.agent.view.pair_view import PairView
-from wirecrypt.agent.view.pass_state import PassState
+from wirecrypt.agent.serve.gate import Gate
+from wirecrypt.agent.serve.inspector import Inspector
+from wirecrypt.agent.serve.lane import Lane
+from wirecrypt.agent.serve.metrics_page import MetricsPage
 from wirecrypt.errors import ConfigError, WirecryptError
-from wirecrypt.http_server import Served, serve
-from wirecrypt.metrics import AgentMetrics
+from wirecrypt.http_server import (
+    Answerer,
+    KeptPort,
+    Listener,
+    LoopHealth,
+    Response,
+    dispatch,
+    refused,
+    serve,
+    serve_health,
+    serve_local,
+)
+from wirecrypt.model.access import LOCAL_SOCKET
 from wirecrypt.model.verify_facts import NodeEvidence, NodePlan, encode
-from wirecrypt.pairs.decide import Decision, Out
-from wirecrypt.pairs.probing import protected
+from wirecrypt.settings import AGENT_HEALTH_PORT
 
 log = logs.get(__name__)
 
@@ -32,161 +45,98 @@ SECONDS: Final = range(1, 11)  # of a capture: the answer must come before the A
 DEFAULT_SECONDS: Final = 2
 STUCK: Final = 60.0  # seconds without a pass
 STUCK_IDLE: Final = 180.0  # a node that is not enabled passes once a minute
-AGAIN: Final = 30.0  # until a port that could not be opened is tried again
+SHARE: Final = 0.2  # of a thread's time, at most, for metrics, and for plans
 _ADDRESSES: Final = ("::", "0.0.0.0")  # noqa: S104 - the API server and Prometheus come from other nodes; read-only
-
-Answer = tuple[int, str, bytes]
 
 
 class AgentEndpoints:
-    """What the port serves; `passed` is called by the loop after each pass, everything else by the threads of requests.
-
-    *writes* counts what was written to the kernel since the start.
-    """
+    """`start` opens what needs no configuration; `passed` is called by the loop after each pass and opens the rest."""
 
     def __init__(
         self,
         inspector: Inspector,
         last_pass: LastPass,
-        readers: Readers,
-        writes: Callable[[], int],
+        metrics: MetricsPage,
+        gate: Gate,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._inspector = inspector
-        self._last_pass = last_pass
-        self._readers = readers
-        self._writes = writes
-        self._metrics = AgentMetrics()
-        self._sessions = self._written = 0
-        self._served: Served | None = None
-        self._port = 0
-        self._not_before = float("-inf")
-        self._clock = clock
-        self._passed_at = clock()
+        self._inspector, self._last_pass, self._metrics, self._gate = inspector, last_pass, metrics, gate
+        self.loop = LoopHealth(lambda: STUCK if last_pass.snapshot is not None else STUCK_IDLE, clock=clock)
+        self._lanes = {
+            "/metrics": Lane("metrics", lambda _query: metrics.render(), share=SHARE),
+            "/verify": Lane("verify", self._verify),
+            "/plan": Lane("plan", lambda _query: _answered(inspector.plan), share=SHARE),
+        }
+        self._health = KeptPort(lambda port: serve_health(port, self.loop), clock=clock)
+        self._open = KeptPort(self._listening, clock=clock)
+        self._local: Listener | None = None
+        self._health_port = 0
 
     @property
     def port(self) -> int:
-        """Return the TCP port that is open, 0 for none."""
-        return self._served.port if self._served else 0
+        """Return the TCP port of metrics and evidence that is open, 0 for none."""
+        return self._open.port
+
+    @property
+    def waiting(self) -> int:
+        """Return how many requests wait for a run that has not begun."""
+        return sum(lane.waiting for lane in self._lanes.values())
+
+    def start(self, local: Path = LOCAL_SOCKET, health_port: int = AGENT_HEALTH_PORT) -> None:
+        """Open the local socket and the port of health; what cannot be opened is logged, the port tried again."""
+        self._health_port = health_port
+        self._keep(self._health, health_port)
+        try:
+            self._local = serve_local(local, dispatch({path: lane.ask for path, lane in self._lanes.items()}))
+        except ConfigError as error:
+            log.error("local socket not opened", path=str(local), error=str(error))  # noqa: TRY400 - the message says all
 
     def passed(self, seconds: float, failed: bool) -> None:  # noqa: FBT001 - the loop's hook
-        """Count a pass, and have the configured port open."""
-        self._passed_at = self._clock()
+        """Count a pass, and have the ports open."""
+        self.loop.passed(failed=failed)
         self._metrics.passed(seconds, failed=failed)
-        settings = self._last_pass.settings
-        if settings is not None and settings.metrics.port != self._port and self._passed_at >= self._not_before:
-            self._open(settings.metrics.port)
+        self._keep(self._health, self._health_port)
+        if (settings := self._last_pass.settings) is not None:
+            self._keep(self._open, settings.metrics.port)
 
     def close(self) -> None:
-        """Close the port; what is being answered ends soon."""
+        """Close all; what is being answered is cut off."""
         self._inspector.stop()
-        if self._served is not None:
-            self._served.close()
-            self._served = None
+        self._health.close()
+        self._open.close()
+        if self._local is not None:
+            self._local.close()
+        self._gate.close()
+        for lane in self._lanes.values():
+            lane.close()
 
-    def problem(self) -> str:
-        """Return what is wrong with the loop, empty when nothing is."""
-        silent = self._clock() - self._passed_at
-        most = STUCK if self._last_pass.snapshot is not None else STUCK_IDLE
-        return f"no pass for {silent:.0f} s" if silent > most else ""
+    def _keep(self, kept: KeptPort, port: int) -> None:
+        if (error := kept.want(port)) is not None:
+            log.error("port not opened", port=port, error=str(error))
 
-    def _open(self, port: int) -> None:
-        if self._served is not None:
-            self._served.close()
-            self._served = None
-        try:
-            self._served = _listening(port, self._metrics, self.problem, self._pages()) if port else None
-        except ConfigError as error:
-            log.error("port not opened", port=port, error=str(error))  # noqa: TRY400 - the message says all
-            self._not_before = self._passed_at + AGAIN
-            return
-        self._port = port
+    def _listening(self, port: int) -> Listener:
+        """Listen on all addresses of both families, or of IPv4 where the kernel has no IPv6."""
+        both, only4 = _ADDRESSES
+        with suppress(ConfigError):
+            return serve(port, both, dispatch(self._pages()))
+        return serve(port, only4, dispatch(self._pages()))
 
-    def _pages(self) -> dict[str, Callable[[Mapping[str, str]], Answer]]:
-        return {"/metrics": self._render_metrics, "/verify": self._verify, "/plan": self._plan}
+    def _pages(self) -> Mapping[str, Answerer]:
+        guarded = {path: self._gate.before(path.removeprefix("/"), self._lanes[path].ask) for path in ("/verify", "/plan")}
+        return {"/metrics": self._lanes["/metrics"].ask, **guarded}
 
-    def _verify(self, query: Mapping[str, str]) -> Answer:
+    def _verify(self, query: Mapping[str, str]) -> Response:
         asked = query.get("seconds", str(DEFAULT_SECONDS))
         if not (asked.isascii() and asked.isdigit() and int(asked) in SECONDS):
-            return _json(400, {"error": f"seconds must be a number from {SECONDS.start} to {SECONDS.stop - 1}"})
+            why = f"seconds must be a number from {SECONDS.start} to {SECONDS.stop - 1}"
+            return refused(HTTPStatus.BAD_REQUEST, why)
         return _answered(lambda: self._inspector.verify(int(asked)))
 
-    def _plan(self, _query: Mapping[str, str]) -> Answer:
-        return _answered(self._inspector.plan)
 
-    def _render_metrics(self, _query: Mapping[str, str]) -> Answer:
-        """Read the kernel's counters and the last pass, then answer; what cannot be read keeps its last value."""
-        try:
-            self._read_kernel()
-        except WirecryptError as error:
-            log.warning("metrics not read", error=str(error))
-        self._read_pass()
-        return 200, CONTENT_TYPE_LATEST, generate_latest(self._metrics.registry)
-
-    def _read_kernel(self) -> None:
-        with self._readers.xfrm() as xfrm:
-            self._metrics.xfrm.read(xfrm.stats())
-            self._metrics.headroom.set(headroom(xfrm.list_sas()) / 100)
-        if self._readers.guard.loaded():
-            self._metrics.guard.read(self._readers.guard.counters())
-
-    def _read_pass(self) -> None:
-        last_pass, metrics = self._last_pass, self._metrics
-        metrics.refused.read(dict(last_pass.refused))
-        metrics.copies(*last_pass.copies())
-        made, written = last_pass.sessions, self._writes()
-        metrics.sessions.inc(max(0, made - self._sessions))
-        metrics.kernel_writes.inc(max(0, written - self._written))
-        self._sessions, self._written = made, written
-        pass_state = last_pass.snapshot.pass_state if last_pass.snapshot else None
-        states = [_state(pass_state, pair_view, decision) for pair_view, decision in pass_state.pairs()] if pass_state else []
-        metrics.peers(states + ["failing" for _ in (pass_state.undecided if pass_state else ())])
-        metrics.enabled.set(pass_state is not None)
-        metrics.exempt.set(sum(s.inputs.exempt for s, _ in pass_state.pairs()) if pass_state else 0)
-        metrics.sending_epoch.set(min(_epochs(pass_state), default=0) if pass_state else 0)
-
-
-def _listening(
-    port: int,
-    metrics: AgentMetrics,
-    problem: Callable[[], str],
-    pages: Mapping[str, Callable[[Mapping[str, str]], Answer]],
-) -> Served:
-    """Listen on all addresses of both families, or of IPv4 where the kernel has no IPv6."""
-    both, only4 = _ADDRESSES
+def _answered(ask: Callable[[], NodeEvidence | NodePlan]) -> Response:
     try:
-        return serve(port, both, metrics.registry, problem, pages)
-    except ConfigError:
-        return serve(port, only4, metrics.registry, problem, pages)
-
-
-def _state(pass_state: PassState, pair_view: PairView, decision: Decision) -> str:
-    """Return the state of a pair as `wirecrypt_peers` counts it: the worst that is true."""
-    uid = pair_view.peer.node_uid
-    if pass_state.failed.get(uid) or pass_state.failing.get(uid):
-        return "failing"
-    if pair_view.inputs.leaving or decision.remove_all:
-        return "leaving"
-    if pair_view.inputs.observed.out is Out.BLOCK:
-        return "blocked"
-    return "protected" if protected(pair_view.inputs) else "joining"
-
-
-def _epochs(pass_state: PassState) -> list[int]:
-    used = (pair_view.inputs.observed.in_use for pair_view, _ in pass_state.pairs())
-    return [generation.epoch for generation in used if generation is not None]
-
-
-def _answered(ask: Callable[[], NodeEvidence | NodePlan]) -> Answer:
-    try:
-        return _json(200, encode(ask()))
-    except BusyError as error:
-        return _json(503, {"error": str(error)})
+        return 200, "application/json", json.dumps(encode(ask())).encode()
     except WirecryptError as error:
         log.warning("request not answered", error=str(error))
-        return _json(500, {"error": str(error)})
-
-
-def _json(status: int, body: Mapping[str, object]) -> Answer:
-    return status, "application/json", json.dumps(body).encode()
+        return refused(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))

@@ -9,10 +9,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from typing import Final, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Final, Protocol
 
 from wirecrypt.agent.last_pass import LastPass, PassSnapshot
 from wirecrypt.agent.serve.evidence import Afterwards, EvidenceSnapshot, Usages, facts
@@ -21,7 +20,7 @@ from wirecrypt.agent.steps.installing import preview
 from wirecrypt.agent.view.configuration import timing
 from wirecrypt.agent.view.pair_view import Flags, view_pair
 from wirecrypt.agent.view.pass_state import PassState
-from wirecrypt.errors import KernelError, WirecryptError
+from wirecrypt.errors import KernelError
 from wirecrypt.model.verify_facts import FORMAT, CaptureSummary, Change, Clear, NodeEvidence, NodePlan
 from wirecrypt.model.xfrm import Address, SaEntry
 from wirecrypt.pairs import probing
@@ -34,9 +33,6 @@ from wirecrypt.settings import Settings
 REPEATS: Final = 3  # probes on each lane, spread over the capture: one lost packet is no verdict
 PATIENCE: Final = 4.0  # seconds to wait for a pass to end: the loop may be waiting for the API server
 ANSWERS: Final = 1.5  # seconds to wait for the answers to the last probes
-MOST_WAITING: Final = 16
-
-T = TypeVar("T")
 
 
 class Captured(Protocol):
@@ -84,48 +80,8 @@ class Readers:
     wire: Callable[[Sequence[str], Settings, Callable[[Address, Address], bool]], RunningCapture]
 
 
-class BusyError(WirecryptError):
-    """Too many wait already."""
-
-
-@dataclass(slots=True)
-class _Turnstile:
-    """One at a time; those who come while one runs share the next run, which begins after they came."""
-
-    _running: threading.Lock = field(default_factory=threading.Lock)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    _next: dict[object, Future[object]] = field(default_factory=dict)
-    waiting: int = 0
-
-    def run(self, key: object, work: Callable[[], T]) -> T:
-        """Return what *work* returns, in this thread or in that of another caller with the same *key*."""
-        with self._lock:
-            if self.waiting >= MOST_WAITING:
-                raise BusyError("verify", answer=f"{MOST_WAITING} requests wait already", hint="ask again in a few seconds")
-            self.waiting += 1
-            future, leads = self._next.get(key), False
-            if future is None:
-                future, leads = self._next.setdefault(key, Future()), True
-        try:
-            if leads:
-                self._lead(key, future, work)
-            return future.result()  # type: ignore[return-value]  # callers with one key have one kind of work
-        finally:
-            with self._lock:
-                self.waiting -= 1
-
-    def _lead(self, key: object, future: Future[object], work: Callable[[], object]) -> None:
-        with self._running:
-            with self._lock:
-                del self._next[key]
-            try:
-                future.set_result(work())
-            except BaseException as error:  # noqa: BLE001 - whoever waits must hear of it, whatever it is
-                future.set_exception(error)
-
-
 class Inspector:
-    """Answers for one node; any thread may ask. *wake* has the loop do a pass now; *patience*: seconds to wait for it."""
+    """Answers for one node, in its pages' threads. *wake* has the loop do a pass now; *patience*: seconds to wait for it."""
 
     def __init__(
         self, node: str, last_pass: LastPass, readers: Readers, wake: Callable[[], None], *, patience: float = PATIENCE
@@ -135,21 +91,21 @@ class Inspector:
         self._last_pass = last_pass
         self._readers = readers
         self._wake = wake
-        self._turnstile = _Turnstile()
         self._stopped = threading.Event()
-
-    @property
-    def waiting(self) -> int:
-        """Return how many requests run or wait."""
-        return self._turnstile.waiting
 
     def stop(self) -> None:
         """End what runs soon."""
         self._stopped.set()
 
     def verify(self, seconds: int) -> NodeEvidence:
-        """Return the facts of this node after a capture of *seconds*; raises `BusyError` or `KernelError`."""
-        return self._turnstile.run(seconds, lambda: self._verify(seconds))
+        """Return the facts of this node after a capture of *seconds*; raises `KernelError`. One at a time."""
+        seen, settings = self._look(), self._last_pass.settings
+        if seen is None or settings is None:
+            return NodeEvidence(
+                FORMAT, self._node, 0, "", settled=True, pass_age=self._pass_age(), watched=CaptureSummary((), 0.0)
+            )
+        watched, after = self._watch(seen, settings, seconds)
+        return facts(seen, after, settings, self._node, watched)
 
     def plan(self) -> NodePlan:
         """Return what the agent would change now; nothing is changed and no key is derived. Raises `KernelError`."""
@@ -159,15 +115,6 @@ class Inspector:
             return NodePlan(FORMAT, self._node, settled=True)
         pass_state = _again(seen.snapshot, seen.kernel, settings, time.monotonic())
         return NodePlan(FORMAT, self._node, seen.settled, tuple(map(_change, preview(pass_state, settings))))
-
-    def _verify(self, seconds: int) -> NodeEvidence:
-        seen, settings = self._look(), self._last_pass.settings
-        if seen is None or settings is None:
-            return NodeEvidence(
-                FORMAT, self._node, 0, "", settled=True, pass_age=self._pass_age(), watched=CaptureSummary((), 0.0)
-            )
-        watched, after = self._watch(seen, settings, seconds)
-        return facts(seen, after, settings, self._node, watched)
 
     def _look(self) -> EvidenceSnapshot | None:
         """Read the kernel between two passes; None while the node is not enabled."""

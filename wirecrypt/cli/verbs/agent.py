@@ -20,11 +20,14 @@ from wirecrypt.agent.prepare import prepare as prepare_node
 from wirecrypt.agent.reconciler import Reconciler
 from wirecrypt.agent.runner import Runner
 from wirecrypt.agent.serve.endpoints import AgentEndpoints
+from wirecrypt.agent.serve.gate import Gate
 from wirecrypt.agent.serve.inspector import Inspector, Readers
+from wirecrypt.agent.serve.metrics_page import MetricsPage
 from wirecrypt.agent.store.blocklist import PATH as BLOCKLIST_PATH
 from wirecrypt.agent.store.blocklist import PairsOnDisk, open_blocklist
 from wirecrypt.agent.store.session_keeper import SessionKeeper
 from wirecrypt.agent.store.statefile import STATE_PATH, open_state
+from wirecrypt.cluster.access.reviews import Reviews
 from wirecrypt.cluster.agent_client import AgentClient
 from wirecrypt.cluster.api import Api
 from wirecrypt.cluster.informers import Informers
@@ -95,7 +98,9 @@ def run(  # noqa: PLR0913 - one argument an option
         runner = Runner(reconciler, informers, events, channel)
         readers = Readers(xfrm=KernelXfrm, guard=guard, wire=_wire)
         inspector = Inspector(node, reconciler.last_pass, readers, runner.wake)
-        endpoints = AgentEndpoints(inspector, reconciler.last_pass, readers, lambda: xfrm.writes + guard.writes)
+        metrics = MetricsPage(reconciler.last_pass, readers, lambda: xfrm.writes + guard.writes)
+        endpoints = AgentEndpoints(inspector, reconciler.last_pass, metrics, Gate(node, Reviews(api, node)))
+        endpoints.start()
         runner.passed = endpoints.passed
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: runner.stop())

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Final
 
 import click
 
-from wirecrypt.cli.asking import ask_all, ask_here, exiting
+from wirecrypt.cli.asking import ask_all, ask_here, exiting, socket_option
 from wirecrypt.cli.output import Grid, Json, count, emit
 from wirecrypt.cli.tools import connecting, exits, formatted
 from wirecrypt.errors import InputError
 from wirecrypt.model.verify_facts import NodePlan
-from wirecrypt.settings import Settings
 from wirecrypt.verify import Silent
 
 NOT_SHOWN: Final = 4
@@ -31,16 +31,16 @@ NOT_SHOWN: Final = 4
 )
 @click.argument("nodes", nargs=-1, metavar="[NODE]...")
 @click.option("--local", is_flag=True, help="Ask this node's own agent only, without the API server.")
-@click.option("--port", type=click.IntRange(1, 65535), default=Settings().metrics.port, show_default=True, help="With --local.")
+@socket_option
 @connecting
 @formatted
-def plan(nodes: tuple[str, ...], port: int, *, local: bool) -> None:
+def plan(nodes: tuple[str, ...], socket: Path, *, local: bool) -> None:
     """Show what the agents of NODE..., or of all enabled nodes, would write to their kernels in the next pass, and why."""
     if local and nodes:
         raise InputError("plan", what=" ".join(nodes), answer="--local asks this node alone", hint="leave the names out")
     if local:
         with exiting(NOT_SHOWN):
-            answers: list[NodePlan | Silent] = [ask_here(NodePlan, "plan", {}, port)]
+            answers: list[NodePlan | Silent] = [ask_here(NodePlan, "plan", {}, socket)]
     else:
         answers = list(ask_all(NodePlan, "plan", {}, nodes, peers=False).facts.values())
     emit({"nodes": [_document(a) for a in answers]}, lambda: _lines(answers))

@@ -6,16 +6,16 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import permutations
+from pathlib import Path
 from typing import Final
 
 import click
 
-from wirecrypt.cli.asking import ask_all, ask_here, exiting
+from wirecrypt.cli.asking import ask_all, ask_here, exiting, socket_option
 from wirecrypt.cli.output import Grid, Json, count, emit
 from wirecrypt.cli.tools import connecting, exits, formatted
 from wirecrypt.errors import InputError
 from wirecrypt.model.verify_facts import NodeEvidence
-from wirecrypt.settings import Settings
 from wirecrypt.verify import KeyRow, Silent, Standing, Unasked, Verdict, audit, judge
 
 BROKEN: Final = 1
@@ -43,21 +43,21 @@ Asked = NodeEvidence | Silent | Unasked
 @click.option("--seconds", type=click.IntRange(1, 10), default=2, show_default=True, help="How long each uplink is watched.")
 @click.option("--keys", is_flag=True, help="Compare the fingerprints of all keys over all nodes instead.")
 @click.option("--local", is_flag=True, help="Ask this node's own agent only, without the API server.")
-@click.option("--port", type=click.IntRange(1, 65535), default=Settings().metrics.port, show_default=True, help="With --local.")
+@socket_option
 @connecting
 @formatted
-def verify(nodes: tuple[str, ...], seconds: int, port: int, *, keys: bool, local: bool) -> None:
+def verify(nodes: tuple[str, ...], seconds: int, socket: Path, *, keys: bool, local: bool) -> None:
     """Show for every pair of enabled nodes, or those of NODE..., whether its traffic is encrypted, and if not why.
 
     Each agent reads its kernel at once, probes its peers over the SAs in use, and watches what leaves the node meanwhile. Needs
-    the rights to list Nodes, and in wirecrypt-system to list pods and to get pods/proxy.
+    the rights of the roles wirecrypt-verify-user; with --local those of root.
     """
     if local and nodes:
         raise InputError("verify", what=" ".join(nodes), answer="--local asks this node alone", hint="leave the names out")
     query = {"seconds": seconds}
     if local:
         with exiting(NOT_SHOWN):
-            answers: dict[str, Asked] = _local(ask_here(NodeEvidence, "verify", query, port))
+            answers: dict[str, Asked] = _local(ask_here(NodeEvidence, "verify", query, socket))
         chosen = frozenset(n for n, a in answers.items() if isinstance(a, NodeEvidence))
     else:
         with exiting(NOT_ASKED):

@@ -17,8 +17,10 @@ from wirecrypt.lab.attack.scoreboard import Attack, Outcome
 from wirecrypt.lab.attack.shapes import CONTROL_PORT
 
 HOST: Final = "host process without rights"
-PORTS: Final = {"agent": 14580, "controller": 14581}
-FLOOD: Final = 24  # requests at once: more than the agent lets wait
+PAGES: Final = ("14580/metrics", "14582/healthz", "14581/metrics", "14583/healthz")  # open to everybody: agent, controller
+GUARDED: Final = ("verify?seconds=1", "plan")  # for who has a token
+SOCKET: Final = "/run/wirecrypt/agent.sock"
+FLOOD: Final = 64  # clients of a page at once: more than the agent has places for
 PLACES: Final = ("/run/wirecrypt", "/var/lib/wirecrypt", "/sys/fs/bpf")
 
 
@@ -56,9 +58,10 @@ def ports(ground: Ground) -> Outcome:
     """Read all that the ports of agent and controller tell: none of the keys of any SA or Secret is in it."""
     lab, text, answers = ground.lab, "", 0
     holder = lab.kubelet.pods("wirecrypt-controller")[0].node
-    pages = [(OWN, "agent", page) for page in ("metrics", "healthz", "verify?seconds=1", "plan")]
-    for node, program, page in [*pages, (holder, "controller", "metrics"), (holder, "controller", "healthz")]:
-        done = ground.python(node, FETCH, f"http://127.0.0.1:{PORTS[program]}/{page}", rights=False)
+    places = zip((OWN, OWN, holder, holder), PAGES, strict=True)
+    told = [ground.python(node, FETCH, f"http://127.0.0.1:{page}", rights=False) for node, page in places]
+    told += [ground.python(OWN, _FETCH_LOCAL, SOCKET, page) for page in GUARDED]  # root asks: who has a token sees as much
+    for done in told:
         answers += done.status == 0 and bool(done.stdout.strip())
         text += done.stdout
     keys = [key.removeprefix("0x") for node in (OWN, PEER) for key in ground.sas(node).keys.values()]
@@ -71,15 +74,27 @@ def ports(ground: Ground) -> Outcome:
 
 
 def flood(ground: Ground) -> Outcome:
-    """Ask for many verifications at once: some are turned away, and the agent goes on with its work."""
-    counted = json.loads(ground.python(OWN, _FLOOD, str(FLOOD), rights=False, timeout=120).stdout)
-    health = ground.python(OWN, FETCH, f"http://127.0.0.1:{PORTS['agent']}/healthz").stdout
+    """Ask for much at once, and slowly: nothing is told without a token, and the agent goes on with its work."""
+    counted = json.loads(ground.python(OWN, _FLOOD, str(FLOOD), *GUARDED, rights=False, timeout=120).stdout)
+    health = ground.python(OWN, FETCH, f"http://127.0.0.1:{PAGES[1]}").stdout
     control, ears = Markers(), ground.ears(f"pod/{PEER}/a")
     ground.python(f"pod/{OWN}/a", _SEND, ground.aim(PEER).pods[4], control().decode())
     heard = ears.wait(control.made)
-    fell = "" if heard and "no pass" not in health else f"the agent says {health.strip()!r}, {heard} of 1 packets arrive"
+    fell = "" if heard and health.strip() == "ok" else f"the agent says {health.strip()!r}, {heard} of 1 packets arrive"
+    fell = f"{counted['200']} requests without a token were answered" if "200" in counted else fell
     answers = ", ".join(f"{number} x {status}" for status, number in sorted(counted.items()))
-    return Outcome(counted.get("200", 0) > 0, f"{answers}; a pod's packet arrives: {heard}", fell)
+    return Outcome(counted.get("401", 0) > 0, f"{answers}; a pod's packet arrives: {heard}", fell)
+
+
+def asking(ground: Ground) -> Outcome:
+    """Ask for what `verify` and `plan` show, here and at the peer, by made-up tokens and root's socket: root alone is told."""
+    here, there = ground.aim(OWN).nodes[4], ground.aim(PEER).nodes[4]
+    found = json.loads(ground.python(OWN, _ASK, SOCKET, here, there, *GUARDED, rights=False).stdout or "{}")
+    roots = ground.python(OWN, _FETCH_LOCAL, SOCKET, GUARDED[1]).stdout
+    had = sorted(way for way, status in found.items() if status == "200")
+    statuses = ", ".join(sorted(set(found.values())))
+    happened = '"changes"' in roots and "401" in statuses
+    return Outcome(happened, f"{len(found)} ways: {statuses}; root is answered", ", ".join(had))
 
 
 def rights(ground: Ground) -> Outcome:
@@ -131,7 +146,8 @@ ATTACKS: Final = (
     Attack(HOST, "Opens memory and environment of the agents and the controller.", memory, quick=True),
     Attack(HOST, "Opens raw and packet sockets, and sets a mark.", rights, quick=True),
     Attack(HOST, "Searches all that the ports of agent and controller tell for keys.", ports),
-    Attack(HOST, "Asks the agent for many verifications at once.", flood),
+    Attack(HOST, "Asks agents for what `verify` shows: no token, made-up ones, the socket of root.", asking, quick=True),
+    Attack(HOST, "Asks the agent for much at once, and slowly.", flood),
     Attack(HOST, "Sends to the control ports of its node and of a peer.", control),
     Attack(HOST, "Binds the control port next to the agent: every address, every option to share it.", share, quick=True),
     Attack(HOST, "Sends datagrams to a peer's node and pod, also to ports of tunnels.", traffic),
@@ -187,17 +203,46 @@ for pid in sys.argv[1:]:
             pass
 print(json.dumps(found))
 """
+_FETCH_LOCAL = """
+import socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.connect(sys.argv[1])
+s.sendall(f"GET /{sys.argv[2]} HTTP/1.1\\r\\n\\r\\n".encode())
+print(b"".join(iter(lambda: s.recv(65536), b"")).decode())
+"""
+_ASK = """
+import http.client, json, socket, sys
+path, *nodes = sys.argv[1:4]
+pages, found = sys.argv[4:], {}
+tokens = {"none": {}, "word": {"X-Wirecrypt-Token": "x"}, "jwt": {"Authorization": "Bearer eyJhbGciOiJub25lIn0.e30."}}
+for node in nodes:
+    for page in pages:
+        for name, headers in tokens.items():
+            connection = http.client.HTTPConnection(node, 14580, timeout=20)
+            try:
+                connection.request("GET", "/" + page, headers=headers)
+                found[f"{node} {page} {name}"] = str(connection.getresponse().status)
+            except OSError as error:
+                found[f"{node} {page} {name}"] = type(error).__name__
+try:
+    socket.socket(socket.AF_UNIX).connect(path)
+    found["socket"] = "200"
+except OSError as error:
+    found["socket"] = type(error).__name__
+print(json.dumps(found))
+"""
 _FLOOD = """
-import collections, json, sys, threading, urllib.error, urllib.request
+import collections, json, socket, sys, threading
 counted = collections.Counter()
-def ask():
+def ask(page, slowly):
     try:
-        counted[str(urllib.request.urlopen("http://127.0.0.1:14580/verify?seconds=1", timeout=60).status)] += 1
-    except urllib.error.HTTPError as error:
-        counted[str(error.code)] += 1
+        with socket.create_connection(("127.0.0.1", 14580), timeout=30) as s:
+            s.sendall(f"GET /{page} HTTP/1.1\\r\\n".encode() + (b"" if slowly else b"\\r\\n"))
+            counted[s.recv(4096)[9:12].decode() or "hung up"] += 1
     except OSError as error:
         counted[type(error).__name__] += 1
-threads = [threading.Thread(target=ask) for _ in range(int(sys.argv[1]))]
+pages = [(page, slowly) for page in sys.argv[2:] for slowly in (False, True)]
+threads = [threading.Thread(target=ask, args=each) for each in pages * int(sys.argv[1])]
 for thread in threads: thread.start()
 for thread in threads: thread.join()
 print(json.dumps(counted))

@@ -1,14 +1,17 @@
-"""The agent's port: real requests over HTTP, to a node whose kernel and loop stand in memory."""
+"""The agent's ports and socket: real requests over HTTP, to a node whose kernel and loop stand in memory."""
 
 import json
 import socket
+import tempfile
 import threading
 import time
-import urllib.error
-import urllib.request
+import urllib.parse
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field, replace
+from http.client import HTTPConnection
+from pathlib import Path
 
 import pytest
 
@@ -16,14 +19,21 @@ from tests.unit.agent import node
 from tests.unit.agent.node import GENERATION, OWN, PAIR, PEER, SETTINGS, Memories, as_guard
 from wirecrypt.agent.last_pass import LastPass
 from wirecrypt.agent.serve.endpoints import STUCK, STUCK_IDLE, AgentEndpoints
-from wirecrypt.agent.serve.inspector import MOST_WAITING, REPEATS, Inspector, Readers, RunningCapture
+from wirecrypt.agent.serve.gate import Gate
+from wirecrypt.agent.serve.inspector import REPEATS, Inspector, Readers, RunningCapture
+from wirecrypt.agent.serve.metrics_page import MetricsPage
+from wirecrypt.cluster.agent_proxy import ask_local
 from wirecrypt.errors import LinkError
+from wirecrypt.http_server import TOKEN_HEADER
 from wirecrypt.kernel.net.packet_capture import CapturedPackets
+from wirecrypt.model.access import ALLOWED, UNKNOWN, TokenVerdict
+from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.verify_facts import CaptureSummary, NodeEvidence, NodePlan, decode
 from wirecrypt.model.xfrm import Address
 from wirecrypt.settings import Metrics, Settings
 
 SPI = GENERATION.spi(OWN.node_id, 0)
+GOOD = SecretBytes(b"good")
 Relevant = Callable[[Address, Address], bool]
 
 
@@ -59,7 +69,10 @@ class Agent:
     kernel: Memories = field(default_factory=Memories)
     capture: Capture = field(default_factory=Capture)
     refused: LinkError | None = None
+    reviews: list[tuple[str, str]] = field(default_factory=list)
     wakes: int = 0
+    health: int = 0
+    socket: Path = Path()
     now: float = 0.0
     on_wake: Callable[[], None] = lambda: None
 
@@ -67,11 +80,17 @@ class Agent:
         self.capture.go_on.set()
         self.readers = Readers(self.kernel.open, as_guard(self.kernel), self._wire)
         self.inspector = Inspector("a", self.last_pass, self.readers, self._wake, patience=0.2)
-        self.service = AgentEndpoints(self.inspector, self.last_pass, self.readers, lambda: 5, clock=lambda: self.now)
+        metrics = MetricsPage(self.last_pass, self.readers, lambda: 5)
+        gate = Gate("a", self._review)
+        self.service = AgentEndpoints(self.inspector, self.last_pass, metrics, gate, clock=lambda: self.now)
 
     def show(self, settings: Settings) -> None:
         """Be enabled with *settings*, the pair in steady state."""
         self.last_pass.show(settings, node.pass_snapshot())
+
+    def _review(self, token: SecretBytes, page: str) -> TokenVerdict:
+        self.reviews.append((token.reveal().decode(), page))
+        return TokenVerdict(ALLOWED) if token == GOOD else TokenVerdict(UNKNOWN, "not valid")
 
     def _wire(self, links: Sequence[str], settings: Settings, relevant: Relevant) -> RunningCapture:
         assert (links, settings.vxlan_ports) == (("upl",), SETTINGS.vxlan_ports)
@@ -97,22 +116,32 @@ def free_port() -> int:
 
 @pytest.fixture
 def agent() -> Iterator[Agent]:
-    """Return an enabled agent with its port open."""
+    """Return an enabled agent with its ports and its socket open."""
     made = Agent()
     made.show(replace(SETTINGS, metrics=Metrics(port=free_port())))
-    made.service.passed(0.01, failed=False)
-    yield made
-    made.capture.go_on.set()
-    made.service.close()
+    with tempfile.TemporaryDirectory() as folder:  # a socket's path has 107 bytes at most
+        made.socket = Path(folder) / "agent.sock"
+        made.health = free_port()
+        made.service.start(made.socket, made.health)
+        made.service.passed(0.01, failed=False)
+        yield made
+        made.capture.go_on.set()
+        made.service.close()
 
 
-def get(agent: Agent, path: str, host: str = "127.0.0.1") -> tuple[int, str]:
-    try:
-        with urllib.request.urlopen(f"http://{host}:{agent.service.port}{path}", timeout=30) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode()
+def get(agent: Agent, path: str, host: str = "127.0.0.1", token: SecretBytes | None = GOOD) -> tuple[int, str]:
+    return fetch(host, agent.service.port, path, {} if token is None else {TOKEN_HEADER: token.reveal().decode()})
+
+
+def health(agent: Agent, page: str = "/healthz") -> tuple[int, str]:
+    return fetch("127.0.0.1", agent.health, page)
+
+
+def fetch(host: str, port: int, path: str, headers: dict[str, str] | None = None) -> tuple[int, str]:
+    with closing(HTTPConnection(host, port, timeout=30)) as connection:
+        connection.request("GET", path, headers=headers or {})
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
 
 
 def verify(agent: Agent) -> NodeEvidence:
@@ -180,7 +209,7 @@ def test_a_pass_that_failed_is_told(agent: Agent) -> None:
 @pytest.mark.parametrize("query", ["seconds=0", "seconds=11", "seconds=1.5", "seconds=x", "seconds=", "seconds=²"])
 def test_bad_seconds_are_refused(agent: Agent, query: str) -> None:
     """Only whole seconds from 1 to 10; nothing is done for anything else."""
-    status, text = get(agent, f"/verify?{urllib.request.quote(query, safe='=')}")
+    status, text = get(agent, f"/verify?{urllib.parse.quote(query, safe='=')}")
     if query == "seconds=":  # as if not given
         assert status == 200
         return
@@ -196,7 +225,7 @@ def test_those_who_wait_share_the_next_verification(agent: Agent) -> None:
         agent.capture.began.acquire()
         others = [pool.submit(verify, agent) for _ in range(4)]
         lost = node.policies()[0].name
-        while agent.inspector.waiting < 5:
+        while agent.service.waiting < 4:
             assert not first.done()
         agent.kernel.without(lost)
         agent.capture.go_on.set()
@@ -205,17 +234,59 @@ def test_those_who_wait_share_the_next_verification(agent: Agent) -> None:
     assert agent.kernel.reads == ["sas"] * 4  # at the beginning and the end of two runs
 
 
-def test_too_many_who_wait_are_sent_away(agent: Agent) -> None:
-    """Requests beyond a fixed number are answered 503 at once."""
-    agent.capture.go_on.clear()
-    with ThreadPoolExecutor(MOST_WAITING) as pool:
-        waiting = [pool.submit(verify, agent) for _ in range(MOST_WAITING)]
-        while agent.inspector.waiting < MOST_WAITING:
-            assert not any(w.done() for w in waiting)
-        status, text = get(agent, "/verify?seconds=1")
-        agent.capture.go_on.set()
-        assert all(w.result().peers for w in waiting)
-    assert (status, "wait already" in text) == (503, True)
+def test_many_who_ask_for_a_plan_share_it(agent: Agent) -> None:
+    """The loop stands still for one plan, not for one of each who asks: those who come while one is made share the next."""
+    began, go_on = threading.Semaphore(0), threading.Event()
+    agent.kernel.on_read = lambda: (began.release(), go_on.wait(30))
+    with ThreadPoolExecutor(30) as pool:
+        first = pool.submit(get, agent, "/plan")
+        began.acquire()
+        others = [pool.submit(get, agent, "/plan") for _ in range(29)]
+        while agent.service.waiting < 29:
+            assert not first.done()
+        go_on.set()
+        assert {each.result()[0] for each in (first, *others)} == {200}
+    assert agent.kernel.reads == ["sas"] * 2
+
+
+@pytest.mark.parametrize("page", ["/verify?seconds=1", "/plan"])
+def test_who_has_no_good_token_is_told_nothing_and_costs_nothing(agent: Agent, page: str) -> None:
+    """401 with what is missing; the kernel is not read and the loop not woken. With a good token it is answered."""
+    for token, why in ((None, "no token"), (SecretBytes(b"bad"), "not valid")):
+        status, text = get(agent, page, token=token)
+        assert (status, json.loads(text)["message"].startswith(f"agent of a: {why}")) == (401, True)
+    assert (agent.kernel.reads, agent.wakes) == ([], 0)
+    assert get(agent, page)[0] == 200
+
+
+def test_metrics_are_for_everybody(agent: Agent) -> None:
+    """Nobody is asked about a token, sent or not; health is not on this port."""
+    assert [get(agent, "/metrics", token=token)[0] for token in (None, GOOD)] == [200, 200]
+    assert [get(agent, page)[0] for page in ("/healthz", "/readyz", "/")] == [404] * 3
+    assert agent.reviews == []
+
+
+def test_the_local_socket_needs_no_token(agent: Agent) -> None:
+    """Root of the node has all pages by it, whatever the API server is at; nobody else can open it."""
+    assert ask_local(agent.socket, "verify?seconds=1")["node"] == "a"
+    assert ask_local(agent.socket, "plan")["node"] == "a"
+    assert (agent.reviews, agent.socket.stat().st_mode & 0o777) == ([], 0o600)
+
+
+def test_a_socket_that_was_left_behind_is_replaced(agent: Agent) -> None:
+    """An agent that was killed cannot remove its own."""
+    after = Agent()
+    after.service.start(agent.socket, 0)
+    assert ask_local(agent.socket, "plan")["settled"]
+    after.service.close()
+
+
+def test_a_socket_that_cannot_be_had_is_no_end(agent: Agent) -> None:
+    """Without a folder for it the rest is served."""
+    after = Agent()
+    after.service.start(agent.socket.parent / "gone" / "agent.sock", port := free_port())
+    assert fetch("127.0.0.1", port, "/healthz")[0] == 200
+    after.service.close()
 
 
 def test_plan_lists_what_would_be_written_and_writes_nothing(agent: Agent) -> None:
@@ -234,7 +305,7 @@ def test_figures_of_kernel_and_loop(agent: Agent) -> None:
     """/metrics has the pairs' states, the counters of kernel and guard, and what the loop did; also over IPv6."""
     agent.last_pass.refused["not authentic"] = 2
     agent.last_pass.sessions = 3
-    status, text = get(agent, "/metrics", "[::1]")
+    status, text = get(agent, "/metrics", "::1")
     assert status == 200
     for line in (
         'wirecrypt_peers{state="protected"} 1.0',
@@ -265,7 +336,7 @@ def test_figures_that_cannot_be_read_keep_their_value(agent: Agent) -> None:
 
 def test_no_answer_holds_key_bytes(agent: Agent) -> None:
     """No page shows a byte of a key in any spelling."""
-    pages = [get(agent, path)[1] for path in ("/verify?seconds=1", "/plan", "/metrics", "/healthz")]
+    pages = [get(agent, path)[1] for path in ("/verify?seconds=1", "/plan", "/metrics")]
     for sa in node.sas():
         assert not any(sa.key.reveal().hex() in page for page in pages)
 
@@ -273,15 +344,48 @@ def test_no_answer_holds_key_bytes(agent: Agent) -> None:
 def test_health_is_that_of_the_loop(agent: Agent) -> None:
     """A loop that has not passed for a minute is a problem; an idle node passes less often."""
     agent.now = STUCK
-    assert get(agent, "/healthz") == (200, "ok\n")
+    assert health(agent) == (200, "ok\n")
     agent.now = STUCK + 1
-    assert get(agent, "/healthz") == (503, "no pass for 61 s\n")
+    assert health(agent) == (503, "no pass for 61 s\n")
     agent.last_pass.show(SETTINGS, None)
-    assert get(agent, "/healthz")[0] == 200
+    assert health(agent)[0] == 200
     agent.now = STUCK_IDLE + 1
-    assert get(agent, "/healthz")[0] == 503
-    agent.service.passed(0.1, failed=True)  # a pass that failed is a pass
-    assert get(agent, "/healthz")[0] == 200
+    assert health(agent)[0] == 503
+
+
+def test_passes_that_fail_are_alive_and_not_ready(agent: Agent) -> None:
+    """A restart would not mend them, so the loop is alive; but its work is not done."""
+    assert health(agent, "/readyz") == (200, "ok\n")
+    agent.now = STUCK + 1
+    agent.service.passed(0.1, failed=True)
+    assert health(agent)[0] == 200
+    assert health(agent, "/readyz") == (503, "no pass has ended well for 61 s\n")
+    agent.service.passed(0.1, failed=False)
+    assert health(agent, "/readyz")[0] == 200
+
+
+def test_an_agent_that_waits_for_its_configuration_is_alive() -> None:
+    """Its health is told before its first pass, and without any document; it is ready once a pass has ended well."""
+    agent = Agent(health=free_port())
+    with tempfile.TemporaryDirectory() as folder:
+        agent.service.start(Path(folder) / "agent.sock", agent.health)
+        assert health(agent) == (200, "ok\n")
+        assert health(agent, "/readyz") == (503, "no pass has ended well yet\n")
+        agent.service.passed(0.1, failed=False)
+        assert (health(agent, "/readyz")[0], agent.service.port) == (200, 0)
+        agent.service.close()
+
+
+def test_a_port_of_health_that_was_taken_is_had_later() -> None:
+    """The agent goes on without it meanwhile."""
+    agent = Agent()
+    with socket.create_server(("127.0.0.1", 0)) as other, tempfile.TemporaryDirectory() as folder:
+        agent.health = int(other.getsockname()[1])
+        agent.service.start(Path(folder) / "agent.sock", agent.health)
+    agent.now = 31
+    agent.service.passed(0.1, failed=False)
+    assert health(agent)[0] == 200
+    agent.service.close()
 
 
 def test_the_port_follows_the_configuration() -> None:
@@ -294,7 +398,7 @@ def test_the_port_follows_the_configuration() -> None:
         agent.service.passed(0.1, failed=False)
         assert agent.service.port == wanted
         if wanted:
-            assert get(agent, "/healthz")[0] == 200
+            assert get(agent, "/metrics")[0] == 200
     agent.service.close()
 
 

@@ -3,9 +3,11 @@
 import json
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import Any
 
@@ -15,6 +17,7 @@ from click.testing import CliRunner, Result
 
 from tests.unit.verify.pairs import A_TO_B, changed, healthy, rekeyed, without
 from wirecrypt.cli.main import cli
+from wirecrypt.http_server import TOKEN_HEADER, at_once, dispatch, serve_local
 from wirecrypt.model.verify_facts import FORMAT, Change, NodeEvidence, NodePlan, encode
 
 SYSTEM = "/api/v1/namespaces/wirecrypt-system"
@@ -30,6 +33,8 @@ class Server:
         self.answers: dict[str, Any] = {}
         self.asked: list[str] = []
         self.refused: dict[str, int] = {}
+        self.tokens: list[str] = []  # those that came to agents
+        self.no_tokens = 0  # the status with which they are refused
         handler = type("Handler", (_Handler,), {"server_of_test": self})
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.thread = Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.01})
@@ -56,15 +61,27 @@ class Server:
 class _Handler(BaseHTTPRequestHandler):
     server_of_test: Server
 
+    def do_POST(self) -> None:
+        """Give a token that names the agent it is for, to who may have one."""
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        refused = self.server_of_test.no_tokens
+        named = {"reason": "x", "message": "not yours", "details": {"name": "wirecrypt-verify"}}
+        answer = named if refused else {"status": {"token": f"for {body['spec']['audiences'][0]}"}}
+        self._write(refused or 201, json.dumps(answer).encode())
+
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         self.server_of_test.asked.append(self.path)
+        if "/proxy/" in path:
+            self.server_of_test.tokens.append(self.headers.get(TOKEN_HEADER, ""))
         answer = self.server_of_test.answers.get(path)
         missing = {"reason": "NotFound", "message": "no such object", "details": {"name": "x"}}
         status = self.server_of_test.refused.get(path, 404 if answer is None else 200)
         if status != 200:
             answer = missing if status == 404 and path not in self.server_of_test.refused else {"message": "no"}
-        body = json.dumps(answer).encode()
+        self._write(status, json.dumps(answer).encode())
+
+    def _write(self, status: int, body: bytes) -> None:
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -131,6 +148,7 @@ def test_pairs_in_order_exit_0(server: Server, kubeconfig: Path) -> None:
     done = run(kubeconfig, "verify --seconds 3")
     assert done.exit_code == 0, done.output
     assert "2 protected of 2 directions" in done.output
+    assert sorted(server.tokens) == ["for wirecrypt.io/agent/a", "for wirecrypt.io/agent/b"]
     asked = [path for path in server.asked if "/proxy/" in path]
     assert sorted(asked) == [f"{SYSTEM}/pods/http:agent-{n}:14580/proxy/verify?seconds=3" for n in "ab"]
 
@@ -272,25 +290,44 @@ def test_keys_are_compared_over_all_nodes(server: Server, kubeconfig: Path) -> N
     assert run(kubeconfig, "verify --keys").exit_code == 4
 
 
-def test_local_asks_this_nodes_agent(server: Server, kubeconfig: Path) -> None:
-    """Without the API server: one end's view, and one clear error where no agent answers."""
-    server.answers["/verify"] = encode(healthy()[0])
-    done = run(kubeconfig, f"verify --local --port {server.http.server_port}")
+@pytest.mark.parametrize(("status", "hint"), [(403, "ask for the roles wirecrypt-verify-user"), (404, "rbac-verify.yaml")])
+@pytest.mark.parametrize("verb", ["verify", "plan"])
+def test_without_a_token_no_agent_is_asked(server: Server, kubeconfig: Path, verb: str, status: int, hint: str) -> None:
+    """The API server's refusal is one message with what to ask for, not one of each node: exit 1."""
+    server.no_tokens = status
+    done = run(kubeconfig, verb)
+    assert (done.exit_code, done.output.count(hint), server.tokens) == (1, 1, []), done.output
+
+
+@pytest.fixture
+def local() -> Iterator[Path]:
+    """Yield the socket of an agent that answers as a's."""
+    body = json.dumps(encode(healthy()[0])).encode()
+    plan = json.dumps(encode(NodePlan(FORMAT, "a", settled=True))).encode()
+    pages = {"/verify": at_once(lambda: (200, "", body)), "/plan": at_once(lambda: (200, "", plan))}
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "agent.sock"
+        with closing(serve_local(path, dispatch(pages))):
+            yield path
+
+
+def test_local_asks_this_nodes_agent_by_its_socket(server: Server, kubeconfig: Path, local: Path) -> None:
+    """Without the API server and without a token: one end's view."""
+    done = run(kubeconfig, f"verify --local --socket {local}")
     assert done.exit_code == 0, done.output
-    assert server.asked == ["/verify?seconds=2"]
-    done = run(kubeconfig, "verify --local --port 1")
-    assert (done.exit_code, "is the agent running" in done.output) == (4, True)
+    done = run(kubeconfig, f"plan --local --socket {local}")
+    assert (done.exit_code, "0 changes on 1 node" in done.output) == (0, True)
+    assert (server.asked, server.tokens) == ([], [])
     assert run(kubeconfig, "verify --local a").exit_code == 2
 
 
-@pytest.mark.parametrize("page", ["verify", "plan"])
-def test_a_local_agent_that_is_none_is_one_that_cannot_be_asked(server: Server, kubeconfig: Path, page: str) -> None:
-    """Nobody on the port, another program, or an agent of another version: exit 4, not "broken" and not "wrong usage"."""
-    for answer in (None, {"format": 9}):
-        server.answers[f"/{page}"] = answer
-        done = run(kubeconfig, f"{page} --local --port {server.http.server_port}")
-        assert (done.exit_code, done.output.startswith("error: ")) == (4, True), done.output
-    assert run(kubeconfig, f"{page} --local --port 1").exit_code == 4
+def test_local_without_an_agent_is_one_clear_error(kubeconfig: Path, local: Path) -> None:
+    """No socket, or one of a program that answers something else."""
+    done = run(kubeconfig, f"verify --local --socket {local}.gone")
+    assert (done.exit_code, "is the agent running" in done.output) == (4, True)
+    with TemporaryDirectory() as folder, closing(serve_local(Path(folder) / "x", dispatch({}))):
+        done = run(kubeconfig, f"verify --local --socket {folder}/x")
+    assert (done.exit_code, "no such page here" in done.output) == (4, True), done.output
 
 
 def test_plan_shows_what_and_why(server: Server, kubeconfig: Path) -> None:
