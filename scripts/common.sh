@@ -5,7 +5,9 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/wirecrypt
 mkdir -p "$CACHE"
 
-say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }
+BOLD='' PLAIN=''
+[ ! -t 2 ] || { BOLD=$'\e[1m' PLAIN=$'\e[0m'; }
+say() { printf '%s==>%s %s\n' "$BOLD" "$PLAIN" "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
 # once NAME COMMAND...: run COMMAND unless an earlier run of it succeeded; two runs at a time wait for one another. Never to be
@@ -21,6 +23,43 @@ once() {
     touch "$CACHE/done/$name"
   fi
   exec 9>&-
+}
+
+# quietly WHAT COMMAND...: run COMMAND with its output in a log. Signs of life while it runs, with what it said last by `say`; then
+# one line with the time that it took. When it fails, the end of the log is shown, and the log is kept.
+SIGNS=5 # seconds between two signs of life where there is no terminal
+quietly() {
+  local what=$1 began=$SECONDS status=0; shift
+  mkdir -p "$CACHE/logs"
+  quiet_log=$(mktemp "$CACHE/logs/$(basename "$1").XXXXXX")
+  signs_of_life "$quiet_log" $$ & quiet_signs=$!
+  trap 'kill "$quiet_signs" 2>/dev/null || true; rm -f "$quiet_log"' EXIT
+  "$@" >"$quiet_log" 2>&1 || status=$?
+  kill "$quiet_signs" 2>/dev/null || true
+  wait "$quiet_signs" 2>/dev/null || true
+  [ ! -t 2 ] || printf '\r\e[K' >&2
+  trap - EXIT
+  if [ "$status" -gt 0 ]; then
+    tail -20 "$quiet_log" >&2
+    die "$what failed after $((SECONDS - began)) s, see above; all that was said is in $quiet_log"
+  fi
+  rm -f "$quiet_log"
+  say "$what: done, $(((SECONDS - began) / 60)) min $(((SECONDS - began) % 60)) s"
+}
+
+# signs_of_life LOG PROCESS: say every few seconds how long it takes and what was said last, as long as PROCESS lives.
+signs_of_life() {
+  local began=$SECONDS next=$((SECONDS + SIGNS)) last text
+  while sleep 1 && kill -0 "$2" 2>/dev/null; do
+    last=$(sed -n 's/^==> //p' "$1" | tail -1)
+    text="    … $((SECONDS - began)) s: ${last:-beginning}"
+    if [ -t 2 ]; then
+      printf '\r\e[K%s' "${text:0:$(($(tput cols 2>/dev/null || echo 80) - 1))}" >&2
+    elif [ "$SECONDS" -ge "$next" ]; then
+      next=$((SECONDS + SIGNS))
+      printf '%s\n' "${text:0:80}" >&2
+    fi
+  done
 }
 
 # packages NAME...: install the Debian packages that are missing.

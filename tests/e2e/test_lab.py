@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -253,16 +254,14 @@ def test_a_lab_vanishes_with_its_process(number: int, lab_kernel: Kernel) -> Non
         daemon.wait(60)
     finally:
         end(daemon)
-    until(lambda: not folders.held(folder), what="the end of the lab", seconds=10)
-    folders.remove_leftovers()
-    assert not folder.exists()
+    until(lambda: not folder.exists(), what="the end of the lab, with its folder", seconds=20)
     assert "wclab" not in subprocess.run(["ip", "link"], capture_output=True, text=True, check=True).stdout
     assert str(folder) not in processes()
 
 
-@pytest.mark.parametrize("way", ["down", "Ctrl-C"])
+@pytest.mark.parametrize("way", ["down", "Ctrl-C", "kill -9"])
 def test_a_lab_that_is_still_starting_can_be_ended(way: str, make_cli: Callable[..., subprocess.CompletedProcess[str]]) -> None:
-    """`lab down`, or Ctrl-C on `lab up`, ends what has begun: the command fails, and no folder and no process is left."""
+    """`lab down`, Ctrl-C on `lab up`, or its death, ends what has begun: no folder and no process is left."""
     name = f"wc-begun-{os.getpid()}"
     folder = folders.base() / name
     argv = [str(Path(sys.executable).parent / "wirecrypt"), "lab", "up", "--name", name, "--nodes", "2", "--vehicle", "uml"]
@@ -272,15 +271,59 @@ def test_a_lab_that_is_still_starting_can_be_ended(way: str, make_cli: Callable[
         if way == "down":
             assert make_cli("down", "--name", name).returncode == 0
         else:
-            starting.send_signal(signal.SIGINT)
+            starting.send_signal(signal.SIGINT if way == "Ctrl-C" else signal.SIGKILL)
         said = starting.communicate(timeout=60)[0]
         assert starting.returncode != 0, said
         assert "export KUBECONFIG" not in said
-        until(lambda: not folder.exists(), what="the end of the lab", seconds=10)
+        assert "Traceback" not in said
+        until(lambda: not folder.exists(), what="the end of the lab", seconds=60)
+        until(lambda: f'"name": "{name}"' not in processes(), what="the end of its daemon", seconds=20)
         assert str(folder) not in processes()
-        assert f'"name": "{name}"' not in processes()
     finally:
         end(starting)
+        make_cli("down", "--name", name)
+
+
+@pytest.mark.parametrize("what", ["the supervisor is killed", "the supervisor hangs", "the record is damaged"])
+def test_a_broken_lab_leaves_nothing(what: str, make_cli: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    """It ends by itself, or `lab down` ends it; its daemon stays in no case."""
+    name = f"wc-broken-{os.getpid()}"
+    folder = folders.base() / name
+    try:
+        assert make_cli("up", "--name", name, "--nodes", "1").returncode == 0
+        if what == "the record is damaged":
+            (folder / "lab.json").write_text('{"process": 1')
+            assert "cannot read what the lab has written down" in make_cli("status", "--name", name).stderr
+        else:
+            number = signal.SIGKILL if what == "the supervisor is killed" else signal.SIGSTOP
+            os.kill(supervisor(folder), number)
+        if what != "the supervisor is killed":
+            done = make_cli("down", "--name", name)
+            assert (done.returncode, done.stderr) == (0, "")
+        until(lambda: f'"name": "{name}"' not in processes(), what="the end of the daemon", seconds=20)
+        assert not folder.exists()
+        assert str(folder) not in processes()
+    finally:
+        make_cli("down", "--name", name)
+
+
+def supervisor(folder: Path) -> int:
+    """Return the process that is the first one in the namespaces of the lab in *folder*."""
+    argv = ["pgrep", "--full", f"^{sys.executable} -m wirecrypt.lab.machine.supervisor {folder}/"]
+    return int(subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split()[-1])
+
+
+def test_two_that_start_a_lab_of_one_name_get_one(make_cli: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    """The other is told so, and ends nothing of the first one's."""
+    name = f"wc-twice-{os.getpid()}"
+    try:
+        with ThreadPoolExecutor() as pool:
+            done = list(pool.map(lambda _: make_cli("up", "--name", name, "--nodes", "1"), range(2)))
+        assert sorted(each.returncode for each in done) == [0, 1]
+        refused = next(each for each in done if each.returncode)
+        assert f"a lab of this name is up already ({name})" in refused.stderr.splitlines()[-1]
+        assert make_cli("exec", "--name", name, "node-1", "--", "true").returncode == 0
+    finally:
         make_cli("down", "--name", name)
 
 
@@ -294,6 +337,8 @@ def test_the_lab_command_stays_up_and_goes_down(
         assert "node-2" in make_cli("status", "--name", name).stdout
         assert make_cli("exec", "--name", name, "pod/node-1/a", "--", "ping", "-c1", "10.2.0.2").returncode == 0
         assert make_cli("exec", "--name", name, "node-1", "--", "sh", "-c", "exit 4").returncode == 4
+        refused = make_cli("capture", "--name", name, str(tmp_path / "nowhere/wire.pcap"))
+        assert (refused.returncode, len(refused.stderr.splitlines())) == (1, 1)
         for file in (tmp_path / "first.pcap", tmp_path / "second.pcap"):
             done = make_cli("capture", "--name", name, str(file), "--seconds", "1")
             assert done.returncode == 0, done.stderr

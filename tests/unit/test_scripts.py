@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
 import subprocess
 from pathlib import Path
 
@@ -48,14 +50,22 @@ class Machine:
         path.write_text(f"#!/bin/sh\n{script}\n")
         path.chmod(0o755)
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """Environment with these programs and this cache."""
+        path = f"{self.programs}:{os.environ['PATH']}"
+        return {**os.environ, "PATH": path, "XDG_CACHE_HOME": str(self.folder / "cache")}
+
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run a script or a text of bash with these programs and this cache."""
-        environment = {
-            **os.environ,
-            "PATH": f"{self.programs}:{os.environ['PATH']}",
-            "XDG_CACHE_HOME": str(self.folder / "cache"),
-        }
-        return subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(words, env=self.environment, capture_output=True, text=True, timeout=60, check=False)
+
+    def start(self, *words: str, process_group: int | None = None) -> subprocess.Popen[str]:
+        """Start the same in the background, with its input and outputs in pipes."""
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            words, env=self.environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True, process_group=process_group
+        )
 
     def get_uml(self) -> subprocess.CompletedProcess[str]:
         """Fetch the prebuilt kernels."""
@@ -170,3 +180,64 @@ def test_lint_is_left_out_only_when_something_is_named(machine: Machine, words: 
     assert lines[-1] == f"python3 -m pytest {pytest_words}".strip()
     assert ("lint-shell " in lines) == lint
     assert ("mypy " in lines) == lint
+
+
+QUIETLY = 'source "{scripts}/common.sh"; SIGNS=1; quietly "fetching what is missing" bash -c \'{command}\'; echo reached'
+
+
+def quietly(machine: Machine, command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command whose output goes to a log."""
+    return machine.run("bash", "-c", QUIETLY.format(scripts=SCRIPTS, command=command))
+
+
+def logs(machine: Machine) -> list[Path]:
+    """Return the logs that were kept."""
+    return list((machine.cache / "logs").iterdir())
+
+
+def test_what_was_fetched_and_built_is_one_line(machine: Machine) -> None:
+    """However much was said; with the time that it took, and without a log that nobody needs."""
+    done = quietly(machine, 'for n in $(seq 1000); do echo "noise $n"; echo "go: noise" >&2; done')
+    assert re.fullmatch(r"==> fetching what is missing: done, \d+ min \d+ s\n", done.stderr)
+    assert (done.returncode, done.stdout, logs(machine)) == (0, "reached\n", [])
+
+
+def test_what_cannot_be_fetched_or_built_is_told_by_the_end_of_its_log(machine: Machine) -> None:
+    """The whole is kept where the error says, and nothing goes on."""
+    done = quietly(machine, 'for n in $(seq 100); do echo "noise $n"; done; echo "no such mirror" >&2; exit 3')
+    *shown, last = done.stderr.splitlines()
+    assert (len(shown), shown[-1]) == (20, "no such mirror")
+    assert re.match(r"error: fetching what is missing failed after \d+ s, see above; all that was said is in ", last)
+    assert Path(last.rpartition(" ")[2]).read_text().count("noise") == 100
+    assert (done.returncode, done.stdout) == (1, "")
+
+
+def test_a_long_build_shows_signs_of_life_with_its_latest_step(machine: Machine) -> None:
+    """It ends once one has been seen."""
+    step = f'source "{SCRIPTS}/common.sh"; say "building a program that takes long"'
+    code = QUIETLY.format(scripts=SCRIPTS, command=step + "; read -r _")
+    process = machine.start("bash", "-c", code)
+    assert process.stderr
+    try:
+        sign = next(line for line in process.stderr if "…" in line and "building" in line)
+        assert re.fullmatch(r"    … \d+ s: building a program that takes long\n", sign)
+        said, complained = process.communicate("\n", timeout=60)
+        assert said == "reached\n"
+        assert complained.splitlines()[-1].startswith("==> fetching what is missing: done")
+    finally:
+        process.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_build_leaves_no_signs_of_life_behind(machine: Machine, number: int) -> None:
+    """Nor its log: the signal goes to all, as from a terminal."""
+    code = QUIETLY.format(scripts=SCRIPTS, command="echo begun; read -r _")
+    process = machine.start("env", "--default-signal=INT", "bash", "-c", code, process_group=0)
+    assert process.stderr
+    try:
+        next(line for line in process.stderr if "…" in line)
+        os.killpg(process.pid, number)
+        said, _ = process.communicate(timeout=60)  # its end: nobody holds the pipes any more
+    finally:
+        process.kill()
+    assert (process.returncode, said, logs(machine)) == (-number, "", [])

@@ -95,7 +95,7 @@ def exiting(code: int) -> Iterator[None]:
 
 
 def ask_here(kind: type[Facts], page: str, query: Mapping[str, object], path: Path) -> Facts:
-    """Ask this node's own agent by its socket; raises `ClusterError` when nobody answers, `ObjectError` when it is of another version."""
+    """Ask this node's own agent by its socket; raises `ClusterError` when none answers, `ObjectError` for another version."""
     return decode(kind, ask_local(path, f"{page}?{urlencode(query)}"), str(path))
 
 

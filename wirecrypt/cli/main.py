@@ -10,7 +10,7 @@ from typing import IO, Any, Final
 
 import click
 
-from wirecrypt import __version__
+from wirecrypt import __version__, outputs
 from wirecrypt.cli.tools import EXIT_TITLE, INTERRUPTED, clean, connecting, exits, formatted
 from wirecrypt.errors import InputError, LabError, WirecryptError
 
@@ -33,7 +33,9 @@ EXITS: Final = {
     1: "the API server or the kernel refused, or the answer is no",
     2: "wrong usage or input: nothing was changed",
     3: "--wait: the time is over; what was asked for goes on",
+    outputs.UNWRITTEN: "the output could not be written; what was asked for may be done",
     130: "interrupted; what was asked for goes on",
+    outputs.UNREAD: "whoever read the output has gone, as `head -1` does",
 }
 
 
@@ -110,4 +112,4 @@ def cli(ctx: click.Context) -> None:
 def main() -> None:
     """Run the command line, called `wirecrypt` or, as a plugin, `kubectl wirecrypt`."""
     plugin = Path(sys.argv[0]).name.startswith("kubectl-")
-    cli.main(prog_name="kubectl wirecrypt" if plugin else "wirecrypt")
+    outputs.run(lambda: cli.main(prog_name="kubectl wirecrypt" if plugin else "wirecrypt"))

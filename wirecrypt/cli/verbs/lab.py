@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
 from wirecrypt.lab import commands
 from wirecrypt.lab.machine.kernels import VEHICLES
+from wirecrypt.lab.telling import Teller
 from wirecrypt.lab.wire.network import CNIS
 
-_name = click.option("--name", default=commands.DEFAULT_NAME, show_default=True, help="Which lab, when several are up.")
+_name = click.option(
+    "--name", default=commands.DEFAULT_NAME, show_default=True, help="Which lab, when several are up; of a-z, 0-9 and -."
+)
 
 
 @click.group()
@@ -28,10 +32,12 @@ def lab() -> None:
     "--vehicle", default="auto", show_default=True, type=click.Choice(VEHICLES), help="What carries the nodes' kernel."
 )
 @click.option("--kernel", default="", help="Version of user-mode Linux, e.g. 6.1 (prebuilt) or 7.2 (own build).")
-def up(name: str, nodes: int, cni: str, vehicle: str, kernel: str) -> None:
+@click.option("--installed", is_flag=True, help="With wirecrypt installed: its manifests, controllers and agents.")
+@click.option("--enabled", is_flag=True, help="With --installed: label all nodes, and wait until they are protected.")
+def up(name: str, **wanted: Any) -> None:  # noqa: ANN401 - click's, as `LabOptions` has them
     """Start a lab that stays up in the background, and print the KUBECONFIG to use."""
-    node_label = commands.LabOptions(name=name, nodes=nodes, cni=cni, vehicle=vehicle, kernel=kernel)
-    running = commands.up(node_label, lambda text: click.echo(text + " …", err=True))
+    with Teller(sys.stderr) as teller:
+        running = commands.up(commands.LabOptions(name=name, **wanted), teller.say)
     click.echo(f"export KUBECONFIG={running.record['kubeconfig']}")
 
 
@@ -77,5 +83,5 @@ def capture(name: str, file: Path, seconds: float, expression: str) -> None:
 @lab.command()
 @_name
 def down(name: str) -> None:
-    """End the lab; nothing of it is left."""
+    """End the lab; nothing of it is left. What no lab made is left alone, whatever its name."""
     commands.down(name)

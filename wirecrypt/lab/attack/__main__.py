@@ -11,8 +11,10 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
+from wirecrypt import outputs
+from wirecrypt.errors import LabError, WirecryptError
 from wirecrypt.lab.attack.playing import session
-from wirecrypt.lab.attack.scoreboard import HELD, Score
+from wirecrypt.lab.attack.scoreboard import ERROR, HELD, STATUS, Score
 from wirecrypt.lab.lab import Lab
 from wirecrypt.lab.machine import kernels
 
@@ -37,11 +39,17 @@ def attack(vehicle: str, kernel: str, report: Path | None) -> None:
         evidence = "" if score.result == HELD else f": {score.evidence}"
         say(f"{score.result:5}  {score.attacker}: {score.attack}{evidence}")
 
-    with (
-        tempfile.TemporaryDirectory(prefix="wirecrypt-attack-") as folder,
-        Lab.up(nodes=3, kernel=kernels.find(vehicle, kernel), progress=say) as lab,
-    ):
-        board = session(lab, Path(folder) / "wire", say, scored)
+    try:
+        if report:
+            _try(report)
+        with (
+            tempfile.TemporaryDirectory(prefix="wirecrypt-attack-") as folder,
+            Lab.up(nodes=3, kernel=kernels.find(vehicle, kernel), progress=say) as lab,
+        ):
+            board = session(lab, Path(folder) / "wire", say, scored)
+    except WirecryptError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(STATUS[ERROR])
     console.print(board.table())
     console.print(board.sentence, highlight=False)
     if report:
@@ -49,5 +57,13 @@ def attack(vehicle: str, kernel: str, report: Path | None) -> None:
     sys.exit(board.status)
 
 
+def _try(report: Path) -> None:
+    """Raise LabError when *report* cannot be written: better now than after all attacks."""
+    try:
+        report.open("a").close()
+    except OSError as error:
+        raise LabError("cannot write the report", what=str(report), answer=str(error)) from error
+
+
 if __name__ == "__main__":
-    attack()
+    outputs.run(attack)

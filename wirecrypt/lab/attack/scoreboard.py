@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 HELD, FELL, ERROR = "held", "FELL", "error"
-_STATUS: Final = {HELD: 0, FELL: 1, ERROR: 2}
+STATUS: Final = {HELD: 0, FELL: 1, ERROR: 2}
 G = TypeVar("G")
 
 
@@ -69,8 +69,8 @@ class Scoreboard:
     def status(self) -> int:
         """Return the exit status: 0 if all held, 1 if something fell, 2 if something could not be tried; nothing tried is 2."""
         if self.count(FELL):
-            return _STATUS[FELL]
-        return _STATUS[HELD] if self.scores and not self.count(ERROR) else _STATUS[ERROR]
+            return STATUS[FELL]
+        return STATUS[HELD] if self.scores and not self.count(ERROR) else STATUS[ERROR]
 
     @property
     def sentence(self) -> str:

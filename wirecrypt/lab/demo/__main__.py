@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import sys
-import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.markup import escape
 
+from wirecrypt import outputs
+from wirecrypt.errors import WirecryptError
 from wirecrypt.lab import operations
-from wirecrypt.lab.demo import steps
-from wirecrypt.lab.demo.ending import TRACEBACK, conclude, interrupt_once, keep_logs
-from wirecrypt.lab.demo.record import CAPTURE, RESULT, TIMELINE, Record
+from wirecrypt.lab.demo import outlook, steps
+from wirecrypt.lab.demo.ending import INTERRUPTED, LOGS, Ending, conclude, fresh, interrupt_once, keep_logs
+from wirecrypt.lab.demo.outlook import Prefixes
+from wirecrypt.lab.demo.record import EVIDENCE, Record
 from wirecrypt.lab.lab import Lab
 from wirecrypt.lab.machine import kernels
+from wirecrypt.lab.machine.kernels import Kernel
+from wirecrypt.lab.telling import Teller
 
 LEAST_NODES = 3
+WIDTH = 100  # columns of what is no terminal
 
 
 @click.command()
@@ -30,44 +35,68 @@ LEAST_NODES = 3
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("demo-out"), show_default=True)
 def demo(vehicle: str, kernel: str, nodes: int, keep: bool, out: Path) -> None:  # noqa: FBT001 - click's flags
     """Show wirecrypt at work, and prove it: exit status 0 only if everything held."""
-    console = Console()
-    started = time.monotonic()
-
-    def say(text: str) -> None:
-        console.print(f"[bold]{time.monotonic() - started:6.1f} s[/]  {escape(text)}", highlight=False)
-
-    def story() -> None:
-        with Lab.up(nodes=nodes, kernel=kernels.find(vehicle, kernel), progress=say) as lab:
-            record.figures["lab_up_seconds"] = round(time.monotonic() - started, 1)
-            try:
-                say("the manifests, by the overlay overlays/example; then a controller and an agent on every node")
-                operations.deploy(lab)
-                record.figures["deployed_seconds"] = round(time.monotonic() - started, 1)
-                steps.run(lab, record, say)
-            except Exception:
-                keep_logs(lab, record, say)
-                raise
-            finally:
-                record.figures["total_seconds"] = round(time.monotonic() - started, 1)
-            if keep or not record.held:
-                keep_logs(lab, record, say)
-
-    record = _fresh(out)
     interrupt_once()
-    ending = conclude(record, story)
-    record.show(console)
-    if ending.error:
-        console.print(f"[red]error:[/] {escape(ending.error)}", highlight=False)
-    console.print(f"evidence: {out / CAPTURE}, {out / TIMELINE}, {out / RESULT}", highlight=False)
+    try:
+        shown = _Shown(kernels.find(vehicle, kernel), nodes, keep, fresh(out))
+    except WirecryptError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    with Teller(sys.stdout) as teller:
+        ending = conclude(shown.record, lambda: shown.tell(teller))
+    shown.end(ending)
     sys.exit(ending.status)
 
 
-def _fresh(out: Path) -> Record:
-    out.mkdir(parents=True, exist_ok=True)
-    for name in (CAPTURE, TIMELINE, RESULT, TRACEBACK):
-        (out / name).unlink(missing_ok=True)
-    return Record(out)
+@dataclass(slots=True)
+class _Shown:
+    """One run of the demo."""
+
+    kernel: Kernel
+    nodes: int
+    keep: bool
+    record: Record
+    prefixes: Prefixes = field(default_factory=Prefixes)
+
+    def tell(self, teller: Teller) -> None:
+        """Start a lab, install the product, and tell the story."""
+        record = self.record
+        with Lab.up(nodes=self.nodes, kernel=self.kernel, progress=teller.say) as lab:
+            record.figures["lab_up_seconds"] = round(teller.seconds, 1)
+            self.prefixes = Prefixes(*(_pods(lab, node) for node in steps.PAIR))
+            try:
+                teller.say("wirecrypt is installed: controllers, and an agent on each node:")
+                teller.show("kubectl apply -k manifests/")
+                operations.deploy(lab)
+                record.figures["deployed_seconds"] = round(teller.seconds, 1)
+                steps.run(lab, record, teller)
+            except Exception:
+                keep_logs(lab, record, teller.say)
+                raise
+            finally:
+                record.figures["total_seconds"] = round(teller.seconds, 1)
+            if self.keep or not record.held:
+                keep_logs(lab, record, teller.say)
+
+    def end(self, ending: Ending) -> None:
+        """Print what was proved, where the evidence is, and what to do next."""
+        out, logs = self.record.folder, self.record.folder / LOGS
+        if self.record.claims:
+            self.record.show(Console(width=None if sys.stdout.isatty() else WIDTH))
+        click.echo("\nEvidence")
+        for name in EVIDENCE:
+            if (out / name).exists():
+                click.echo(f"  {out / name}")
+        if ending.error:
+            click.echo(f"\nerror: {ending.error}")
+        if ending.status != INTERRUPTED:
+            failure = outlook.after_failure(out, logs if logs.exists() else None)
+            click.echo("\n" + "\n".join(failure if ending.status else outlook.after_success(out, self.prefixes)))
+
+
+def _pods(lab: Lab, node: str) -> list[str]:
+    place = lab.nodes[node].addresses
+    return [str(place.pods4), str(place.pods6)]
 
 
 if __name__ == "__main__":
-    demo()
+    outputs.run(demo)

@@ -1,4 +1,7 @@
-"""However the demo ends, it says so: a result for machines, a status, and an error that nothing later hides."""
+"""However the demo ends, it says so: a result for machines, a status, and an error that nothing later hides.
+
+What it writes goes to a folder that was empty or that an earlier demo filled; what else is in a folder is not the demo's.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,11 @@ import signal
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
-from wirecrypt.errors import WirecryptError
+from wirecrypt.errors import InputError, LabError, WirecryptError
 from wirecrypt.lab import operations
-from wirecrypt.lab.demo.record import Record
+from wirecrypt.lab.demo.record import EVIDENCE, TIMELINE, Record
 from wirecrypt.lab.lab import Lab
 
 HELD, FAILED, INTERRUPTED = 0, 1, 130
@@ -25,6 +29,26 @@ class Ending:
     error: str = ""
 
 
+def fresh(folder: Path) -> Record:
+    """Return an empty record in *folder*, without what an earlier demo left there.
+
+    Raises InputError for a folder that holds anything else, LabError for one that cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()) and not (folder / TIMELINE).exists():
+            answer = "it is not empty, and no demo has filled it; nothing was changed"
+            raise InputError("keep the evidence", what=str(folder), answer=answer, hint="name another folder with --out")
+        (folder / TIMELINE).write_text("")
+        for name in (*EVIDENCE, TRACEBACK):
+            if name != TIMELINE:
+                (folder / name).unlink(missing_ok=True)
+        shutil.rmtree(folder / LOGS, ignore_errors=True)
+    except OSError as error:
+        raise LabError("cannot keep the evidence", what=str(folder), answer=str(error)) from error
+    return Record(folder)
+
+
 def conclude(record: Record, story: Callable[[], None]) -> Ending:
     """Run *story* to its end and write the result, whatever the end is; the status is 0 only if everything held."""
     error = "it ended before its end"
@@ -37,11 +61,28 @@ def conclude(record: Record, story: Callable[[], None]) -> Ending:
         error = "interrupted; the lab is ended, and nothing of it is left"
         return Ending(INTERRUPTED, error)
     except Exception as failure:  # noqa: BLE001 - what nobody foresaw must be in the result as well
-        (record.folder / TRACEBACK).write_text(traceback.format_exc())
-        error = f"{type(failure).__name__}: {failure} ({record.folder / TRACEBACK})"
+        error = f"{type(failure).__name__}: {failure}{_kept(record, traceback.format_exc())}"
     finally:
-        record.write(error)
+        error = _written(record, error)
     return Ending(HELD if record.held and not error else FAILED, error)
+
+
+def _kept(record: Record, text: str) -> str:
+    """Keep a traceback, and return where, for a message; nothing where there is no room."""
+    try:
+        (record.folder / TRACEBACK).write_text(text)
+    except OSError:
+        return ""
+    return f" ({record.folder / TRACEBACK})"
+
+
+def _written(record: Record, error: str) -> str:
+    """Write the result with *error*, and return that, or that it could not be written."""
+    try:
+        record.write(error)
+    except OSError as failure:
+        return f"{error}; " * bool(error) + f"the result could not be written: {failure}"
+    return error
 
 
 def interrupt_once() -> None:

@@ -28,6 +28,7 @@ TIMELINE = "timeline.jsonl"
 RESULT = "result.json"
 CAPTURE = "wire.pcap"
 PROTECTED = "wire-protected.pcap"  # the part of it in which nothing may be readable between the two nodes
+EVIDENCE = (CAPTURE, PROTECTED, TIMELINE, RESULT)
 
 
 @dataclass(frozen=True, slots=True)

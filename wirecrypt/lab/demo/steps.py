@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from wirecrypt.lab import operations
@@ -12,6 +11,7 @@ from wirecrypt.lab.demo.judging import Question, Side
 from wirecrypt.lab.demo.record import CAPTURE, PROTECTED, Record
 from wirecrypt.lab.demo.traffic import Load, LoadTotals
 from wirecrypt.lab.lab import Lab
+from wirecrypt.lab.telling import Teller
 from wirecrypt.lab.waiting import until
 from wirecrypt.lab.wire import observer
 from wirecrypt.lab.wire.capture import Capture
@@ -27,7 +27,7 @@ class Story:
     lab: Lab
     record: Record
     capture: Capture
-    say: Callable[[str], None]
+    teller: Teller
     times: dict[str, float] = field(default_factory=dict)
     markers: list[bytes] = field(default_factory=list)
     third_markers: list[bytes] = field(default_factory=list)
@@ -49,19 +49,26 @@ class Story:
 
     def load(self, name: str) -> Load:
         """Return a load whose markers the capture will be searched for."""
+        self.teller.doing("traffic is started")
         return Load(self.lab, self.record, name)
 
     def note(self, load: Load) -> None:
-        """Remember the load's markers."""
+        """Remember the markers of a load that has started."""
+        self.teller.doing("under load")
         self.markers += load.markers
         self.third_markers += load.third_markers
 
+    def stop(self, load: Load) -> LoadTotals:
+        """End a load and return its totals."""
+        self.teller.doing("traffic is stopped and counted")
+        return load.stop()
 
-def run(lab: Lab, record: Record, say: Callable[[str], None]) -> None:
+
+def run(lab: Lab, record: Record, teller: Teller) -> None:
     """Tell the whole story in *lab*; what does not hold is a claim that did not hold, or a LabError."""
     introduce(lab, record)
     with Capture.start(lab, record.folder / CAPTURE) as capture:
-        story = Story(lab, record, capture, say)
+        story = Story(lab, record, capture, teller)
         _plain(story)
         _join(story)
         _rotate(story)
@@ -69,7 +76,7 @@ def run(lab: Lab, record: Record, say: Callable[[str], None]) -> None:
         _restart(story)
         _leave(story)
         observation = capture.observe()
-    story.say("judging the capture")
+    story.teller.say("judging the capture")
     question = story.question()
     observer.cut(record.folder / CAPTURE, record.folder / PROTECTED, question.start, question.end)
     judging.judge(record, observation, question)
@@ -85,10 +92,10 @@ def introduce(lab: Lab, record: Record) -> None:
 
 def _plain(story: Story) -> None:
     """Nothing is labelled: the observer must be able to read everything, or it could not judge anything later."""
-    story.say("nothing is labelled: reading pod traffic off the wire")
+    story.teller.say("nothing is labelled: pod traffic is read off the wire")
     with story.load("plain") as load:
         until(lambda: _readable(story, load), what="the marker of every flow is readable on the wire", seconds=30, every=0.5)
-        totals = load.stop()
+        totals = story.stop(load)
     story.record.claim(
         "without labels all is readable: the observer works", f"every marker found; {totals.text}", held=totals.complete
     )
@@ -102,12 +109,14 @@ def _readable(story: Story, load: Load) -> bool:
 
 
 def _join(story: Story) -> None:
-    story.say("under load: kubectl label node node-1 node-2 wirecrypt.io/encryption=enabled")
+    story.teller.say("under load, two of three nodes are labelled:")
+    story.teller.show(f"kubectl label node {' '.join(PAIR)} {operations.LABEL}=enabled")
     with story.load("join") as load:
         story.note(load)
         started = story.lab.time()
         for node in PAIR:
             story.record.event(story.lab.time(), "labelled", node=node)
+        story.teller.doing("waiting until both report that they are protected")
         operations.label(story.lab, *PAIR)
         protected = operations.wait_protected(story.lab, PAIR)
         for node, at in protected.items():
@@ -115,10 +124,10 @@ def _join(story: Story) -> None:
         story.times["protected"] = max(protected.values())
         took = story.times["protected"] - started
         _more_packets(story, 3.0)
-        totals = load.stop()
+        totals = story.stop(load)
     story.record.figures["label_to_protected_seconds"] = round(took, 2)
     story.record.claim("labelling two nodes under load loses nothing", totals.text, held=totals.complete)
-    story.say(f"protected after {took:.1f} s, {totals.lost} packets lost")
+    story.teller.say(f"protected after {took:.1f} s, {totals.lost} packets lost")
 
 
 def _more_packets(story: Story, seconds: float) -> None:
@@ -128,12 +137,14 @@ def _more_packets(story: Story, seconds: float) -> None:
 
 
 def _rotate(story: Story) -> None:
-    story.say("under load: wirecrypt rotate --wait")
+    story.teller.say("under load, all keys are replaced:")
+    story.teller.show("wirecrypt rotate --wait")
     lab = story.lab
     with story.load("rotation") as load:
         story.note(load)
         old = {n: operations.spis(lab, n) for n in PAIR}
         before = operations.xfrm_errors(lab)
+        story.teller.doing("the rotation is running")
         started = lab.time()
         story.record.event(started, "rotating")
         operations.rotate(lab, "demo")
@@ -141,7 +152,7 @@ def _rotate(story: Story) -> None:
         story.record.event(ended, "rotated")
         after = operations.xfrm_errors(lab)
         new = {n: operations.spis(lab, n) for n in PAIR}
-        totals = load.stop()
+        totals = story.stop(load)
     moved = operations.differences(before, after)
     story.times["rotated"] = ended
     story.record.figures["rotation_seconds"] = round(ended - started, 2)
@@ -152,22 +163,26 @@ def _rotate(story: Story) -> None:
     )
     fresh = all(new[n] and not new[n] & old[n] for n in PAIR)
     story.record.claim("all SPIs are new", f"{_list(old['node-1'])} became {_list(new['node-1'])}", held=fresh)
-    story.say(f"rotated in {ended - started:.1f} s, {totals.lost} packets lost")
+    story.teller.say(f"rotated in {ended - started:.1f} s, {totals.lost} packets lost")
 
 
 def _check(story: Story) -> None:
-    story.say("wirecrypt verify, and the tcpdump check script on node-1")
+    story.teller.say("is it encrypted? asked of both ends, and of tcpdump on node-1:")
+    seconds = str(CHECK_SECONDS)
+    story.teller.show(f"wirecrypt verify --seconds {seconds}", f"sh scripts/check-encryption.sh -i upl -s {seconds}")
     lab = story.lab
     with story.load("check") as load:
         story.note(load)
-        verified = operations.wirecrypt(lab, "verify", "--seconds", str(CHECK_SECONDS), check=False)
+        story.teller.doing("wirecrypt verify")
+        verified = operations.wirecrypt(lab, "verify", "--seconds", seconds, check=False)
         script = str(operations.ROOT / "scripts/check-encryption.sh")
-        words = ["sh", script, "-i", "upl", "-s", str(CHECK_SECONDS)]
+        words = ["sh", script, "-i", "upl", "-s", seconds]
         for prefix in story.pods("node-1"):
             words += ["-l", prefix]
+        story.teller.doing("tcpdump on node-1: towards node-2, then node-3")
         checked = lab.exec("node-1", [*words, *_remote(story, "node-2")], check=False)
         third = lab.exec("node-1", [*words, *_remote(story, "node-3")], check=False)
-        totals = load.stop()
+        totals = story.stop(load)
     story.record.claim(
         "wirecrypt verify finds every pair protected", _last(verified.stdout + verified.stderr), held=verified.returncode == 0
     )
@@ -185,7 +200,7 @@ def _remote(story: Story, node: str) -> list[str]:
 
 
 def _restart(story: Story) -> None:
-    story.say("kill -9 the agent of node-1, and start it again")
+    story.teller.say("under load, the agent of node-1 is killed (-9), and started again")
     lab = story.lab
     with story.load("restart") as load:
         story.note(load)
@@ -195,6 +210,7 @@ def _restart(story: Story) -> None:
         _more_packets(story, 2.0)
         started = time.monotonic()
         agent.restart()
+        story.teller.doing("waiting for the new process to find the pair protected")
         until(
             lambda: operations.pairs_by_state(lab, "node-1").get("protected") == 1,
             what="the new process has made a pass and finds the pair protected",
@@ -206,13 +222,14 @@ def _restart(story: Story) -> None:
         _more_packets(story, 3.0)
         until(lambda: operations.is_protected(lab, "node-1", 1), what="node-1 reports ready", seconds=operations.PROTECTED)
         after = {n: operations.spis(lab, n) for n in PAIR}
-        totals = load.stop()
+        totals = story.stop(load)
     story.record.claim("kill -9 of an agent and its restart lose nothing", totals.text, held=totals.complete)
     story.record.claim("the restarted agent adopts: the same SAs", f"{_list(after['node-1'])}", held=before == after)
 
 
 def _leave(story: Story) -> None:
-    story.say("under load: the label is taken off again")
+    story.teller.say("under load, the labels are taken off again:")
+    story.teller.show(f"kubectl label node {' '.join(PAIR)} {operations.LABEL}-")
     lab = story.lab
     with story.load("leave") as load:
         story.note(load)
@@ -220,6 +237,7 @@ def _leave(story: Story) -> None:
         story.times["unlabelled"] = lab.time()
         for node in PAIR:
             story.record.event(story.times["unlabelled"], "unlabelled", node=node)
+        story.teller.doing("waiting until nothing is left in any kernel")
         operations.unlabel(lab, *PAIR)
         operations.wait_removed(lab, PAIR)
         until(lambda: not _ipsec(lab), what="every node is without IPsec", seconds=operations.REMOVED, every=0.3)
@@ -233,7 +251,7 @@ def _leave(story: Story) -> None:
         _more_packets(story, 2.0)
         seen = story.capture.observe().between(removed)
         readable = sum(1 for m in load.markers if seen.marked(m))
-        totals = load.stop()
+        totals = story.stop(load)
     story.record.figures["unlabel_seconds"] = round(removed - story.times["unlabelled"], 2)
     story.record.claim("taking the label off under load loses nothing", totals.text, held=totals.complete)
     left, none = _nothing(lab)

@@ -129,7 +129,7 @@ def _pick(kernels: list[Kernel], wanted: str, hint: str) -> Kernel:
     for kernel in reversed(kernels):
         if wanted in {"", kernel.version}:
             return kernel
-    have = ", ".join(kernel.version for kernel in kernels) or "none"
+    have = ", ".join(dict.fromkeys(kernel.version for kernel in kernels)) or "none"
     raise LabError("kernel is not on this machine", what=wanted or "any", answer=f"there are: {have}", hint=hint)
 
 

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import secrets
-import shutil
 import socket
 import subprocess
 import sys
@@ -25,14 +24,24 @@ from wirecrypt.lab.machine.supervisor_client import SOCKET, control
 from wirecrypt.lab.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from wirecrypt.lab.machine.kernels import Kernel
 
 BOOT_DEADLINE = 120.0  # seconds; a loaded machine boots user-mode Linux in 15, QEMU in 25
 CONSOLE = 10_000  # lines of it that are kept of a guest that did not boot
 SOURCE = Path(wirecrypt.__file__).resolve().parent.parent
+CONFIG = "config.json"
 GUEST_PYTHON = "/usr/bin/python3"  # the distribution's: starts fastest, has bcc
+
+
+@contextlib.contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    """Tell an error of the machine, such as a full disk, as one of the lab's."""
+    try:
+        yield
+    except OSError as error:
+        raise LabError("cannot prepare the lab", what=str(folder), answer=str(error)) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +63,29 @@ class Machine:
     """One booted guest. Leave the `with` block, or call `down`, and nothing of it is left."""
 
     def __init__(self, build: Build, name: str = "") -> None:
+        """Start the supervisor, which removes what it finds should this process die, and only then prepare what it starts."""
         self.build = build
         self.folder, self._lock = folders.create(name)
-        self._identity = folders.identity(self.folder)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._reading, self._lifeline = os.pipe()
-        try:
-            self.plane = self._prepare_plane()
-            self._supervisor = self._start()
-        except BaseException:
-            for descriptor in (self._lock, self._reading, self._lifeline, self._listener.detach()):
-                os.close(descriptor)
-            shutil.rmtree(self.folder, ignore_errors=True)
-            raise
+        self._token = secrets.token_hex(16)
         self.channel = Channel(self.folder / "guest.sock", self._token, self.folder / "logs", self._environment())
+        listener = socket.create_server(("127.0.0.1", 0))
+        reading, self._lifeline = os.pipe()
+        try:
+            with listener, _told(self.folder):
+                port = listener.getsockname()[1]
+                self._supervisor = self._start(listener.fileno(), reading)
+        except BaseException:
+            self._let_go()
+            raise
+        finally:
+            os.close(reading)
+        try:
+            with _told(self.folder):
+                self.plane = self._prepare(port)
+                os.write(self._lifeline, b"\n")
+        except BaseException:
+            self.down()
+            raise
 
     @classmethod
     def boot(cls, build: Build, name: str = "") -> Machine:
@@ -120,17 +138,33 @@ class Machine:
         return control(self.folder, do, name, number)
 
     def down(self) -> None:
-        """End the guest and all programs, and remove the state folder, unless another lab of this name has it by now."""
+        """End the guest and all programs, and remove the state folder; only then may another lab have its name."""
         self.channel.close()
-        with contextlib.suppress(OSError):
-            os.close(self._lifeline)
+        self._close_lifeline()
         try:
             self._supervisor.wait(5)
         except subprocess.TimeoutExpired:
             self._supervisor.kill()
             self._supervisor.wait()
-        if folders.identity(self.folder) == self._identity:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        self._let_go()
+
+    def _close_lifeline(self) -> None:
+        if self._lifeline >= 0:
+            os.close(self._lifeline)
+            self._lifeline = -1
+
+    def _let_go(self) -> None:
+        """Remove the folder, and only then let another lab have its name."""
+        self._close_lifeline()
+        if self._lock >= 0:
+            folders.give_back(self.folder, self._lock)
+            os.close(self._lock)
+            self._lock = -1
+
+    @property
+    def ended(self) -> bool:
+        """Return whether the supervisor has ended, and all of the lab with it."""
+        return self._supervisor.poll() is not None
 
     def log(self, program: str, lines: int = 20) -> str:
         """Return the last *lines* of what `guest`, `etcd`, `kube-apiserver` or `supervisor` said."""
@@ -140,7 +174,7 @@ class Machine:
 
     def check_alive(self) -> None:
         """Raise LabError, with what was said last, when the supervisor or one of its programs has ended."""
-        if self._supervisor.poll() is not None:
+        if self.ended:
             answer = f"{self.log('supervisor')}\n{self.log('guest')}"
             raise LabError("the lab ended while it was starting", what=self.folder.name, answer=answer)
         for name in self._ended():
@@ -148,33 +182,28 @@ class Machine:
 
     def _ended(self) -> list[str]:
         """Return the supervisor's programs that have ended; none while it does not answer yet."""
-        if not (self.folder / SOCKET).exists() or self._supervisor.poll() is not None:
+        if not (self.folder / SOCKET).exists() or self.ended:
             return []
         return [name for name, values in self.control("status").items() if values["status"] is not None]
 
-    def _prepare_plane(self) -> ControlPlane | None:
-        if not self.build.control_plane:
-            return None
-        return ControlPlane.prepare(self.folder / "cluster", self._listener.getsockname()[1])
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        (self.folder / "logs").mkdir()
-        self._token = secrets.token_hex(16)
-        self._write_guest_files()
-        config = self.folder / "config.json"
-        config.write_text(json.dumps(self._config()))
-        descriptors = (self._listener.fileno(), self._reading)
+    def _start(self, listener: int, reading: int) -> subprocess.Popen[bytes]:
+        """Start the supervisor, which waits for what `_prepare` writes; it gets the API's listener and the lifeline's end."""
+        descriptors = (listener, reading, self._lock)
         argv = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", sys.executable, "-m",
-                "wirecrypt.lab.machine.supervisor", str(config), *map(str, descriptors)]  # fmt: skip
+                "wirecrypt.lab.machine.supervisor", str(self.folder / CONFIG), *map(str, descriptors)]  # fmt: skip
         with (self.folder / "supervisor.log").open("ab") as log:
-            supervisor = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(*descriptors, self._lock),
+            return subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=descriptors,
                 env={**os.environ, "PYTHONPATH": str(SOURCE)}, start_new_session=True,
             )  # fmt: skip
-        self._listener.close()
-        os.close(self._reading)
-        os.close(self._lock)
-        return supervisor
+
+    def _prepare(self, port: int) -> ControlPlane | None:
+        """Write all that the supervisor and its programs read; *port* is where the API server's relay listens."""
+        (self.folder / "logs").mkdir()
+        plane = ControlPlane.prepare(self.folder / "cluster", port) if self.build.control_plane else None
+        self._write_guest_files()
+        (self.folder / CONFIG).write_text(json.dumps(self._config(plane)))
+        return plane
 
     def _environment(self) -> dict[str, str]:
         headers = kernels.cache() / "headers"
@@ -207,11 +236,11 @@ class Machine:
 
         return hostkernel.disks()
 
-    def _config(self) -> dict[str, Any]:
+    def _config(self, plane: ControlPlane | None) -> dict[str, Any]:
         taps = {"wclab0": [str(addresses.OUTSIDE_END)]}
-        programs = self.plane.programs() if self.plane else {}
+        programs = plane.programs() if plane else {}
         relays = {str(self.folder / "guest.sock"): [str(addresses.GUEST_END.ip), addresses.GUEST_PORT]}
-        if self.plane:
+        if plane:
             taps["wclab1"] = [str(addresses.API_HOST4), str(addresses.API_HOST6)]
             relays[str(self.folder / "etcd.sock")] = ["127.0.0.1", ETCD_PORT]
         if self.build.kernel:

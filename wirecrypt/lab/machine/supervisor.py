@@ -1,7 +1,8 @@
 """First process of a lab's own network, mount and process namespaces: everything of the lab ends with it.
 
-It starts the guest, etcd and the API server, relays connections from outside, and ends when the process that asked for the lab
-closes its end of the pipe or dies. The document on its command line, config.json in the state folder, has `taps` (link name ->
+It starts the guest, etcd and the API server once a byte on a pipe says that all is prepared, relays connections from outside,
+and ends when the process that asked for the lab closes its end of the pipe or dies; it then removes the lab's folder, for
+nobody else may be left to do that. The document on its command line, config.json in the state folder, has `taps` (link name ->
 addresses), `peers` (link name -> its inner end, for a veth pair in place of a tap), `routes` (prefix -> gateway), `programs`
 (name -> argv), `api` and `relays` (socket path -> [host, port]).
 """
@@ -20,6 +21,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from wirecrypt.lab.machine import folders
 from wirecrypt.lab.machine.relay import relay
 from wirecrypt.lab.machine.supervisor_client import SOCKET
 
@@ -37,10 +39,11 @@ class Supervisor:
         self.relays: dict[asyncio.Future[None], str] = {}
         self.watchers: list[asyncio.Future[None]] = []
         self.ended = asyncio.Event()
+        self.orphaned = False
 
     async def run(self, listener: socket.socket, lifeline: int) -> None:
         """Serve until the lifeline (a pipe's reading end) is closed or `down` is asked."""
-        asyncio.get_running_loop().add_reader(lifeline, self.ended.set)
+        asyncio.get_running_loop().add_reader(lifeline, self._orphan)
         _lay_network(self.config)
         for name in self.config["programs"]:
             await self.start(name)
@@ -49,6 +52,14 @@ class Supervisor:
             servers.append(await asyncio.start_unix_server(functools.partial(self._relay, address), path))
         servers.append(await asyncio.start_unix_server(self._control, self.folder / SOCKET))
         await self.ended.wait()
+        for program in self.running.values():
+            with contextlib.suppress(ProcessLookupError):
+                program.kill()
+            await program.wait()
+
+    def _orphan(self) -> None:
+        self.orphaned = True
+        self.ended.set()
 
     async def _relay(self, address: list[Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Relay one connection; it is in the list while it lives, so that the end of the other side can end it."""
@@ -123,14 +134,19 @@ def _private_memory() -> None:
 
 
 def main() -> None:
-    """Start with: config file, descriptor of the API's listener, descriptor of the lifeline."""
-    config_file, listener, lifeline = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    """Start with: config file, descriptor of the API's listener, of the lifeline, of the folder's lock."""
+    config_file, (listener, lifeline, lock) = Path(sys.argv[1]), map(int, sys.argv[2:])
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     os.umask(0o077)
     _private_memory()
+    if not os.read(lifeline, 1):  # its maker died before all was prepared
+        folders.give_back(config_file.parent, lock)
+        os._exit(0)
     supervisor = Supervisor(json.loads(config_file.read_text()), config_file.parent)
     asyncio.run(supervisor.run(socket.socket(fileno=listener), lifeline))
+    if supervisor.orphaned:
+        folders.give_back(config_file.parent, lock)
     os._exit(0)
 
 

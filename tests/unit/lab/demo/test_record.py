@@ -14,12 +14,12 @@ from typing import Any, cast
 import pytest
 from rich.console import Console
 
-from wirecrypt.errors import LabError
+from wirecrypt.errors import InputError, LabError
 from wirecrypt.lab import operations
 from wirecrypt.lab.addresses import NodeAddresses
 from wirecrypt.lab.demo import steps
-from wirecrypt.lab.demo.ending import TRACEBACK, conclude, keep_logs
-from wirecrypt.lab.demo.record import EVENTS, RESULT, TIMELINE, Record
+from wirecrypt.lab.demo.ending import LOGS, TRACEBACK, conclude, fresh, keep_logs
+from wirecrypt.lab.demo.record import EVENTS, EVIDENCE, RESULT, TIMELINE, Record
 from wirecrypt.lab.demo.traffic import LoadTotals
 from wirecrypt.lab.lab import Lab
 from wirecrypt.lab.machine import outside
@@ -285,3 +285,46 @@ def test_an_impatient_second_interrupt_does_not_leave_the_lab_behind(tmp_path: P
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
     assert (done.stdout, done.returncode) == ("the lab is ended\n", 130), done.stderr
     assert "interrupted" in result(tmp_path)["error"]
+
+
+def test_a_new_record_removes_what_an_earlier_demo_left_and_nothing_else(tmp_path: Path) -> None:
+    """Of a folder that a demo has filled, by the names that demos give."""
+    record = fresh(tmp_path / "out")
+    for name in (*EVIDENCE, TRACEBACK, "notes"):
+        (record.folder / name).write_text("old")
+    (record.folder / LOGS).mkdir()
+    fresh(record.folder)
+    assert sorted(entry.name for entry in record.folder.iterdir()) == ["notes", TIMELINE]
+    assert lines(record.folder) == []
+
+
+@pytest.mark.parametrize("content", [["wire.pcap"], ["logs"], [".hidden"]], ids=" ".join)
+def test_a_folder_that_no_demo_has_filled_is_refused(tmp_path: Path, content: list[str]) -> None:
+    """Whatever is in it, and however it is called."""
+    for name in content:
+        (tmp_path / name).mkdir()
+    with pytest.raises(InputError, match=r"no demo has filled it; nothing was changed.*--out"):
+        fresh(tmp_path)
+    assert [entry.name for entry in tmp_path.iterdir()] == content
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_of_ours(tmp_path: Path) -> None:
+    """A file in its way, for one."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LabError, match="cannot keep the evidence"):
+        fresh(tmp_path / "file/out")
+
+
+def test_a_result_that_finds_no_room_is_told_and_nothing_held(tmp_path: Path) -> None:
+    """The first error is told with it."""
+    record = Record(tmp_path)
+    (tmp_path / RESULT).symlink_to("/dev/full")
+    (tmp_path / TRACEBACK).symlink_to("/dev/full")
+    ending = conclude(record, lambda: record.claim("one", "seen", held=True))
+    assert ending.status == 1
+    assert "the result could not be written: [Errno 28] No space left on device" in ending.error
+
+    def failing() -> None:
+        raise KeyError("time")
+
+    assert conclude(record, failing).error.startswith("KeyError: 'time'; the result could not be written")
