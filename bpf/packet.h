@@ -48,8 +48,10 @@ struct walk {
 	__u16 peer; /* nodeID of the exempt peer by whose address it was judged */
 	__u16 sport;
 	__u16 dport;
-	__u8 src[16];
-	__u8 dst[16];
+	__be32 word;   /* the bytes at *word_at*, which came with an earlier read; 0: none did */
+	__u32 word_at;
+	struct wc_key6 src; /* keys of the guard's maps: that of an IPv4 address is the beginning of one of IPv6 */
+	struct wc_key6 dst;
 };
 
 enum step { STEP_DONE, STEP_INNER, STEP_NOT_IP, STEP_UNREADABLE };
@@ -59,15 +61,25 @@ static __always_inline int read_bytes(struct __sk_buff *skb, const struct walk *
 	return bpf_skb_load_bytes(skb, w->off + at, to, size);
 }
 
-/* The beginning of a frame without tags, its network header where words are aligned. */
+/* The four bytes behind what was read: ports, or an SPI. */
+static __always_inline int read_word(struct __sk_buff *skb, const struct walk *w, __be32 *word)
+{
+	if (w->off != w->word_at)
+		return read_bytes(skb, w, 0, word, sizeof(*word));
+	*word = w->word;
+	return 0;
+}
+
+/* The beginning of a frame without tags, its network header where words are aligned; *word* follows on IPv4 without options. */
 struct frame {
 	__u16 pad;
 	__u8 macs[2 * ETH_ALEN];
 	__be16 type;
 	struct iphdr ip;
+	__be32 word;
 };
 
-#define FRAME_LEN (ETH_HLEN + sizeof(struct iphdr))
+#define FRAME_LEN (ETH_HLEN + sizeof(struct iphdr) + sizeof(__be32))
 
 static __always_inline int is_ip(__u16 type)
 {
@@ -82,6 +94,7 @@ static __always_inline enum step read_ethernet(struct __sk_buff *skb, struct wal
 	__u32 i;
 
 	w->off += 2 * ETH_ALEN;
+#pragma nounroll
 	for (i = 0; i <= TAGS; i++) {
 		if (read_bytes(skb, w, 0, &type, sizeof(type)))
 			return STEP_UNREADABLE;
@@ -116,27 +129,25 @@ static __always_inline enum step read_ipv4(struct walk *w, const struct iphdr *i
 	w->proto = ip->protocol;
 	w->hop_limit = ip->ttl;
 	w->fragment = (bpf_ntohs(ip->frag_off) & FRAGMENT_OFFSET) != 0;
-	__builtin_memset(w->src, 0, sizeof(w->src));
-	__builtin_memset(w->dst, 0, sizeof(w->dst));
-	__builtin_memcpy(w->src, &ip->saddr, sizeof(ip->saddr));
-	__builtin_memcpy(w->dst, &ip->daddr, sizeof(ip->daddr));
+	w->src.length = w->dst.length = 8 * sizeof(ip->saddr);
+	__builtin_memcpy(w->src.address, &ip->saddr, sizeof(ip->saddr));
+	__builtin_memcpy(w->dst.address, &ip->daddr, sizeof(ip->daddr));
 	w->off += ip->ihl * 4;
 	return STEP_DONE;
 }
 
-static __always_inline enum step read_ipv6(struct __sk_buff *skb, struct walk *w)
+/* *head* is the header's beginning. */
+static __always_inline enum step read_ipv6(struct __sk_buff *skb, struct walk *w, const struct ipv6hdr *head)
 {
-	struct ipv6hdr ip;
-
-	if (read_bytes(skb, w, 0, &ip, sizeof(ip)))
-		return STEP_UNREADABLE;
 	w->family = 6;
-	w->proto = ip.nexthdr;
-	w->hop_limit = ip.hop_limit;
+	w->proto = head->nexthdr;
+	w->hop_limit = head->hop_limit;
 	w->fragment = 0;
-	__builtin_memcpy(w->src, &ip.saddr, sizeof(ip.saddr));
-	__builtin_memcpy(w->dst, &ip.daddr, sizeof(ip.daddr));
-	w->off += sizeof(ip);
+	w->src.length = w->dst.length = 8 * sizeof(head->saddr);
+	if (read_bytes(skb, w, offsetof(struct ipv6hdr, saddr), w->src.address, sizeof(w->src.address)) ||
+	    read_bytes(skb, w, offsetof(struct ipv6hdr, daddr), w->dst.address, sizeof(w->dst.address)))
+		return STEP_UNREADABLE;
+	w->off += sizeof(*head);
 	return STEP_DONE;
 }
 
@@ -173,6 +184,7 @@ static __always_inline enum step skip_extensions(struct __sk_buff *skb, struct w
 
 	if (w->proto == PROTO_ESP)
 		return STEP_DONE;
+#pragma nounroll
 	for (i = 0; !w->fragment && is_extension(w->proto); i++)
 		if (i == EXTENSIONS || skip_extension(skb, w))
 			return STEP_UNREADABLE;
@@ -186,8 +198,11 @@ static __always_inline enum step read_link(struct __sk_buff *skb, struct walk *w
 
 	if (w->ether && !read_bytes(skb, w, 0, frame->macs, FRAME_LEN) && is_ip(bpf_ntohs(frame->type))) {
 		w->off += ETH_HLEN;
+		w->word = frame->word;
+		w->word_at = w->off + sizeof(frame->ip);
 		return STEP_INNER;
 	}
+	w->word_at = 0;
 	step = w->ether ? read_ethernet(skb, w) : STEP_INNER;
 	if (step == STEP_INNER && read_bytes(skb, w, 0, &frame->ip, sizeof(frame->ip)))
 		return STEP_UNREADABLE;
@@ -206,7 +221,7 @@ static __always_inline enum step read_network(struct __sk_buff *skb, struct walk
 	if (frame.ip.version == 4)
 		return read_ipv4(w, &frame.ip);
 	if (frame.ip.version == 6)
-		return read_ipv6(skb, w);
+		return read_ipv6(skb, w, (const struct ipv6hdr *)&frame.ip);
 	return STEP_UNREADABLE;
 }
 
@@ -214,7 +229,7 @@ static __always_inline int has_port(const __u16 *ports, __u16 port)
 {
 	__u32 i;
 
-#pragma unroll
+#pragma nounroll
 	for (i = 0; i < WC_PORTS; i++)
 		if (ports[i] && ports[i] == port)
 			return 1;
@@ -309,14 +324,14 @@ static __always_inline enum step open_payload(struct __sk_buff *skb, struct walk
 
 static __always_inline enum step read_ports(struct __sk_buff *skb, struct walk *w)
 {
-	__be16 ports[2];
+	__be32 ports;
 
 	if (w->proto == PROTO_ESP || w->fragment || !has_ports(w->proto))
 		return STEP_DONE;
-	if (read_bytes(skb, w, 0, ports, sizeof(ports)))
+	if (read_word(skb, w, &ports))
 		return STEP_UNREADABLE;
-	w->sport = bpf_ntohs(ports[0]);
-	w->dport = bpf_ntohs(ports[1]);
+	w->sport = bpf_ntohl(ports) >> 16;
+	w->dport = bpf_ntohl(ports);
 	return STEP_DONE;
 }
 
@@ -343,9 +358,11 @@ static __always_inline int is_icmp(const struct walk *w)
 /* A group, or everyone on the link (RFC 1112, 4; RFC 4291, 2.7; RFC 919, 7). */
 static __always_inline int is_to_group(const struct walk *w)
 {
+	const __u8 *dst = w->dst.address;
+
 	if (w->family == 6)
-		return w->dst[0] == 0xff;
-	return w->dst[0] >> 4 == 0xe || (w->dst[0] & w->dst[1] & w->dst[2] & w->dst[3]) == 0xff;
+		return dst[0] == 0xff;
+	return dst[0] >> 4 == 0xe || (dst[0] & dst[1] & dst[2] & dst[3]) == 0xff;
 }
 
 #endif

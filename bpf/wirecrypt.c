@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /*
- * wirecrypt's programs at tc: the mark of pod traffic, and the guard of the uplinks.
+ * wirecrypt's programs at tc: the mark of pod traffic, and the guard of the uplinks; and the filter of the agent's control port.
  *
  * The guard reads bytes, never what others noted about a packet (protocol, offsets, marks): all of it can be chosen by
  * a process with a packet socket. The one exception is the DECRYPTED mark at ingress, which only a receiving SA of
@@ -28,6 +28,7 @@
 #define DEPTH 3 /* network headers of one packet */
 #define SAS 6 /* that one packet can have come out of: XFRM_MAX_DEPTH */
 #define SECOND 1000000000ULL
+#define UDP_HLEN 8
 
 #define MAP(number) ((void *)bpf_pseudo_fd(BPF_PSEUDO_MAP_FD, number))
 
@@ -75,8 +76,12 @@ static __always_inline void report_drop(struct __sk_buff *skb, const struct walk
 	event.ifindex = skb->ifindex;
 	event.sport = w->sport;
 	event.dport = w->dport;
-	__builtin_memcpy(event.src, w->src, sizeof(event.src));
-	__builtin_memcpy(event.dst, w->dst, sizeof(event.dst));
+	__builtin_memcpy(event.src, w->src.address, sizeof(event.src));
+	__builtin_memcpy(event.dst, w->dst.address, sizeof(event.dst));
+	if (w->family == 4) {
+		__builtin_memset(event.src + 4, 0, sizeof(event.src) - 4);
+		__builtin_memset(event.dst + 4, 0, sizeof(event.dst) - 4);
+	}
 	event.family = w->family;
 	event.proto = w->proto;
 	event.reason = reason;
@@ -85,19 +90,11 @@ static __always_inline void report_drop(struct __sk_buff *skb, const struct walk
 		count_reason(WC_REASON_EVENTS_LOST);
 }
 
-static __always_inline struct wc_entry *entry_of(const struct walk *w, const __u8 *address)
+static __always_inline struct wc_entry *entry_of(const struct walk *w, struct wc_key6 *address)
 {
-	if (w->family == 4) {
-		struct wc_key4 key = {.length = 32};
-
-		__builtin_memcpy(key.address, address, sizeof(key.address));
-		return bpf_map_lookup_elem(MAP(WC_MAP_GUARD4), &key);
-	} else {
-		struct wc_key6 key = {.length = 128};
-
-		__builtin_memcpy(key.address, address, sizeof(key.address));
-		return bpf_map_lookup_elem(MAP(WC_MAP_GUARD6), &key);
-	}
+	if (w->family == 4)
+		return bpf_map_lookup_elem(MAP(WC_MAP_GUARD4), address);
+	return bpf_map_lookup_elem(MAP(WC_MAP_GUARD6), address);
 }
 
 static __always_inline __u32 action_of(const struct wc_entry *entry, int egress)
@@ -107,9 +104,22 @@ static __always_inline __u32 action_of(const struct wc_entry *entry, int egress)
 	return egress ? entry->egress : entry->ingress;
 }
 
+/* The kind that our field of the mark says, at the shift that it has. */
+static __always_inline __u32 kind_at(struct __sk_buff *skb, __u32 shift)
+{
+	return skb->mark >> (shift & 31) >> 4 & 0xf;
+}
+
 static __always_inline __u32 kind_of(struct __sk_buff *skb, const struct wc_settings *set)
 {
-	return skb->mark >> (set->mark_shift & 31) >> 4 & 0xf;
+	return kind_at(skb, set->mark_shift);
+}
+
+static __always_inline int is_decrypted(struct __sk_buff *skb, __u32 shift)
+{
+	__u32 kind = kind_at(skb, shift);
+
+	return kind >= WC_KIND_DECRYPTED && kind < WC_KIND_DECRYPTED + WC_SLOTS;
 }
 
 /* The nodeID of the sender by an SPI of ours. */
@@ -119,9 +129,9 @@ static __always_inline __u32 sender_in(__u32 spi)
 }
 
 /* An address that this node's tunnels begin at. */
-static __always_inline int is_own(const struct walk *w, const struct wc_settings *set, const __u8 *address)
+static __always_inline int is_own(const struct walk *w, const struct wc_settings *set, const struct wc_key6 *address)
 {
-	const __u32 *a = (const __u32 *)address, *own = (const __u32 *)set->own6;
+	const __u32 *a = (const __u32 *)address->address, *own = (const __u32 *)set->own6;
 
 	if (w->family == 4)
 		return a[0] == *(const __u32 *)set->own4;
@@ -138,17 +148,17 @@ static __always_inline int is_esp_of(struct __sk_buff *skb, const struct walk *w
 		return 0;
 	if (w->fragment)
 		return 1;
-	if (!owner || read_bytes(skb, w, 0, &spi, sizeof(spi)))
+	if (!owner || read_word(skb, w, &spi))
 		return 0;
 	return sender_in(bpf_ntohl(spi)) == owner;
 }
 
 /* Between exempt nodes cleartext passes, but none of a pod, whatever its source says, and no ICMP: its errors quote packets that
  * may have come in ESP, and its fragments do not say what they are. */
-static __always_inline __u32 judge_exempt(struct __sk_buff *skb, const struct walk *w, const struct wc_settings *set,
+static __always_inline __u32 judge_exempt(struct __sk_buff *skb, struct walk *w, const struct wc_settings *set,
 					  const struct wc_entry *remote, int egress)
 {
-	const __u8 *here = egress ? w->src : w->dst;
+	struct wc_key6 *here = egress ? &w->src : &w->dst;
 	int of_pod = egress && kind_of(skb, set) == WC_KIND_ENCRYPT;
 	__u32 local = 0, owner = set->node;
 
@@ -184,7 +194,7 @@ static __always_inline __u32 judge_sealed(const struct walk *w, __u32 as_exempt,
 /* The judged end is the remote one: the destination at egress, the source at ingress. A reason as at egress. */
 static __always_inline __u32 judge_level(struct __sk_buff *skb, struct walk *w, const struct wc_settings *set, int egress)
 {
-	struct wc_entry *entry = entry_of(w, egress ? w->dst : w->src);
+	struct wc_entry *entry = entry_of(w, egress ? &w->dst : &w->src);
 	__u32 remote = action_of(entry, egress), reason;
 
 	if (remote == WC_ACTION_DROP)
@@ -231,10 +241,13 @@ static __always_inline enum step read_level(struct __sk_buff *skb, struct walk *
 static __always_inline __u32 read_packet(struct __sk_buff *skb, struct walk *w, const struct wc_settings *set,
 					 int egress)
 {
-	enum step step = STEP_INNER;
+	enum step step;
+	__u64 level = 0;
 
-	for (w->level = 0; w->level < DEPTH && step == STEP_INNER; w->level++)
+	do {
+		w->level = level;
 		step = read_level(skb, w, set, egress);
+	} while (__builtin_expect(step == STEP_INNER, 0) && ++level < DEPTH);
 	if (step == STEP_DONE)
 		return w->reason;
 	if (step == STEP_NOT_IP)
@@ -271,7 +284,7 @@ static __always_inline __u32 sender_of(struct __sk_buff *skb)
 	struct bpf_xfrm_state state = {};
 	__u32 spi = 0, i;
 
-#pragma unroll
+#pragma nounroll
 	for (i = 0; i < SAS; i++) {
 		if (bpf_skb_get_xfrm_state(skb, i, &state, sizeof(state), 0))
 			break;
@@ -280,37 +293,31 @@ static __always_inline __u32 sender_of(struct __sk_buff *skb)
 	return sender_in(spi);
 }
 
-/* Say whether the SA's sender may speak for the source; *w* is read as far as an event tells. What cannot be read is
- * nobody's. A source that no peer owns is anyone's: a router's error message comes from an address that nobody listed. */
-static __always_inline int sender_owns_source(struct __sk_buff *skb, struct walk *w)
+/* The SA's sender must own the source. What cannot be read is nobody's. A source that no peer owns is anyone's: a router's error
+ * message comes from an address that nobody listed. */
+static __always_inline __u32 judge_decrypted(struct __sk_buff *skb, struct walk *w)
 {
+	enum step step = read_network(skb, w);
 	struct wc_entry *entry;
-	enum step step;
 
-	step = read_network(skb, w);
 	if (step == STEP_NOT_IP)
-		return 1; /* no source at all, so nobody's */
+		return WC_REASON_PASSED_DECRYPTED; /* no source at all, so nobody's */
 	if (step)
-		return 0;
+		return WC_REASON_INGRESS_WRONG_SENDER;
+	entry = entry_of(w, &w->src);
+	if (!entry || !entry->node || entry->node == sender_of(skb))
+		return WC_REASON_PASSED_DECRYPTED;
 	if (!skip_extensions(skb, w))
-		read_ports(skb, w);
-	entry = entry_of(w, w->src);
-	return !entry || !entry->node || entry->node == sender_of(skb);
-}
-
-static __always_inline int is_decrypted(struct __sk_buff *skb, const struct wc_settings *set)
-{
-	__u32 kind = kind_of(skb, set);
-
-	return kind >= WC_KIND_DECRYPTED && kind < WC_KIND_DECRYPTED + WC_SLOTS;
+		read_ports(skb, w); /* for the event */
+	return WC_REASON_INGRESS_WRONG_SENDER;
 }
 
 static __always_inline __u32 judge_ingress(struct __sk_buff *skb, struct walk *w, const struct wc_settings *set)
 {
 	__u32 reason;
 
-	if (is_decrypted(skb, set))
-		return sender_owns_source(skb, w) ? WC_REASON_PASSED_DECRYPTED : WC_REASON_INGRESS_WRONG_SENDER;
+	if (is_decrypted(skb, set->mark_shift))
+		return judge_decrypted(skb, w);
 	reason = read_packet(skb, w, set, 0);
 	return reason < WC_REASON_EGRESS_PEER_CLEARTEXT ? reason : reason + WC_INGRESS;
 }
@@ -352,4 +359,58 @@ int wirecrypt_guard_ingress(struct __sk_buff *skb)
 		return TC_ACT_SHOT;
 	w.ether = begins_with_ether(skb, set);
 	return conclude(skb, &w, set, judge_ingress(skb, &w, set), 0);
+}
+
+static __always_inline int refuse_datagram(__u32 why)
+{
+	__u64 *value = bpf_map_lookup_elem(MAP(WC_MAP_REFUSED), &why);
+
+	if (value)
+		*value += 1;
+	return 0;
+}
+
+/* The source by the network header, which says itself which version it is. */
+static __always_inline int read_source(struct __sk_buff *skb, struct wc_address *from)
+{
+	__u8 first;
+
+	if (bpf_skb_load_bytes_relative(skb, 0, &first, sizeof(first), BPF_HDR_START_NET))
+		return -1;
+	if (first >> 4 == 6)
+		return bpf_skb_load_bytes_relative(skb, offsetof(struct ipv6hdr, saddr), from->address, 16, BPF_HDR_START_NET);
+	from->address[10] = from->address[11] = 0xff;
+	return bpf_skb_load_bytes_relative(skb, offsetof(struct iphdr, saddr), from->address + 12, 4, BPF_HDR_START_NET);
+}
+
+static __always_inline int too_many_datagrams(struct wc_sender *sender)
+{
+	__u64 now = bpf_ktime_get_ns();
+
+	if (now - sender->since >= SECOND) {
+		sender->since = now;
+		sender->count = 0;
+	}
+	sender->count += 1;
+	return sender->count > WC_DATAGRAMS_PER_SECOND;
+}
+
+/* The control port hears what a peer's SA brought from the address of that peer's agent, of the size of a control datagram, and not
+ * more of it than an agent takes. Pods' datagrams come from other addresses: under their node's they are blocked where they are
+ * sent, for want of the agent's mark. At a socket of UDP *skb* begins with that header. */
+int wirecrypt_control(struct __sk_buff *skb)
+{
+	struct wc_address from = {};
+	struct wc_sender *sender;
+
+	sender = read_source(skb, &from) ? 0 : bpf_map_lookup_elem(MAP(WC_MAP_SENDERS), &from);
+	if (!sender)
+		return refuse_datagram(WC_REFUSED_UNKNOWN_SENDER);
+	if (!is_decrypted(skb, sender->mark_shift))
+		return refuse_datagram(WC_REFUSED_NOT_DECRYPTED);
+	if (skb->len < UDP_HLEN + WC_DATAGRAM_MIN)
+		return refuse_datagram(WC_REFUSED_TOO_SHORT);
+	if (too_many_datagrams(sender))
+		return refuse_datagram(WC_REFUSED_TOO_MANY);
+	return skb->len;
 }

@@ -25,6 +25,8 @@
 #define WC_ENTRIES_MAX 65536
 #define WC_LINKS_MAX 4096
 #define WC_PEERS_MAX 65536
+#define WC_DATAGRAM_MIN 256
+#define WC_DATAGRAMS_PER_SECOND 128
 #define WC_EVENT_BYTES 65536
 #define WC_EVENTS_PER_SECOND 64
 
@@ -38,6 +40,8 @@ enum wc_map {
 	WC_MAP_PACE = 6,
 	WC_MAP_EVENTS = 7,
 	WC_MAP_EXEMPT = 8,
+	WC_MAP_SENDERS = 9,
+	WC_MAP_REFUSED = 10,
 };
 
 /* What is said of a prefix. DROP: an encrypted peer's pods. PASS: in clear by decision. UNKNOWN: inside the cluster's
@@ -103,7 +107,8 @@ struct wc_settings {
 	__u16 geneve_ports[WC_PORTS];
 };
 
-/* Keys of the longest-prefix maps: *length* in bits, address in network order. */
+/* Keys of the longest-prefix maps: *length* in bits, address in network order. The programs take the beginning of a wc_key6 for a
+ * wc_key4. */
 struct wc_key4 {
 	__u32 length;
 	__u8 address[4];
@@ -146,6 +151,28 @@ struct wc_event {
 struct wc_pace {
 	__u64 since;
 	__u64 count;
+};
+
+/* Why the filter of the control port's sockets refuses a datagram; each counts at one. */
+#define WC_REFUSALS 4
+enum wc_refused {
+	WC_REFUSED_UNKNOWN_SENDER = 0,
+	WC_REFUSED_NOT_DECRYPTED = 1,
+	WC_REFUSED_TOO_SHORT = 2,
+	WC_REFUSED_TOO_MANY = 3,
+};
+
+/* An address of a peer's agent, in network order; one of IPv4 is mapped into IPv6 (RFC 4291, 2.5.5.2). */
+struct wc_address {
+	__u8 address[16];
+};
+
+/* What is taken of it: by which shift its SAs mark, and how many datagrams came in the current second (*since*, in nanoseconds of
+ * the monotonic clock). */
+struct wc_sender {
+	__u64 since;
+	__u32 count;
+	__u32 mark_shift;
 };
 
 #endif

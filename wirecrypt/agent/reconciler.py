@@ -11,7 +11,7 @@ from typing import Final
 
 from wirecrypt import logs
 from wirecrypt.agent.components import Components
-from wirecrypt.agent.control.protocol import ControlProtocol, PeerSession, session_of
+from wirecrypt.agent.control.protocol import ControlProtocol, PeerSession, by_sender, session_of
 from wirecrypt.agent.last_pass import LastPass, PassSnapshot
 from wirecrypt.agent.status.status_writer import StatusWriter
 from wirecrypt.agent.status.suspended import Suspended
@@ -60,6 +60,7 @@ class Reconciler:
         self._components = components
         self._ring = KeyRing()
         self._peer_sessions: dict[str, PeerSession] = {}
+        self._control: ControlProtocol | None = None  # while there is somebody to hear
         self._known: dict[str, NodePeer] = {}
         self._former: dict[Network, None] = {}  # claims of peers that were encrypted and are gone
         self._deletions = Deletions(components.api)
@@ -90,6 +91,10 @@ class Reconciler:
         """Take note of links, addresses or routes that changed."""
         self._guard.links_changed()
 
+    def hear(self, now: float) -> bool:
+        """Take in and answer control datagrams between two passes; return whether they call for one."""
+        return self._control is not None and self._control.take_in(self._peer_sessions, now)
+
     def failed(self, error: WirecryptError, now: float) -> None:
         """Have the node's status say that a pass ended in *error*: what it said before is not known to hold any more."""
         snapshot = self.last_pass.snapshot
@@ -115,6 +120,7 @@ class Reconciler:
         if cluster_view.own is not None and settings is not None and not cluster_view.refused:
             return self._active(cluster_view, cluster_view.own, settings, now)
         self._peer_sessions.clear()
+        self._control = None
         self._status_writer.forget()
         self._mark_trouble = "-"
         self.last_pass.show(settings or Settings(), None)  # the port is open all the same, and says that nothing is decided
@@ -147,10 +153,12 @@ class Reconciler:
         self._guard.ensure(own, settings, now)
         components.guard_attachment.log_drops()
         components.channel.listen(own.endpoints, settings.control_port)
-        self._protocol(own, settings).take_in(self._peer_sessions, now)
+        self._control = self._protocol(own, settings)
+        self._control.take_in(self._peer_sessions, now)
         self._admission.check(now, own.name, [p.name for p in cluster_view.peers])
         self._tokens.check(now)
         pass_state = self._decide_all(cluster_view, own, settings, now)
+        components.channel.admit(by_sender(self._peer_sessions.values()), settings.mark.layout)
         for _ in range(_MOST_REPEATS):
             if self._publisher.sessions(pass_state, settings, now) or self._installer.apply(pass_state, settings):
                 pass_state = self._decide_all(cluster_view, own, settings, now)
@@ -168,7 +176,7 @@ class Reconciler:
         memories = {uid: peer_session.memory for uid, peer_session in self._peer_sessions.items()}
         self.last_pass.show(settings, PassSnapshot(pass_state, memories, components.guard_attachment.uplinks, self._ring))
         self.last_pass.sessions = self._publisher.made
-        protocol = self._protocol(own, settings)
+        self._control = protocol = self._protocol(own, settings)
         protocol.examine(self._peer_sessions.values())
         times = timing(settings)
         due = [

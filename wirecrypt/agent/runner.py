@@ -16,7 +16,7 @@ from wirecrypt.model.xfrm import SaKey
 from wirecrypt.ports import ControlChannel, Watcher
 
 log = logs.get(__name__)
-SHORTEST: Final = 0.01  # between two passes: events that come together are one reason to look
+SHORTEST: Final = 0.01  # between two looks: events that come together are one reason to look
 AFTER_ERROR: Final = 1.0
 LONGEST_AFTER_ERROR: Final = 30.0
 
@@ -47,6 +47,7 @@ class Runner:
         self._channel = channel
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._stopping = False
+        self._listening = 0.0  # not before: what arrives at once is read in parts, with time for all else between them
         self.passed: Callable[[float, bool], None] = lambda _seconds, _failed: None
 
     def wake(self) -> None:
@@ -88,9 +89,11 @@ class Runner:
             pass
 
     def _happened(self, due: float) -> bool:
-        channel = self._channel.files()
+        now = time.monotonic()
+        quiet = self._listening - now
+        channel = self._channel.files() if quiet <= 0 else []
         files = [self._reader, *self._events.files(), *channel]
-        timeout = max(SHORTEST, due - time.monotonic())
+        timeout = max(SHORTEST, due - now) if quiet <= 0 else quiet
         poll = select.poll()
         for fd in files:
             poll.register(fd, select.POLLIN)
@@ -102,4 +105,11 @@ class Runner:
         self._agent.expired(expired)
         if links:
             self._agent.links_changed()
-        return bool(expired or links or touched or ready & {self._reader, *channel})
+        heard = bool(ready & {*channel}) and self._hear()
+        return bool(expired or links or touched or heard or self._reader in ready)
+
+    def _hear(self) -> bool:
+        """Take in some of the datagrams that have come; return whether they call for a pass."""
+        now = time.monotonic()
+        self._listening = now + SHORTEST
+        return self._agent.hear(now)

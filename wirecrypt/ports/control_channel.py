@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from wirecrypt.errors import KernelError
+from wirecrypt.model.mark import MarkLayout
 from wirecrypt.model.xfrm import Address
 
 
@@ -30,6 +31,12 @@ class ControlChannel(Protocol):
 
     def failed(self) -> Mapping[Address, KernelError]:
         """Return what the last `listen` returned."""
+
+    def admit(self, senders: Iterable[Address], marks: MarkLayout) -> None:
+        """Read what an SA of one of these *senders* brought, by its mark, and nobody else's datagrams."""
+
+    def unfiltered(self) -> str:
+        """Return why everybody's datagrams are read all the same, empty when they are not."""
 
     def files(self) -> Sequence[int]:
         """Return the descriptors to wait on."""

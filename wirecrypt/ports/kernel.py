@@ -91,6 +91,9 @@ class Guard(Protocol):
     def counters(self) -> Mapping[str, int]:
         """Return packets counted per reason, summed over CPUs."""
 
+    def refused(self) -> Mapping[str, int]:
+        """Return datagrams that the filter of the control port refused, by reason, summed over CPUs."""
+
     def exempt(self) -> Mapping[int, int]:
         """Return packets in clear between this node and exempt peers, both ways, by the peer's nodeID."""
 

@@ -21,6 +21,7 @@ from wirecrypt.agent.reconciler import Reconciler
 from wirecrypt.agent.store.blocklist import PairsOnDisk
 from wirecrypt.agent.store.session_keeper import SessionKeeper
 from wirecrypt.errors import KernelError
+from wirecrypt.model.mark import MarkLayout
 from wirecrypt.model.objects import LABEL_ENABLED, EncryptedNode, Node, NodePeer, NodeState
 from wirecrypt.model.xfrm import Address, Network, SaKey
 from wirecrypt.plan.snapshot import host
@@ -37,6 +38,7 @@ class Channel:
     machine: Machine
     inbox: list[Arrived] = field(default_factory=list)
     open: bool = False
+    admitted: Mapping[Address, int] = field(default_factory=dict)
 
     def listen(self, addresses: Iterable[Address], port: int) -> Mapping[Address, KernelError]:
         assert (tuple(addresses), port > 0) == (self.machine.addresses, True)
@@ -45,6 +47,12 @@ class Channel:
 
     def failed(self) -> Mapping[Address, KernelError]:
         return {}
+
+    def admit(self, senders: Iterable[Address], marks: MarkLayout) -> None:
+        self.admitted = dict.fromkeys(senders, marks.shift)
+
+    def unfiltered(self) -> str:
+        return ""
 
     def files(self) -> Sequence[int]:
         return ()
@@ -58,7 +66,7 @@ class Channel:
             return False
         for other in self.cloud.machines.values():
             sa = other.kernel.sas.get(SaKey(dst, spi)) if dst in other.addresses and other.channel.open else None
-            if sa is not None and sa.set_mark is not None:
+            if sa is not None and sa.set_mark is not None and src in other.channel.admitted:
                 other.channel.inbox.append(Arrived(src, sa.set_mark.value, data))
         return True
 

@@ -149,6 +149,9 @@ class Filters:
     def counters(self) -> Mapping[str, int]:
         return {}
 
+    def refused(self) -> Mapping[str, int]:
+        return {}
+
     def exempt(self) -> Mapping[int, int]:
         return {}
 

@@ -189,6 +189,10 @@ class Memories:
         """Return a counter of the guard."""
         return {"passed_esp": 7}
 
+    def refused(self) -> Mapping[str, int]:
+        """Return a counter of the control port's filter."""
+        return {"unknown sender": 5}
+
     def exempt(self) -> Mapping[int, int]:
         """Return packets in clear to and from an exempt peer."""
         return {PEER.node_id: 12}

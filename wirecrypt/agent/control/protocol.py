@@ -1,7 +1,8 @@
 """Control datagrams of all pairs: which SA one came by decides whose key it must be under.
 
 The MAC is checked before anything is parsed, and then what the datagram claims is compared with the mark that the receiving
-SA set ◆: a pod's packets come out of the same SAs. Answers are never larger than requests; each peer has a token bucket.
+SA set ◆: a pod's packets come out of the same SAs. Answers are never larger than requests; each peer has a token bucket, and
+another one of the passes that its datagrams call for: one that teaches nothing new calls for none.
 """
 
 from __future__ import annotations
@@ -28,19 +29,21 @@ from wirecrypt.ports import Arrived, ControlChannel
 NONCE_BYTES: Final = 16
 BURST: Final = 64.0
 REFILL: Final = 50.0  # datagrams a second and peer
+CALLS: Final = 5.0  # passes a second and peer
 _MOST_AT_ONCE: Final = 32
 
 
 @dataclass(slots=True)
 class Bucket:
-    """Tokens of one peer: at most BURST, REFILL a second."""
+    """Tokens of one peer: at most BURST, *refill* a second."""
 
+    refill: float = REFILL
     tokens: float = BURST
     at: float = 0.0
 
     def take(self, now: float) -> bool:
         """Take a token; False when there is none."""
-        self.tokens = min(BURST, self.tokens + (now - self.at) * REFILL)
+        self.tokens = min(BURST, self.tokens + (now - self.at) * self.refill)
         self.at = now
         if self.tokens < 1:
             return False
@@ -54,6 +57,7 @@ class PeerSession:
 
     memory: PairMemory = field(default_factory=PairMemory)
     bucket: Bucket = field(default_factory=Bucket)
+    calls: Bucket = field(default_factory=lambda: Bucket(CALLS))
     pair_view: PairView | None = None
 
 
@@ -63,6 +67,11 @@ def session_of(kept: dict[str, PeerSession], peer: NodePeer) -> PeerSession:
     if found is None or (found.pair_view is not None and found.pair_view.pair.peer.node_id != peer.node_id):
         found = kept[peer.node_uid] = PeerSession()
     return found
+
+
+def by_sender(peer_sessions: Iterable[PeerSession]) -> dict[Address, PeerSession]:
+    """Return the peers by the address that their datagrams come from."""
+    return {each.pair_view.pair.outer()[1]: each for each in peer_sessions if each.pair_view is not None}
 
 
 class ControlProtocol:
@@ -118,8 +127,8 @@ class ControlProtocol:
             self._live.sent(pair_view.peer.node_uid, spi, (generation, lane), nonce, refused=not sent)
 
     def take_in(self, peer_sessions: Mapping[str, PeerSession], now: float) -> bool:
-        """Handle all that has arrived; say whether anything was learnt."""
-        by_address = {t.pair_view.pair.outer()[1]: t for t in peer_sessions.values() if t.pair_view is not None}
+        """Handle all that has arrived; say whether anything was learnt that calls for a pass."""
+        by_address = by_sender(peer_sessions.values())
         learnt = False
         for arrived in self._channel.receive():
             learnt |= self._take(arrived, by_address, now)
@@ -141,8 +150,9 @@ class ControlProtocol:
             return self._refuse("not authentic")
         if (message.generation, message.lane) != found:
             return self._refuse("claims another SA than it came by")
+        before = peer_session.memory
         self._heard(peer_session, peer_session.pair_view, message, now)
-        return True
+        return peer_session.memory != before and peer_session.calls.take(now)
 
     def _heard(self, peer_session: PeerSession, pair_view: PairView, message: keys.ControlMessage, now: float) -> None:
         via = (message.generation, message.lane)

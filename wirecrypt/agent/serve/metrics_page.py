@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
@@ -28,6 +29,7 @@ class MetricsPage:
         self._last_pass, self._readers, self._writes = last_pass, readers, writes
         self._metrics = AgentMetrics()
         self._sessions = self._written = 0
+        self._unheard: Mapping[str, int] = {}  # datagrams that the filter of the control port refused, by reason
 
     def passed(self, seconds: float, *, failed: bool) -> None:
         """Count a pass."""
@@ -48,10 +50,11 @@ class MetricsPage:
             self._metrics.headroom.set(headroom(xfrm.list_sas()) / 100)
         if self._readers.guard.loaded():
             self._metrics.guard.read(self._readers.guard.counters())
+            self._unheard = self._readers.guard.refused()
 
     def _read_pass(self) -> None:
         last_pass, metrics = self._last_pass, self._metrics
-        metrics.refused.read(dict(last_pass.refused))
+        metrics.refused.read(Counter(last_pass.refused) + Counter(self._unheard))
         metrics.copies(*last_pass.copies())
         made, written = last_pass.sessions, self._writes()
         metrics.sessions.inc(max(0, made - self._sessions))

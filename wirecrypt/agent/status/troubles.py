@@ -26,11 +26,12 @@ class Troubles:
         """Return what is wrong, the worst first; *parts*: the words of the agent's parts by their reason, empty for none."""
         disk = self._components.pairs_on_disk
         listening = (("ControlChannel", str(error)) for error in self._components.channel.failed().values())
+        unfiltered = {"ControlUnfiltered": self._components.channel.unfiltered()}
         own = {"PairsNotWritten": disk.refused, "PairsUnreadable": disk.trouble}
         own |= {"ClaimNotGranted": self._ungranted(pass_state), "CopiesStale": self._stale(pass_state.now)}
         worst = {ADMISSION: parts.get(ADMISSION, "")}
         others = {reason: words for reason, words in parts.items() if reason != ADMISSION}
-        return [*_said(worst), *pass_state.trouble, *listening, *_said(others), *_said(own)]
+        return [*_said(worst), *pass_state.trouble, *listening, *_said(others), *_said(own), *_said(unfiltered)]
 
     def _stale(self, now: float) -> str:
         """Return which copies of the API server's objects are old though others are not, in words that stay the same.

@@ -32,6 +32,7 @@ from wirecrypt.cluster.agent_client import AgentClient
 from wirecrypt.cluster.api import Api
 from wirecrypt.cluster.informers import Informers
 from wirecrypt.kernel.bpf.guard import KernelGuard
+from wirecrypt.kernel.bpf.sockets.control_filter import ControlFilter
 from wirecrypt.kernel.net.control_socket import KernelControlChannel
 from wirecrypt.kernel.net.frames import Tunnels
 from wirecrypt.kernel.net.links import KernelLinks
@@ -78,7 +79,7 @@ def run(  # noqa: PLR0913 - one argument an option
     api = Api.connect(kubeconfig)
     client, informers = AgentClient(api), Informers(api)
     guard = KernelGuard(bpffs)
-    channel = KernelControlChannel()
+    channel = KernelControlChannel(only=ControlFilter(bpffs))
     with open_state(state) as store, KernelXfrm() as xfrm, _KernelEvents() as events:
         booted = boot_id()
         components = Components(

@@ -184,12 +184,11 @@ class KernelGuard:
 
     def counters(self) -> Mapping[str, int]:
         """Return packets counted per reason, summed over CPUs, and over peers where they are counted by peer."""
-        with self._map("counters") as table:
-            found = {
-                name: records.sum_counter(table.get(number.to_bytes(4, sys.byteorder)) or b"")
-                for number, name in records.reason_names().items()
-            }
-        return found | {EXEMPT: sum(self.exempt().values())}
+        return self._sums("counters", records.reason_names()) | {EXEMPT: sum(self.exempt().values())}
+
+    def refused(self) -> Mapping[str, int]:
+        """Return datagrams that the filter of the control port refused, by reason."""
+        return self._sums("refused", records.refusal_names())
 
     def exempt(self) -> Mapping[int, int]:
         """Return packets in clear between this node and exempt peers, both ways, by the peer's nodeID."""
@@ -200,6 +199,12 @@ class KernelGuard:
         """Take up to *limit* waiting drop events out of the ring buffer, without waiting (one reader at a time)."""
         with self._map("events") as ring:
             return [records.unpack_event(r) for r in bpf_ring.take(ring.fd, ring.shape.max_entries, limit)]
+
+    def _sums(self, counters: str, names: Mapping[int, str]) -> dict[str, int]:
+        """Return what a map of counters holds by name, summed over CPUs."""
+        with self._map(counters) as table:
+            keys = {name: number.to_bytes(4, sys.byteorder) for number, name in names.items()}
+            return {name: records.sum_counter(table.get(key) or b"") for name, key in keys.items()}
 
     def _map(self, name: str) -> AbstractContextManager[syscall.Map]:
         return syscall.opened_map(self._pins.map(name))

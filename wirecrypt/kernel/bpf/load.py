@@ -14,6 +14,8 @@ from contextlib import ExitStack
 from wirecrypt.kernel.bpf import syscall
 from wirecrypt.kernel.bpf.object import Program
 from wirecrypt.kernel.bpf.pins import MapSpec, Pins, make_folder, maps, remove
+from wirecrypt.kernel.bpf.source import CONTROL
+from wirecrypt.kernel.bpf.syscall import ProgramType
 
 
 def load(pins: Pins, programs: Iterable[Program]) -> None:
@@ -25,7 +27,8 @@ def load(pins: Pins, programs: Iterable[Program]) -> None:
         descriptors = {spec.name: stack.enter_context(syscall.opened(pins.map(spec.name))) for spec in maps()}
         loaded = {}
         for program in programs:
-            loaded[program.name] = syscall.load_program(program.name, program.bound(descriptors))
+            kind = ProgramType.SOCKET_FILTER if program.name == CONTROL else ProgramType.SCHED_CLS
+            loaded[program.name] = syscall.load_program(program.name, program.bound(descriptors), kind)
             stack.callback(os.close, loaded[program.name])
         for name, fd in loaded.items():
             remove(pins.program(name))

@@ -5,7 +5,7 @@
      "licence": "GPL",
      "maps": [{"name": "settings", "type": 2, "key_size": 4, "value_size": 32, "max_entries": 1, "flags": 0}, …],
      "programs": [{"name": "wirecrypt_mark",
-                   "instructions": "vxYAAAAAAAA=…",   base64 of struct bpf_insn, little endian, all for tc (SCHED_CLS)
+                   "instructions": "vxYAAAAAAAA=…",   base64 of struct bpf_insn, little endian; of which type: `load`
                    "maps": [[3, "settings"], …]}, …]} the instruction at this index takes this map's descriptor
 
 What stands there is loaded into the kernel and judges every packet. So file and folder have to belong to root or to this

@@ -53,6 +53,8 @@ def maps() -> tuple[MapSpec, ...]:
         _spec(h, "links", (MapType.HASH, count["WC_LINKS_MAX"]), "wc_link"),
         _spec(h, "counters", (MapType.PERCPU_ARRAY, count["WC_REASONS"]), extra=("wc_reason",)),
         _spec(h, "exempt", (MapType.PERCPU_HASH, count["WC_PEERS_MAX"]), flags=BPF_F_NO_PREALLOC),
+        _spec(h, "senders", (MapType.HASH, count["WC_PEERS_MAX"]), "wc_address", "wc_sender", flags=BPF_F_NO_PREALLOC),
+        _spec(h, "refused", (MapType.PERCPU_ARRAY, count["WC_REFUSALS"]), extra=("wc_refused",)),
         _spec(h, "pace", (MapType.PERCPU_ARRAY, 1), "wc_pace"),
         _ring(h, count["WC_EVENT_BYTES"]),
     )

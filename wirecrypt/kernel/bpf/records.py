@@ -14,6 +14,7 @@ from wirecrypt.model.guard import Drop, GuardAction, GuardEntry, GuardSettings
 from wirecrypt.model.xfrm import Address, Network
 
 _PREFIX: Final = "WC_REASON_"
+_REFUSED: Final = "WC_REFUSED_"
 _MAX_LANES: Final = 16
 
 
@@ -22,6 +23,13 @@ def reason_names() -> Mapping[int, str]:
     """Return the name of each reason by its number."""
     reasons = header().enums["wc_reason"]
     return {number: name.removeprefix(_PREFIX).lower() for name, number in reasons.items()}
+
+
+@cache
+def refusal_names() -> Mapping[int, str]:
+    """Return in words why the filter of the control port refuses, by number."""
+    refused = header().enums["wc_refused"]
+    return {number: name.removeprefix(_REFUSED).lower().replace("_", " ") for name, number in refused.items()}
 
 
 def pack(struct: str, **values: object) -> bytes:

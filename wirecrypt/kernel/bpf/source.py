@@ -12,7 +12,8 @@ from wirecrypt.errors import BpfError
 FOLDER: Final = datafiles.folder("bpf")
 SOURCE: Final = FOLDER / "wirecrypt.c"
 HEADER: Final = FOLDER / "wirecrypt.h"
-PROGRAMS: Final = ("wirecrypt_mark", "wirecrypt_guard_egress", "wirecrypt_guard_ingress")
+CONTROL: Final = "wirecrypt_control"  # the filter of the control port's sockets; all others are for tc
+PROGRAMS: Final = ("wirecrypt_mark", "wirecrypt_guard_egress", "wirecrypt_guard_ingress", CONTROL)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The bpf(2) system call, as far as wirecrypt needs it: maps, programs at tc, pins, attachments by tcx.
+"""The bpf(2) system call, as far as wirecrypt needs it: maps, programs at tc and at sockets, pins, attachments by tcx.
 
 Descriptors are plain integers owned by a `contextlib.closing`-like block of the caller: use `opened` and `opened_map`.
 Layouts: union bpf_attr in include/uapi/linux/bpf.h.
@@ -26,7 +26,6 @@ _POSSIBLE_CPUS: Final = Path("/sys/devices/system/cpu/possible")
 _NAME_BYTES: Final = 15
 _INFO_BYTES: Final = 256
 _PER_CPU_ALIGN: Final = 8
-_SCHED_CLS: Final = 3  # BPF_PROG_TYPE_SCHED_CLS
 _INSTRUCTION_BYTES: Final = 8
 _LOAD_TRIES: Final = 5  # a signal ends the verifier's work with EAGAIN
 _LOG_BYTES: Final = (1 << 24) - 1  # room for all the words: before Linux 6.4 it is the last ones that are cut off
@@ -48,6 +47,13 @@ class MapType(IntEnum):
     PERCPU_ARRAY = 6
     LPM_TRIE = 11
     RINGBUF = 27
+
+
+class ProgramType(IntEnum):
+    """enum bpf_prog_type, what is used of it."""
+
+    SOCKET_FILTER = 1
+    SCHED_CLS = 3
 
 
 class TcxHook(IntEnum):
@@ -91,11 +97,11 @@ def create_map(name: str, shape: MapShape) -> int:
     return _call(_Command.MAP_CREATE, attr, tried="create an eBPF map", what=name)
 
 
-def load_program(name: str, instructions: bytes) -> int:
-    """Load a program for tc and return its descriptor; raises `BpfError` with the verifier's last lines."""
+def load_program(name: str, instructions: bytes, kind: ProgramType = ProgramType.SCHED_CLS) -> int:
+    """Load a program and return its descriptor; raises `BpfError` with the verifier's last lines."""
     for _ in range(_LOAD_TRIES):
         try:
-            return _load(name, instructions, None)
+            return _load(name, instructions, kind, None)
         except BpfError as error:
             refused = error
             if error.errno != errno.EAGAIN:
@@ -104,15 +110,15 @@ def load_program(name: str, instructions: bytes) -> int:
         raise refused
     log = ctypes.create_string_buffer(_LOG_BYTES)
     with suppress(BpfError):  # the same answer, now with words
-        return _load(name, instructions, log)
+        return _load(name, instructions, kind, log)
     words = log.value.decode(errors="replace").strip().splitlines()[-_LOG_LINES:]
     answer = "\n".join([refused.answer, *words])
     raise BpfError(refused.tried, what=name, answer=answer, hint=_REPORT, errno=refused.errno) from refused
 
 
-def _load(name: str, instructions: bytes, log: ctypes.Array[ctypes.c_char] | None) -> int:
+def _load(name: str, instructions: bytes, kind: ProgramType, log: ctypes.Array[ctypes.c_char] | None) -> int:
     code, licence = ctypes.create_string_buffer(instructions, len(instructions)), ctypes.create_string_buffer(b"GPL")
-    program = (_SCHED_CLS, len(instructions) // _INSTRUCTION_BYTES, ctypes.addressof(code), ctypes.addressof(licence))
+    program = (kind, len(instructions) // _INSTRUCTION_BYTES, ctypes.addressof(code), ctypes.addressof(licence))
     words = (1, _LOG_BYTES, ctypes.addressof(log)) if log is not None else (0, 0, 0)
     attr = struct.pack("=IIQQIIQII16s", *program, *words, 0, 0, name.encode()[:_NAME_BYTES])
     return _call(_Command.PROG_LOAD, attr, tried="load an eBPF program", what=name)

@@ -6,6 +6,8 @@ stops a rotation. Sockets of single addresses are not enough: whoever has anothe
 the wildcard and then those addresses too, as the kernel looks no further than to a socket of the same user (net/ipv4/udp.c,
 udp_lib_lport_inuse). A port of UDP is free as soon as its holder is gone, so a restart needs no option.
 What one address or one peer is refused is that address's or peer's: the pass goes on to block what is to be blocked.
+Strangers can send to the port as well. A filter has the kernel refuse them before they take a place in the queue; where it
+cannot be had that is told. What is read at once is little either way: the loop goes on.
 `SO_RCVMARK` (kernel >= 5.19, include/uapi/asm-generic/socket.h) reports the mark that the receiving SA set.
 """
 
@@ -18,10 +20,11 @@ import socket
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_address
-from typing import Final
+from typing import Final, Protocol
 
 from wirecrypt import logs
 from wirecrypt.errors import FeatureError, KernelError
+from wirecrypt.model.mark import MarkLayout
 from wirecrypt.model.xfrm import Address
 from wirecrypt.ports import Arrived
 
@@ -31,7 +34,7 @@ SO_MARK: Final = 36
 SO_RCVMARK: Final = 75
 IP_PKTINFO: Final = 8
 _MAX_DATAGRAM: Final = 65535
-_BATCH: Final = 256
+_BATCH: Final = 64
 _ANCILLARY: Final = 128  # bytes: the mark and the address that a datagram was sent to
 _V4, _V6 = 4, 6
 _FAMILIES: Final = {_V4: socket.AF_INET, _V6: socket.AF_INET6}
@@ -40,19 +43,40 @@ _HELD: Final = "see who holds the port with `ss -ulpn`, on whatever address, or 
 _GONE: Final = "see with `ip address` whether the node has the address; the Node's status says that it has"
 
 
+class SocketFilter(Protocol):
+    """Has sockets take datagrams of known senders alone; each raises `KernelError`."""
+
+    def attach(self, sockets: Iterable[socket.socket]) -> None:
+        """Have *sockets* take what `admit` names and nothing else; done already, it is left."""
+
+    def admit(self, senders: Iterable[Address], mark_shift: int) -> None:
+        """Hear *senders*, whose SAs mark at *mark_shift*, and nobody else."""
+
+    def detach(self, sockets: Iterable[socket.socket]) -> None:
+        """Have *sockets* take everything again."""
+
+    def close(self) -> None:
+        """Forget the sockets."""
+
+
 class KernelControlChannel:
     """Implement `ports.ControlChannel`; used by the one thread that made it.
 
-    *take* gets a port for an address, by version of IP; *require_own* refuses an address that is not the node's.
+    *take* gets a port for an address, by version of IP; *require_own* refuses an address that is not the node's;
+    *only* has the sockets take known senders' datagrams alone.
     """
 
     def __init__(
         self,
         take: Callable[[Address, int], Mapping[int, socket.socket]] | None = None,
         require_own: Callable[[Address], None] | None = None,
+        *,
+        only: SocketFilter | None = None,
     ) -> None:
         self._take = take or port_of
         self._require_own = require_own or own_address
+        self._filter = only
+        self._filtered, self._unfiltered = False, ""  # and why not
         self._port = 0
         self._sockets: Mapping[int, socket.socket] = {}
         self._addresses: set[Address] = set()
@@ -76,7 +100,18 @@ class KernelControlChannel:
                 self._failed[address] = error
                 if str(error) != str(before.get(address)):
                     log.error("no control socket", address=str(address), error=str(error))  # noqa: TRY400 - the message says all
+        self._filtered = bool(self._sockets) and self._step(lambda only: only.attach(self._sockets.values()))
         return self.failed()
+
+    def admit(self, senders: Iterable[Address], marks: MarkLayout) -> None:
+        """Have datagrams of *senders* alone read, if an SA of theirs marked them; if that fails, everybody's are."""
+        self._filtered = self._filtered and self._step(lambda only: only.admit(senders, marks.shift))
+        if self._filtered:
+            self._unfiltered = ""
+
+    def unfiltered(self) -> str:
+        """Return why everybody's datagrams are read, empty when they are not."""
+        return self._unfiltered
 
     def failed(self) -> Mapping[Address, KernelError]:
         """Return the addresses that the last `listen` found no socket for; each next one tries them again."""
@@ -100,16 +135,33 @@ class KernelControlChannel:
         return True
 
     def receive(self) -> Sequence[Arrived]:
-        """Return all datagrams that have arrived, at most 256 a socket, without waiting."""
+        """Return all datagrams that have arrived, at most 64 a socket, without waiting."""
         return [arrived for sock in self._sockets.values() for dst, arrived in _drain(sock) if dst in self._addresses]
 
     def close(self) -> None:
         """Close all sockets."""
         for sock in self._sockets.values():
             sock.close()
+        if self._filter is not None:
+            self._filter.close()
+        self._filtered, self._unfiltered = False, ""
         self._sockets = {}
         self._addresses.clear()
         self._failed.clear()
+
+    def _step(self, step: Callable[[SocketFilter], None]) -> bool:
+        """Do a step of filtering; where it fails that is told, and the sockets take everything: too much, but not nothing."""
+        if self._filter is None:
+            return False
+        try:
+            step(self._filter)
+        except KernelError as error:
+            self._filter.detach(self._sockets.values())
+            if str(error) != self._unfiltered:
+                self._unfiltered = str(error)
+                log.error("control port not filtered", error=self._unfiltered)  # noqa: TRY400 - the message says all
+            return False
+        return True
 
     def _refused(self, src: Address, dst: Address, error: OSError) -> None:
         number = error.errno or 0

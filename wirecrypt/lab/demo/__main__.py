@@ -65,7 +65,7 @@ class _Shown:
             self.prefixes = Prefixes(*(_pods(lab, node) for node in steps.PAIR))
             try:
                 teller.say("wirecrypt is installed: controllers, and an agent on each node:")
-                teller.show("kubectl apply -k manifests/")
+                teller.show("kubectl apply -k overlays/example")
                 operations.deploy(lab)
                 record.figures["deployed_seconds"] = round(teller.seconds, 1)
                 steps.run(lab, record, teller)

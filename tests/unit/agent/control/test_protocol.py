@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -9,7 +10,7 @@ import pytest
 
 from tests.unit.agent.sessionports import ONE, SETTINGS, TWO, Node, peer, rotation, session
 from wirecrypt import keys
-from wirecrypt.agent.control.protocol import ControlProtocol, PeerSession
+from wirecrypt.agent.control.protocol import BURST, CALLS, REFILL, ControlProtocol, PeerSession
 from wirecrypt.agent.store.state import LedgerEntry
 from wirecrypt.model.objects import Phase
 from wirecrypt.model.session import Announcement, Generation
@@ -65,17 +66,25 @@ class Talking:
         assert found is not None
         return found
 
-    def hear(self, claims: tuple[Generation, int], *, under: Generation, by: tuple[Generation, int]) -> bool:
+    def hear(
+        self,
+        claims: tuple[Generation, int],
+        *,
+        under: Generation,
+        by: tuple[Generation, int],
+        said: Announcement = SAID,
+        now: float = 1.0,
+    ) -> bool:
         """Take in a probe that claims an SA, is under the key of *under*, and came by the SA of *by*."""
         message = keys.ControlMessage(
-            kind=keys.DatagramKind.PROBE, lane=claims[1], generation=claims[0], nonce=bytes(16), announcement=SAID
+            kind=keys.DatagramKind.PROBE, lane=claims[1], generation=claims[0], nonce=bytes(16), announcement=said
         )
         data = keys.seal(message, self.entry(under).control_peer)
         assert self.peer_session.pair_view is not None
         slot = self.peer_session.pair_view.inputs.observed.installed[by[0]].slot
         mark = MARKS.decrypted(slot, by[1]).value
         self.channel.arriving = [Arrived(self.peer_session.pair_view.pair.outer()[1], mark, data)]
-        return self.protocol.take_in({UID: self.peer_session}, 1.0)
+        return self.protocol.take_in({UID: self.peer_session}, now)
 
 
 @pytest.fixture
@@ -90,6 +99,27 @@ def test_a_probe_that_came_by_the_sa_it_claims_is_answered(protocol: Talking) ->
     assert protocol.peer_session.memory.announcement == SAID
     assert len(protocol.channel.sent) == 1
     assert protocol.protocol.refused == {}
+
+
+def test_a_probe_that_teaches_nothing_is_answered_and_calls_for_no_pass(protocol: Talking) -> None:
+    """The same word again, over an SA that the peer is known to have, is answered; a new word calls for a pass."""
+    via = (protocol.new, 1)
+    assert protocol.hear(via, under=protocol.new, by=via)
+    assert not protocol.hear(via, under=protocol.new, by=via)
+    assert len(protocol.channel.sent) == 2
+    assert protocol.hear(via, under=protocol.new, by=via, said=replace(SAID, newest=2))
+
+
+def test_a_peer_that_always_has_news_does_not_take_the_loop(protocol: Talking) -> None:
+    """All its words count, and those beyond its measure wait for a pass that others call for; later it may call again."""
+    via = (protocol.new, 1)
+    words = [replace(SAID, newest=2 + number % 2) for number in range(400)]
+    times = [2.0 + number / REFILL for number in range(400)]
+    calls = [protocol.hear(via, under=protocol.new, by=via, said=said, now=at) for said, at in zip(words, times, strict=True)]
+    assert protocol.peer_session.memory.announcement == words[-1]
+    assert (len(protocol.channel.sent), protocol.protocol.refused) == (400, {})
+    assert BURST <= sum(calls) <= BURST + CALLS * (times[-1] - times[0]) + 1
+    assert protocol.hear(via, under=protocol.new, by=via, said=words[0], now=times[-1] + 1)
 
 
 @pytest.mark.parametrize(

@@ -303,7 +303,7 @@ def test_plan_lists_what_would_be_written_and_writes_nothing(agent: Agent) -> No
 
 def test_figures_of_kernel_and_loop(agent: Agent) -> None:
     """/metrics has the pairs' states, the counters of kernel and guard, and what the loop did; also over IPv6."""
-    agent.last_pass.refused["not authentic"] = 2
+    agent.last_pass.refused |= {"not authentic": 2, "unknown sender": 1}  # the other five: by the filter of the port
     agent.last_pass.sessions = 3
     status, text = get(agent, "/metrics", "::1")
     assert status == 200
@@ -312,6 +312,7 @@ def test_figures_of_kernel_and_loop(agent: Agent) -> None:
         'wirecrypt_xfrm_stat_total{name="XfrmInNoStates"} 3.0',
         'wirecrypt_guard_packets_total{reason="passed_esp"} 7.0',
         'wirecrypt_control_refused_total{reason="not authentic"} 2.0',
+        'wirecrypt_control_refused_total{reason="unknown sender"} 6.0',
         "wirecrypt_sessions_made_total 3.0",
         "wirecrypt_kernel_writes_total 5.0",
         "wirecrypt_peers_exempt 0.0",

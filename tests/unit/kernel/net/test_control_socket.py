@@ -5,15 +5,16 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from ipaddress import ip_address
 
 import pytest
 from structlog.testing import capture_logs
 
-from wirecrypt.errors import FeatureError, KernelError
+from wirecrypt.errors import BpfError, FeatureError, KernelError
 from wirecrypt.kernel.net.control_socket import SO_MARK, KernelControlChannel
+from wirecrypt.model.mark import MarkLayout
 from wirecrypt.model.xfrm import Address
 
 OWN, GONE, OTHER = ip_address("192.0.2.1"), ip_address("192.0.2.2"), ip_address("fd00::1")
@@ -145,3 +146,61 @@ def test_an_address_that_left_the_node_is_listened_on_no_more() -> None:
         channel.listen([OWN], 4900)
         assert channel.send(OTHER, PEER, 1, b"x") is False
         assert len(channel.files()) == 2
+
+
+class Only:
+    """A filter in memory, which refuses what *refuses* names."""
+
+    def __init__(self, refuses: str = "") -> None:
+        self.refuses = refuses
+        self.attached = 0
+        self.senders: dict[Address, int] = {}
+
+    def attach(self, sockets: Iterable[socket.socket]) -> None:
+        """Filter that many sockets."""
+        self._may("attach")
+        self.attached = len(list(sockets))
+
+    def admit(self, senders: Iterable[Address], mark_shift: int) -> None:
+        """Keep who is heard."""
+        self._may("admit")
+        self.senders = dict.fromkeys(senders, mark_shift)
+
+    def detach(self, sockets: Iterable[socket.socket]) -> None:
+        """Filter none of the sockets."""
+        self.attached -= len(list(sockets)) if self.attached else 0
+
+    def close(self) -> None:
+        """Forget."""
+        self.attached = 0
+
+    def _may(self, what: str) -> None:
+        if what == self.refuses:
+            raise BpfError(what, answer="no")
+
+
+@pytest.mark.parametrize("what", ["attach", "admit"])
+def test_without_its_filter_the_port_takes_everything_and_says_so(what: str) -> None:
+    """A port that heard nobody would stop joins and rotations: it hears all, the log says so once, each pass tries again."""
+    node, only = Node(), Only(what)
+    channel = KernelControlChannel(node.take, node.require_own, only=only)
+    with capture_logs() as lines:
+        for _ in range(3):
+            assert channel.listen(ADDRESSES, 4900) == {}
+            channel.admit([PEER], MarkLayout(20))
+            assert (channel.unfiltered(), only.attached) == (f"{what}: no", 0)
+    assert [(line["event"], line["error"]) for line in lines] == [("control port not filtered", f"{what}: no")]
+    only.refuses = ""
+    channel.listen(ADDRESSES, 4900)
+    channel.admit([PEER], MarkLayout(20))
+    assert (channel.unfiltered(), only.attached, only.senders) == ("", 2, {PEER: 20})
+    channel.close()
+
+
+def test_a_port_that_is_not_had_needs_no_filter() -> None:
+    """What failed there is told for each address, and nothing more."""
+    node, only = Node(taken=KernelError("listen for control datagrams", answer="no")), Only("attach")
+    channel = KernelControlChannel(node.take, node.require_own, only=only)
+    channel.listen(ADDRESSES, 4900)
+    channel.admit([PEER], MarkLayout(20))
+    assert (channel.unfiltered(), only.senders) == ("", {})

@@ -1,0 +1,1 @@
+"""Programs at sockets: who is heard, before anything is read."""
