@@ -12,7 +12,7 @@ from enum import Enum
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from wirecrypt.model.nobodys import NOBODYS, inside, unfit_range
+from wirecrypt.model.ranges import NOBODYS, inside, unfit_range
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,7 +18,6 @@ from wirecrypt.cluster.api import Api
 from wirecrypt.cluster.connection import Connection
 from wirecrypt.cluster.reflector import Reflector
 from wirecrypt.errors import ClusterError
-from wirecrypt.model.objects import CANARY
 
 PATIENCE = 30.0
 ENOUGH = 4
@@ -69,7 +68,7 @@ class Server:
         self.asked.append(path)
         if _question(path):
             name = self.questions()[-1]
-            found = [thing(name or CANARY, self.store[name])] if name in self.store else []
+            found = [thing(name, self.store[name])] if name in self.store else []
             return line({"metadata": {"resourceVersion": str(self.version)}, "items": found})
         watching = "watch=1" in path
         number = self.count(watching=watching)
@@ -306,15 +305,6 @@ def test_what_happened_meanwhile_is_no_restore(server: Server) -> None:
         watch.until(["a5"], ["a5", "b9"], ["a5", "b12"])
         assert (watch.restores, server.count(watching=False)) == (0, 1)
     assert "went back" not in str(said)
-
-
-def test_where_there_is_only_the_canary_nothing_went_back(server: Server) -> None:
-    """No copy shows it, and that it is there says nothing of the past."""
-    server.store, server.lists = {"": 3}, lambda _: [thing(CANARY, 3)]
-    server.watches = lambda number: b"" if number == 1 else None
-    with Watch(server, versioned) as watch:
-        assert wait_for(lambda: server.count(watching=True) > 1)
-        assert (watch.restores, server.count(watching=False), server.questions()) == (0, 1, [""])
 
 
 def test_a_copy_can_be_told_to_list_anew(server: Server) -> None:

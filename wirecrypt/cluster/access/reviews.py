@@ -46,7 +46,7 @@ class Reviews:
         try:
             answer = self._api.create(path, {"apiVersion": version, "kind": kind, "spec": dict(spec)})
         except Forbidden as error:
-            hint = "apply your own overlay of manifests/: the agent's account may ask for reviews by rbac-verify.yaml"
+            hint = "apply your own overlay again: the agent's account may ask for reviews by rbac-verify.yaml"
             raise Forbidden(f"ask for a {kind}", what=self._node, answer=error.answer, hint=hint) from error
         status = answer.get("status")
         if not isinstance(status, dict):

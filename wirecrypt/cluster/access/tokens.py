@@ -30,7 +30,7 @@ def token_for(api: Api, node: str) -> SecretBytes:
         hint = f"ask for the roles {ACCOUNT}-user: `kubectl auth can-i create serviceaccounts/token -n {SYSTEM_NAMESPACE}`"
         raise Forbidden(tried, what=what, answer=error.answer, hint=hint) from error
     except NotFound as error:
-        hint = "apply your own overlay of manifests/: the account is in rbac-verify.yaml"
+        hint = "apply your own overlay again: the account is in rbac-verify.yaml"
         raise NotFound(tried, what=what, answer=error.answer, hint=hint) from error
     token = (answer.get("status") or {}).get("token")
     if not isinstance(token, str) or not token:

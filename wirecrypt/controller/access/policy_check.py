@@ -15,8 +15,7 @@ from wirecrypt.ports import ControllerApi
 EVERY: Final = 3600.0
 AGAIN: Final = 30.0  # while a policy is missing, or could not be tried
 MISSING: Final = (
-    "a request that this policy must refuse was admitted: it is missing, or not bound with Deny;"
-    " apply your own overlay of manifests/ again"
+    "a request that this policy must refuse was admitted: it is missing, or not bound with Deny; apply your own overlay again"
 )
 _log = logs.get(__name__)
 

@@ -13,18 +13,10 @@ from typing import Final
 
 from wirecrypt.controller.claims.claim import ClaimKind, NodeClaim
 from wirecrypt.model.objects import ALLOW_ADDRESSES, NodePeer, NodeState
-from wirecrypt.model.ranges import ClaimRanges, overlap
+from wirecrypt.model.ranges import NOBODYS, ClaimRanges, overlap
 from wirecrypt.model.xfrm import Address, Network
 
 SHORTEST: Final = {4: 16, 6: 48}  # a shorter prefix is not one node's
-_NOBODYS: Final = tuple(
-    ip_network(text)
-    for text in (
-        *("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3"),
-        *("::/96", "::ffff:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48", "2001::/32", "2002::/16"),  # IPv4 by other names
-        *("fe80::/10", "ff00::/8"),
-    )
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +50,7 @@ class Allowed:
     def _never(self, claim: NodeClaim) -> str:
         if claim.kind is ClaimKind.PREFIX and claim.network.prefixlen < SHORTEST[claim.network.version]:
             return f"too short for one node, at least /{SHORTEST[claim.network.version]}"
-        if any(overlap(claim.network, other) for other in _NOBODYS):
+        if any(overlap(claim.network, other) for other in NOBODYS):
             return "no node can own it"
         for service in sorted(self.services, key=str):
             if overlap(claim.network, service):

@@ -14,7 +14,7 @@ from wirecrypt.errors import WirecryptError
 from wirecrypt.lab import operations
 from wirecrypt.lab.demo import outlook, steps
 from wirecrypt.lab.demo.ending import INTERRUPTED, LOGS, Ending, conclude, fresh, interrupt_once, keep_logs
-from wirecrypt.lab.demo.outlook import Prefixes
+from wirecrypt.lab.demo.outlook import PodPrefixes
 from wirecrypt.lab.demo.record import EVIDENCE, Record
 from wirecrypt.lab.lab import Lab
 from wirecrypt.lab.machine import kernels
@@ -55,14 +55,14 @@ class _Shown:
     nodes: int
     keep: bool
     record: Record
-    prefixes: Prefixes = field(default_factory=Prefixes)
+    prefixes: PodPrefixes = field(default_factory=PodPrefixes)
 
     def tell(self, teller: Teller) -> None:
         """Start a lab, install the product, and tell the story."""
         record = self.record
         with Lab.up(nodes=self.nodes, kernel=self.kernel, progress=teller.say) as lab:
             record.figures["lab_up_seconds"] = round(teller.seconds, 1)
-            self.prefixes = Prefixes(*(_pods(lab, node) for node in steps.PAIR))
+            self.prefixes = PodPrefixes(*(_pods(lab, node) for node in steps.PAIR))
             try:
                 teller.say("wirecrypt is installed: controllers, and an agent on each node:")
                 teller.show("kubectl apply -k overlays/example")

@@ -16,14 +16,14 @@ _WIDTH = 80
 
 
 @dataclass(frozen=True, slots=True)
-class Prefixes:
+class PodPrefixes:
     """The pods' prefixes of the two nodes, empty before they are known."""
 
     one: Sequence[str] = ()
     other: Sequence[str] = ()
 
 
-def after_success(out: Path, prefixes: Prefixes) -> list[str]:
+def after_success(out: Path, prefixes: PodPrefixes) -> list[str]:
     """Return what can be done once all held, with the evidence in *out*."""
     protected, whole = (shlex.quote(str(out / name)) for name in (PROTECTED, CAPTURE))
     ends = [f"-l {prefix}" for prefix in prefixes.one] + [f"-r {prefix}" for prefix in prefixes.other]

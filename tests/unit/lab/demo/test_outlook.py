@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from wirecrypt.lab.demo.outlook import Prefixes, after_failure, after_success, command
+from wirecrypt.lab.demo.outlook import PodPrefixes, after_failure, after_success, command
 
-PODS = Prefixes(("10.1.0.0/24", "fd00:11::/64"), ("10.2.0.0/24", "fd00:12::/64"))
+PODS = PodPrefixes(("10.1.0.0/24", "fd00:11::/64"), ("10.2.0.0/24", "fd00:12::/64"))
 
 
 def commands(lines: list[str]) -> list[list[str]]:
