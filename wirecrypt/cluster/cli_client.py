@@ -22,8 +22,7 @@ from wirecrypt.cluster.codec.object_fields import ObjectFields
 from wirecrypt.cluster.paths import GROUP, VERSION
 from wirecrypt.cluster.readers import ObjectReader
 from wirecrypt.errors import ClusterError, Forbidden, InputError, NotFound, ObjectError
-from wirecrypt.model.fitness import unfit
-from wirecrypt.model.objects import LABEL, SYSTEM_NAMESPACE, ConfigDocument, EncryptedNode, KeyRotation, NodePeer
+from wirecrypt.model.objects import LABEL, SYSTEM_NAMESPACE, ConfigDocument, EncryptedNode, KeyRotation, NodePeer, unfit
 from wirecrypt.retry import RetryLimits, retry
 
 T = TypeVar("T")

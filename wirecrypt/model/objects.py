@@ -5,9 +5,11 @@ Field names of the API are camelCase; `wirecrypt.cluster` translates and refuses
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
+from typing import Final
 
 from wirecrypt.model.conditions import Condition
 from wirecrypt.model.secret import SecretBytes
@@ -22,6 +24,8 @@ SYSTEM_NAMESPACE = "wirecrypt-system"
 KEYS_NAMESPACE = "wirecrypt-keys"
 ALLOW_ADDRESSES = "wirecrypt.io/allow-addresses"  # annotation of a NodePeer: prefixes that an Active node may get addresses of
 MOST_ADDRESSES = 32  # next to the endpoints of one node: proposed and granted
+ARCHITECTURE: Final = "amd64"
+OLDEST_KERNEL: Final = (5, 19)  # SO_RCVMARK, by which control datagrams are told from forged ones
 
 
 class NodeState(Enum):
@@ -234,3 +238,20 @@ class ConfigDocument:
 
     data: dict[str, str]
     resource_version: str
+
+
+def unfit(*, linux: bool, architecture: str, kernel: str) -> str:
+    """Return why no agent can run on a machine, by what its kubelet says of it; empty when one can.
+
+    What was not said is not taken for well.
+    """
+    if not linux:
+        return "does not run Linux"
+    if not architecture or not kernel:
+        return "has not said what it runs on: its kubelet has never reported"
+    if architecture != ARCHITECTURE:
+        return f"is {architecture}, and the agent is for {ARCHITECTURE}"
+    version = re.match(r"(\d+)\.(\d+)", kernel)
+    if version is None or (int(version[1]), int(version[2])) < OLDEST_KERNEL:
+        return f"runs Linux {kernel}, and the agent needs {'.'.join(map(str, OLDEST_KERNEL))} or newer"
+    return ""

@@ -32,7 +32,7 @@ def lab() -> None:
     "--vehicle", default="auto", show_default=True, type=click.Choice(VEHICLES), help="What carries the nodes' kernel."
 )
 @click.option("--kernel", default="", help="Version of user-mode Linux, e.g. 6.1 (prebuilt) or 7.2 (own build).")
-@click.option("--installed", is_flag=True, help="With wirecrypt itself: its manifests, controllers and agents.")
+@click.option("--installed", is_flag=True, help="With the product: its manifests, controllers and agents.")
 @click.option("--enabled", is_flag=True, help="With --installed: label all nodes, and wait until they are protected.")
 def up(name: str, **wanted: Any) -> None:  # noqa: ANN401 - click's, as `LabOptions` has them
     """Start a lab that stays up in the background, and print the KUBECONFIG to use."""
