@@ -394,11 +394,11 @@ def test_a_rotation_moves_on_the_words_of_the_nodes(cluster: Cluster) -> None:
     assert "Switching" in cluster.reasons()
 
 
-def test_a_rotation_goes_on_without_a_node_that_is_cut_off(clean: Server) -> None:
+def test_a_rotation_goes_on_without_a_node_that_is_cut_off(restored: Server) -> None:
     """Named by a person, it is Excluded once patience is over: without keys, counted by nobody, until its label is gone."""
-    clean.admin.patch(paths.CONFIG, {"data": {"config.yaml": "rotation: {patience: 0s}"}})
-    with running(clean, grace=0.5):
-        cluster = Cluster(clean)
+    configure(restored.admin, rotation={"patience": "0s"})
+    with running(restored, grace=0.5):
+        cluster = Cluster(restored)
         cluster.join("a", "b")
         cluster.rotate("r")
         cluster.until(lambda: cluster.rotation("r").phase is Phase.SWITCHING, "Switching")
@@ -666,7 +666,7 @@ def test_ended_rotations_beyond_the_limit_are_deleted(clean: Server) -> None:
     """With the rights of the controller's account: what ended goes, but not the record, nor the rotation that runs."""
     body = clean.admin.get(paths.CONFIG)
     try:
-        clean.admin.patch(paths.CONFIG, {"data": {"config.yaml": "rotation: {history: 1}"}})
+        configure(clean.admin, rotation={"history": 1})
         with running(clean):
             cluster = Cluster(clean)
             cluster.join("a")

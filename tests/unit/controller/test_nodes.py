@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.controller.standin import ALL, FREE, SILENT, START, node
 from wirecrypt.cluster.codec import encode
-from wirecrypt.controller.actions import Action, CreateEncrypted, CreatePeer, EmitEvent, UpdateEncrypted, UpdatePeer
+from wirecrypt.controller.actions import Action, CreateEncrypted, CreatePeer, EmitEvent, RemovePeer, UpdateEncrypted, UpdatePeer
 from wirecrypt.controller.claims.allowed import Allowed
 from wirecrypt.controller.leaving import LeavingWatch
 from wirecrypt.controller.nodes import reconcile
@@ -156,6 +156,14 @@ def test_no_node_joins_while_a_range_is_not_set(ranges: ClaimRanges) -> None:
     assert "does not join" in problem
     assert [a.why for a in missing if isinstance(a, EmitEvent) and a.reason == "RangesUnset"] == [problem]
     assert [a.peer.endpoints for a in actions(FREE) if isinstance(a, CreatePeer)] == [node(1).endpoints]
+
+
+def test_what_says_that_a_node_was_removed_stays_until_it_can_join_again() -> None:
+    """While a range is not set no NodePeer would come in its place."""
+    stone = peer(1, state=NodeState.REMOVED, endpoints=(), pod_cidrs=(), sessions=())
+    view = ControllerView({"n1": node(1)}, {}, {}, {}, (), (), None, tombstones={"n1": stone})
+    assert not [a for a in decided(view, "n1", Allowed(ranges=ClaimRanges(ALL, ()))) if isinstance(a, RemovePeer)]
+    assert [a.peer for a in decided(view, "n1") if isinstance(a, RemovePeer)] == [stone]
 
 
 @pytest.mark.parametrize("state", [NodeState.JOINING, NodeState.ACTIVE])

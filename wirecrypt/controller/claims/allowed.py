@@ -39,8 +39,8 @@ class Allowed:
         if claim.held or claim.kind is ClaimKind.PREFIX or peer is None or peer.state is NodeState.JOINING:
             return ""
         address = claim.network.network_address
-        present = (*peer.endpoints, *peer.addresses)
-        if self.ranges.near(address, present) or any(address in allowed for allowed in peer.allowed):
+        present = (a for a in (*peer.endpoints, *peer.addresses) if not _said(a, peer))  # one that was allowed opens no subnet
+        if _said(address, peer) or self.ranges.near(address, present):
             return ""
         words = ",".join(str(each) for each in (*peer.allowed, address))
         subnet = self.ranges.subnet(address)
@@ -69,3 +69,8 @@ class Allowed:
         if prefix:
             return self.ranges.against_prefix(claim.network)
         return self.ranges.against_address(claim.network.network_address)
+
+
+def _said(address: Address, peer: NodePeer) -> bool:
+    """Return whether a person lets the node have *address*."""
+    return any(address in allowed for allowed in peer.allowed)

@@ -54,9 +54,9 @@ class NodeClaim:
 
 
 def claims_of(node: Node, peer: NodePeer | None) -> Iterable[NodeClaim]:
-    """Yield what *node* mentions and what its NodePeer holds of other addresses."""
+    """Yield what *node* mentions and what its NodePeer holds of other addresses; one of these is held as an endpoint, too."""
     addresses = peer.addresses if peer else ()
-    held = held_by(peer)
+    held = _held_by(peer) if peer else frozenset()
     for kind, network in _networks(node.endpoints, addresses, node.pod_cidrs):
         yield claim_of(node, peer, network, kind, held=(kind, network) in held)
 
@@ -73,9 +73,8 @@ def claims_of_vanished(peer: NodePeer) -> Iterable[NodeClaim]:
         yield NodeClaim(peer.name, peer.node_uid, _EPOCH_START, held=True, network=network, kind=kind)
 
 
-def held_by(peer: NodePeer | None) -> frozenset[tuple[ClaimKind, Network]]:
-    """Return what *peer* holds, nothing when there is none."""
-    return frozenset(_networks(peer.endpoints, peer.addresses, peer.pod_cidrs)) if peer else frozenset()
+def _held_by(peer: NodePeer) -> frozenset[tuple[ClaimKind, Network]]:
+    return frozenset(_networks((*peer.endpoints, *peer.addresses), peer.addresses, peer.pod_cidrs))
 
 
 def _networks(

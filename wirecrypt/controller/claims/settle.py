@@ -163,7 +163,7 @@ class _Hearing:
             endpoints.taken,
             pods.taken,
             (*sorted({*self.refused[node.uid]}), *endpoints.left, *addresses.left, *pods.left),
-            tuple(sorted(self.kept[node.uid])),
+            tuple(sorted({*self.kept[node.uid]})),
             tuple(sorted(addresses.taken, key=order)),
             tuple(sorted({*self.waiting[node.uid]})),
         )

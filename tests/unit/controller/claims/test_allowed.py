@@ -79,6 +79,25 @@ def test_what_a_person_allowed_is_granted() -> None:
     assert words.endswith(f"={ELSEWHERE}/32,fd00:2::7")
 
 
+def test_an_address_that_a_person_allowed_opens_no_subnet() -> None:
+    """The next one of its range waits as that one did, held as an endpoint or as another address."""
+    given = ip_address(ELSEWHERE)
+    for held in (replace(ACTIVE, addresses=(given,)), replace(ACTIVE, endpoints=(*ACTIVE.endpoints, given))):
+        found = says(held, "198.51.100.54", proposed=[ELSEWHERE], allowed=[ELSEWHERE])
+        assert ELSEWHERE in texts(found)
+        assert "198.51.100.54" not in texts(found)
+        assert [words.partition(":")[0] for words in found.waiting] == ["198.51.100.54"]
+
+
+@pytest.mark.parametrize("allowed", [ALLOWED, Allowed()], ids=["outside", "unset"])
+def test_an_address_that_a_node_has_becomes_an_endpoint_again_whatever_the_ranges(allowed: Allowed) -> None:
+    """It was one, was not found for a moment, and is held: nothing new comes to the node with it."""
+    held = replace(ACTIVE, endpoints=(), addresses=(ip_address(OUTSIDE),))
+    found = settle([node("a", OUTSIDE, OWN[1])], [held], allowed)["a"]
+    assert ([str(a) for a in found.endpoints], found.addresses, found.refused) == ([OUTSIDE], (), ())
+    assert found.kept == ((f"{OUTSIDE}: outside nodeCIDRs",) if allowed is ALLOWED else ())
+
+
 def test_a_node_that_joins_waits_for_nobody_but_the_ranges() -> None:
     """It has no subnet yet; what it had when it became Active are its subnets from there on, one of other addresses too."""
     assert ELSEWHERE in texts(says(JOINING, ELSEWHERE))
