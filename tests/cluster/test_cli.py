@@ -387,7 +387,7 @@ def test_doctor_in_the_agents_pod(cluster: Server) -> None:
     uid = cluster.admin.get(f"/api/v1/namespaces/{SYSTEM_NAMESPACE}/pods/agent-{made.node}")["metadata"]["uid"]
     done = wirecrypt(cluster, "doctor --only cluster --all -o json", token=cluster.token("a", "agent-a", uid))
     access = [f["sentence"] for f in json.loads(done.stdout)["findings"] if f["check"] == "access"]
-    assert access == ["wirecrypt-agent may do all 17 things that it needs"]
+    assert access == ["wirecrypt-agent may do all 19 things that it needs"]
 
 
 def test_kubectl_has_it_as_a_plugin(cluster: Server, tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
-"""What the agent and the controller must be allowed to do: compared with manifests/rbac-*.yaml by a test."""
+"""What agent, controller and the account of those who verify must be allowed to do; a test compares manifests/rbac-*.yaml."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
 
+from wirecrypt.model.access import ACCOUNT, RESOURCE
 from wirecrypt.model.admission import FORBIDDEN
 from wirecrypt.model.objects import KEYS_NAMESPACE, SYSTEM_NAMESPACE
 
@@ -37,6 +38,9 @@ _TABLE: Final = (
     (AGENT, "", "configmaps", "get list watch", SYSTEM_NAMESPACE, "wirecrypt-config"),
     (AGENT, "", "serviceaccounts/token", "create", KEYS_NAMESPACE, ""),
     (AGENT, "discovery.k8s.io", "endpointslices", "list", "default", ""),
+    (AGENT, "authentication.k8s.io", "tokenreviews", "create", "", ""),
+    (AGENT, "authorization.k8s.io", "subjectaccessreviews", "create", "", ""),
+    (ACCOUNT, "wirecrypt.io", f"{RESOURCE}/verify {RESOURCE}/plan", "get", "", ""),
     (CONTROLLER, "wirecrypt.io", "encryptednodes nodepeers", "get list watch create patch delete", "", ""),
     (CONTROLLER, "wirecrypt.io", "keyrotations", "get list watch create patch delete", "", ""),
     (CONTROLLER, "wirecrypt.io", "keyrotations/status", "patch", "", ""),
