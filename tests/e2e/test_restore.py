@@ -30,7 +30,6 @@ def test_a_restored_etcd_loses_no_packet_and_rotations_go_on(all_protected: Lab,
         product.wait_clock(lab, 2)
         _restore(lab, backup)
         assert max(_epochs(lab).values()) < min(before.values())
-        _debug(lab)
         until(
             lambda: min(_epochs(lab).values()) > max(before.values()) and _ended(lab),
             what=lambda: f"every node sends with an epoch that never was: {operations.summary(lab)}",
@@ -73,21 +72,3 @@ def _epochs(lab: Lab) -> dict[str, int]:
 
 def _ended(lab: Lab) -> bool:
     return all(rotation["status"].get("phase") == "Complete" for rotation in lab.api.items(ROTATIONS))
-
-
-def _debug(lab: Lab) -> None:
-    import threading
-    import time
-
-    def dump() -> None:
-        for n in range(12):
-            time.sleep(10)
-            with open("/tmp/h7-debug.log", "w") as out:
-                for key, pod in enumerate(lab.kubelet.pods()):
-                    try:
-                        out.write(f"=== {n} {key}\n" + "\n".join(l for l in pod.log().splitlines()[-60:]) + "\n")
-                    except BaseException as e:
-                        out.write(f"{key} {e!r}\n")
-                out.write(lab.kubectl("get", "encryptednodes,keyrotations,nodepeers,leases", "-A", "-o", "wide", check=False))
-
-    threading.Thread(target=dump, daemon=True).start()
