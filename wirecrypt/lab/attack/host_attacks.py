@@ -60,7 +60,7 @@ def ports(ground: Ground) -> Outcome:
     holder = lab.kubelet.pods("wirecrypt-controller")[0].node
     places = zip((OWN, OWN, holder, holder), PAGES, strict=True)
     told = [ground.python(node, FETCH, f"http://127.0.0.1:{page}", rights=False) for node, page in places]
-    told += [ground.python(OWN, _FETCH_LOCAL, SOCKET, page) for page in GUARDED]  # root asks: who has a token sees as much
+    told += [ground.python(OWN, FETCH_LOCAL, SOCKET, page) for page in GUARDED]  # root asks: who has a token sees as much
     for done in told:
         answers += done.status == 0 and bool(done.stdout.strip())
         text += done.stdout
@@ -90,7 +90,7 @@ def asking(ground: Ground) -> Outcome:
     """Ask for what `verify` and `plan` show, here and at the peer, by made-up tokens and root's socket: root alone is told."""
     here, there = ground.aim(OWN).nodes[4], ground.aim(PEER).nodes[4]
     found = json.loads(ground.python(OWN, _ASK, SOCKET, here, there, *GUARDED, rights=False).stdout or "{}")
-    roots = ground.python(OWN, _FETCH_LOCAL, SOCKET, GUARDED[1]).stdout
+    roots = ground.python(OWN, FETCH_LOCAL, SOCKET, GUARDED[1]).stdout
     had = sorted(way for way, status in found.items() if status == "200")
     statuses = ", ".join(sorted(set(found.values())))
     happened = '"changes"' in roots and "401" in statuses
@@ -203,7 +203,7 @@ for pid in sys.argv[1:]:
             pass
 print(json.dumps(found))
 """
-_FETCH_LOCAL = """
+FETCH_LOCAL = """
 import socket, sys
 s = socket.socket(socket.AF_UNIX)
 s.connect(sys.argv[1])

@@ -13,7 +13,7 @@ from typing import Final
 
 from wirecrypt.errors import WirecryptError
 from wirecrypt.lab import operations
-from wirecrypt.lab.attack import host_attacks, kubelet_attacks, node_attacks, pod_attacks, wire_attacks
+from wirecrypt.lab.attack import flood_attacks, host_attacks, kubelet_attacks, node_attacks, pod_attacks, wire_attacks
 from wirecrypt.lab.attack.ground import OWN, PEER, THIRD, Ground, Sas
 from wirecrypt.lab.attack.scoreboard import FELL, Attack, Outcome, Score, Scoreboard, judge
 from wirecrypt.lab.lab import Lab
@@ -21,7 +21,9 @@ from wirecrypt.lab.waiting import until
 from wirecrypt.lab.wire.capture import Capture
 
 # With node-3 plain, and with node-3 enabled as well:
-PLAIN: Final[tuple[Attack[Ground], ...]] = (*pod_attacks.ATTACKS, *host_attacks.ATTACKS, *wire_attacks.ATTACKS)
+PLAIN: Final[tuple[Attack[Ground], ...]] = (
+    *pod_attacks.ATTACKS, *flood_attacks.ATTACKS, *host_attacks.ATTACKS, *wire_attacks.ATTACKS
+)  # fmt: skip
 ENABLED: Final[tuple[Attack[Ground], ...]] = (*node_attacks.ATTACKS, *kubelet_attacks.ATTACKS)
 QUIET: Final = "not tcp port 26443"  # what is left out of the recording: the API server's TLS
 SETTLED = 60.0  # seconds until a pair has one SA each way

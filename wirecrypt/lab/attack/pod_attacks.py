@@ -10,18 +10,16 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from wirecrypt.lab.attack import packets, shapes
-from wirecrypt.lab.attack.ground import FAMILIES, FETCH, OUTSIDE, OWN, PEER, THIRD, UNKNOWN, Ground, Markers, moved
+from wirecrypt.lab.attack.ground import FAMILIES, OUTSIDE, OWN, PEER, THIRD, UNKNOWN, Ground, Markers, moved
 from wirecrypt.lab.attack.scoreboard import Attack, Outcome
-from wirecrypt.lab.attack.shapes import CONTROL_PORT, Shape
-from wirecrypt.lab.machine.machine import GUEST_PYTHON
+from wirecrypt.lab.attack.shapes import Shape
 from wirecrypt.model.mark import MarkKind, MarkLayout
 
 POD: Final = "hostile pod"
 DEAD: Final = {4: "10.2.0.201", 6: "fd00:12::201"}  # in node-2's pod prefixes, nobody's
-FLOOD: Final = 5000  # datagrams: many times what a queue takes
 NARROW: Final = {4: 600, 6: 1280}  # bytes: the path behind the peer, for what is too big
 REFUSED: Final = r'wirecrypt_control_refused_total\{reason="(?!not sent)[^"]*"\}'
 
@@ -65,30 +63,6 @@ def unchanged_by_control(ground: Ground) -> Outcome:
     outcome = unreadable(shapes.control_port, ground)
     refused = moved(count, before, 1)
     return Outcome(outcome.happened and refused > 0, f"{outcome.evidence}; the peer refused {refused}", outcome.fell)
-
-
-def flood_control(ground: Ground) -> Outcome:
-    """Send all that the pod can to the peer's control port while the own node's agent probes the peer: it has its answers."""
-    count = partial(ground.metric, PEER, REFUSED)
-    before = count()
-    flood = ground.lab.spawn(
-        f"pod/{OWN}/a", [GUEST_PYTHON, "-SE", "-c", _FLOOD, str(CONTROL_PORT), *ground.aim(PEER).nodes.values()]
-    )
-    try:
-        moved(count, before, FLOOD)
-        answer = ground.python(OWN, FETCH, "http://127.0.0.1:14580/verify?seconds=3").stdout
-    finally:
-        flood.stop()
-    probes = [probe for peer in _peers(answer) if peer["node"] == PEER for probe in peer["probes"]]
-    sent, answered = (sum(probe[what] for probe in probes) for what in ("sent", "answered"))
-    refused = moved(count, before, FLOOD)
-    fell = f"{sent - answered} of {sent} probes had no answer" if answered < sent else ""
-    return Outcome(refused >= FLOOD and sent > 0, f"the peer refused {refused}; {answered} of {sent} probes answered", fell)
-
-
-def _peers(answer: str) -> list[dict[str, Any]]:
-    """Return what an agent's /verify says of each peer."""
-    return list(json.loads(answer)["peers"]) if answer.startswith("{") else []
 
 
 def impersonate(ground: Ground) -> Outcome:
@@ -260,7 +234,6 @@ ATTACKS: Final = (
     Attack(POD, "Sends segments for its node to cut, larger than any link takes.", large_segments),
     Attack(POD, "Sets the socket's mark to every mark that wirecrypt uses, and to others.", socket_marks),
     Attack(POD, "Forges control datagrams to a peer, as itself and as its node.", unchanged_by_control),
-    Attack(POD, "Floods a peer's control port while the agents probe each other.", flood_control, quick=True),
     Attack(POD, "Provokes ICMP errors at a peer that quote its packet: no such pod, hops used up, closed port, too big.",
            provoked),
     _of("Makes ICMP errors up that quote a packet of its own.", shapes.quotes),
@@ -276,13 +249,6 @@ ATTACKS: Final = (
            partial(contained, shapes.resolution)),
 )  # fmt: skip
 
-_FLOOD = """
-import socket, sys
-s = [socket.socket(socket.AF_INET6 if ":" in to else socket.AF_INET, socket.SOCK_DGRAM) for to in sys.argv[2:]]
-while True:
-    for each, to in zip(s, sys.argv[2:]):
-        each.sendto(bytes(256), (to, int(sys.argv[1])))
-"""
 _SEGMENTS = """
 import json, socket, struct, sys
 s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
