@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections import Counter
 from pathlib import Path
@@ -17,6 +18,7 @@ from wirecrypt.lab.wire import observer
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 1500.0  # a loaded machine
 PAIR = ("node-1", "node-2")
+SAID = "said.txt"
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(SECONDS + 300)]
 
@@ -33,6 +35,7 @@ def evidence(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
     assert set(folders.base().glob("*/")) <= before
+    (out / SAID).write_text(done.stderr + done.stdout)
     return out
 
 
@@ -52,6 +55,25 @@ def test_everything_that_was_to_be_shown_held(evidence: Path) -> None:
     assert (result["held"], result["error"]) == (True, "")
     assert [claim["what"] for claim in result["claims"] if not claim["held"] or not claim["evidence"]] == []
     assert len(result["claims"]) > 12
+
+
+def test_it_shows_life_and_commands_that_can_be_copied(evidence: Path) -> None:
+    """One line for all that is fetched and built; signs of life; commands in lines that a terminal does not break."""
+    first, *lines = (evidence / SAID).read_text().splitlines()
+    assert re.fullmatch(r"==> fetching and building what is missing: done, \d+ min \d+ s", first)
+    commands = [line.partition("$ ")[2] for line in lines if line.startswith("          $ ")]
+    assert "kubectl label node node-1 node-2 wirecrypt.io/encryption=enabled" in commands
+    story = lines[: lines.index(next(line for line in lines if line.startswith("What was proved")))]
+    assert max(map(len, story)) <= 80
+    assert [line for line in story if re.match(r" +[\d.]+ s  … \d+ s: ", line)]
+
+
+def test_what_it_says_to_do_next_judges_the_evidence(evidence: Path) -> None:
+    """The check script calls the part while protected encrypted, and finds the cleartext of the whole."""
+    said = (evidence / SAID).read_text().partition("What to do next\n")[2].replace("\\\n", "")
+    checks = [line for line in said.splitlines() if "scripts/check-encryption.sh" in line]
+    done = [subprocess.run(line, shell=True, cwd=ROOT, capture_output=True, check=False).returncode for line in checks]  # noqa: S602
+    assert done == [0, 1]
 
 
 def test_the_timeline_is_what_it_is_said_to_be(timeline: Lines) -> None:

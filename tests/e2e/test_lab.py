@@ -309,7 +309,7 @@ def test_a_broken_lab_leaves_nothing(what: str, make_cli: Callable[..., subproce
 
 def supervisor(folder: Path) -> int:
     """Return the process that is the first one in the namespaces of the lab in *folder*."""
-    argv = ["pgrep", "--full", f"^{sys.executable} -m wirecrypt.lab.machine.supervisor {folder}/"]
+    argv = ["pgrep", "--full", f"^[^ ]*python[^ ]* -m wirecrypt.lab.machine.supervisor {folder}/"]
     return int(subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split()[-1])
 
 

@@ -64,7 +64,7 @@ class _Shown:
             record.figures["lab_up_seconds"] = round(teller.seconds, 1)
             self.prefixes = PodPrefixes(*(_pods(lab, node) for node in steps.PAIR))
             try:
-                teller.say("wirecrypt is installed, as overlays/example has it: controllers, and an agent on each node")
+                teller.say("wirecrypt is installed, as overlays/example has it")
                 operations.deploy(lab)
                 record.figures["deployed_seconds"] = round(teller.seconds, 1)
                 steps.run(lab, record, teller)

@@ -131,6 +131,9 @@ def _private(path: Path, text: str) -> None:
 
 def _openssl(*words: str) -> None:
     try:
-        subprocess.run(["openssl", *words], check=True, capture_output=True)
+        subprocess.run(["openssl", *words], check=True, capture_output=True, text=True)
     except FileNotFoundError as error:
         raise LabError("openssl is missing", hint="run scripts/setup") from error
+    except subprocess.CalledProcessError as error:
+        said = error.stderr.strip() or f"status {error.returncode}"
+        raise LabError("openssl failed", what=" ".join(words), answer=said, hint="see that there is room") from error

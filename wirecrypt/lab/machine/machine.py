@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 BOOT_DEADLINE = 120.0  # seconds; a loaded machine boots user-mode Linux in 15, QEMU in 25
 CONSOLE = 10_000  # lines of it that are kept of a guest that did not boot
 SOURCE = Path(wirecrypt.__file__).resolve().parent.parent
+ROOM = 200  # MB; etcd alone takes 64 at its start
 CONFIG = "config.json"
 GUEST_PYTHON = "/usr/bin/python3"  # the distribution's: starts fastest, has bcc
 
@@ -178,7 +180,9 @@ class Machine:
             answer = f"{self.log('supervisor')}\n{self.log('guest')}"
             raise LabError("the lab ended while it was starting", what=self.folder.name, answer=answer)
         for name in self._ended():
-            raise LabError("a program of the lab ended", what=name, answer=self.log(name))
+            free = shutil.disk_usage(self.folder).free >> 20
+            hint = f"make room: {free} MB are free in {self.folder.parent}" if free < ROOM else ""
+            raise LabError("a program of the lab ended", what=name, answer=self.log(name), hint=hint)
 
     def _ended(self) -> list[str]:
         """Return the supervisor's programs that have ended; none while it does not answer yet."""
