@@ -72,9 +72,12 @@ def test_a_malformed_node_peer_is_refused(clean: Server, spec: dict[str, Any], m
     [
         ({}, {"nodeID": 17}, "nodeID is immutable"),
         ({}, {"nodeUID": "other"}, "nodeUID is immutable"),
-        ({"state": "Active"}, {"state": "Joining"}, "not recanted"),
-        ({"state": "Leaving"}, {"state": "Joining"}, "not recanted"),
-        ({"state": "Leaving"}, {"state": "Active"}, "not recanted"),
+        ({"state": "Active"}, {"state": "Joining"}, "neither is recanted"),
+        ({"state": "Excluded"}, {"state": "Active"}, "neither is recanted"),
+        ({"state": "Excluded"}, {"state": "Joining"}, "neither is recanted"),
+        ({"state": "Excluded"}, {"state": "Leaving"}, "neither is recanted"),
+        ({"state": "Leaving"}, {"state": "Joining"}, "neither is recanted"),
+        ({"state": "Leaving"}, {"state": "Active"}, "neither is recanted"),
     ],
 )
 def test_identity_never_changes_and_states_go_forward(  # noqa: PLR0913 - parameters
