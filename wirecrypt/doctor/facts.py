@@ -11,7 +11,7 @@ from wirecrypt.cluster.cli_client import NodeLabel
 from wirecrypt.doctor.mark_users import MarkUse
 from wirecrypt.doctor.needs import RequiredAccess
 from wirecrypt.kernel.probe import Feature
-from wirecrypt.model.objects import ConfigDocument, EncryptedNode, KeyRotation, Node
+from wirecrypt.model.objects import ConfigDocument, EncryptedNode, KeyRotation, Node, NodePeer
 from wirecrypt.model.xfrm import Address
 from wirecrypt.ports import Lease
 
@@ -58,6 +58,7 @@ class ClusterFacts:
     node_labels: Sequence[NodeLabel] | None = None
     nodes: Sequence[Node] | None = None
     encrypted: Sequence[EncryptedNode] | None = None
+    peers: Sequence[NodePeer] | None = None
     rotations: Sequence[KeyRotation] | None = None
     config: ConfigDocument | None = None
     lease: Lease | None = None

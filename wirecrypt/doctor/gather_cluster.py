@@ -76,6 +76,7 @@ def _all(api: Api, now: datetime, version: str, date: datetime | None) -> Cluste
         node_labels=None if raw_nodes is None else read("nodes", lambda: node_labels(raw_nodes)),
         nodes=None if raw_nodes is None else _nodes(raw_nodes, unseen),
         encrypted=read("encrypted", client.encrypted_nodes) if kinds != {} else None,
+        peers=read("encrypted", client.node_peers) if kinds != {} else None,
         rotations=read("rotations", client.rotations) if kinds != {} else None,
         config=read("config", reader.config),
         lease=read("lease", ClusterLease(api).read),

@@ -221,6 +221,7 @@ def _nodes(facts: ClusterFacts) -> Iterator[Finding]:
     if facts.encrypted is None:
         yield NODES.unseen(facts.unseen.get("encrypted", "unknown"))
         return
+    yield from _removals(facts)
     objects = {e.name for e in facts.encrypted}
     for node_label in facts.node_labels or ():
         if node_label.label == LABEL_ENABLED and node_label.name not in objects:
@@ -229,6 +230,19 @@ def _nodes(facts: ClusterFacts) -> Iterator[Finding]:
     yield from unready
     if facts.encrypted and not unready:
         yield NODES.ok(f"all {len(facts.encrypted)} enabled nodes are Ready")
+
+
+def _removals(facts: ClusterFacts) -> Iterator[Finding]:
+    """Yield the nodes whose removal waits: their Node is gone or another has their name, and their pairs stay."""
+    if facts.peers is None or facts.node_labels is None:
+        return
+    uids = {node_label.name: node_label.uid for node_label in facts.node_labels}
+    for peer in facts.peers:
+        if uids.get(peer.name) != peer.node_uid:
+            sentence = f"{peer.name}: its Node is gone, or another has its name, and its pairs stay as they are or block"
+            confirm = f"kubectl annotate np {peer.name} wirecrypt.io/confirm-removal=true"
+            step = f"wait a minute; then, if it is really gone, `{confirm}`"
+            yield NODES.warning(sentence, step)
 
 
 def _unready(encrypted: EncryptedNode) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.unit.cli.fake_cli_client import NOW, encrypted, node_label, rotation, status
+from tests.unit.cli.fake_cli_client import NOW, encrypted, node_label, peer, rotation, status
 from wirecrypt.doctor.facts import ClusterFacts, CrdFacts, PodFacts
 from wirecrypt.doctor.finding import Finding, Severity, worst
 from wirecrypt.doctor.inspect_cluster import CHECKS, EXPECTED_KINDS, EXPECTED_POLICIES, inspect_cluster
@@ -128,6 +128,8 @@ def test_a_good_cluster_has_no_finding() -> None:
             {"encrypted": [encrypted("a", made=status(ready=False, reason="Joining"), state=NodeState.JOINING)]},
         ),
         ("nodes", Severity.ERROR, {"malformed": {"nodepeers/z": "nodeID is missing"}}),
+        ("nodes", Severity.WARNING, {"peers": [peer("a"), peer("gone", 17)]}),
+        ("nodes", Severity.WARNING, {"peers": [replace(peer("a"), node_uid="of the Node before")]}),
         ("claims", Severity.ERROR, {"encrypted": [encrypted("a", made=status(), problems=("10.2.0.0/24 is b's",))]}),
         ("rotations", Severity.WARNING, {"rotations": [rotation("x", Phase.RETIRING, laggards=("c",))]}),
         ("rotations", Severity.WARNING, {"rotations": [rotation("x", Phase.SWITCHING, created=NOW - timedelta(hours=2))]}),
