@@ -40,8 +40,9 @@ def flood(ground: Ground, *, sender: str, target: str) -> Outcome:
 
 
 def _probes(answer: str) -> tuple[int, int]:
-    """Return how many probes of the peer an agent's /verify tells of, and how many of them were answered."""
-    peers: list[dict[str, Any]] = json.loads(answer)["peers"] if answer.startswith("{") else []
+    """Return how many probes of the peer an agent's /verify tells of, in an answer with its head, and how many were answered."""
+    begin = answer.find("{")
+    peers: list[dict[str, Any]] = json.loads(answer[begin:])["peers"] if begin >= 0 else []
     probes = [probe for peer in peers if peer["node"] == PEER for probe in peer["probes"]]
     return sum(probe["sent"] for probe in probes), sum(probe["answered"] for probe in probes)
 
