@@ -40,7 +40,7 @@ def flood(ground: Ground, *, sender: str, target: str) -> Outcome:
 
 
 def _probes(answer: str) -> tuple[int, int]:
-    """Return how many probes of the peer an agent's /verify tells of, in an answer with its head, and how many were answered."""
+    """Return how many probes of the peer an agent tells of, in an answer with its head, and how many were answered."""
     begin = answer.find("{")
     peers: list[dict[str, Any]] = json.loads(answer[begin:])["peers"] if begin >= 0 else []
     probes = [probe for peer in peers if peer["node"] == PEER for probe in peer["probes"]]
