@@ -276,6 +276,7 @@ def clean(server: Server) -> Server:
     for path in (paths.NODE_KEYS, paths.SEEDS, paths.LEASES, paths.EVENTS, PODS, paths.NODES):
         for item in admin.items(path)[0]:
             admin.delete(f"{path}/{item['metadata']['name']}?gracePeriodSeconds=0")
+    configure(admin)
     return server
 
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
-from tests.unit.controller.standin import CONFIG, ApiServer, Leader, node
+from tests.unit.controller.standin import CONFIG, RANGES, ApiServer, Leader, node
 from tests.unit.monitoring import series
 from tests.unit.monitoring.promtool import MONITORING, check, groups, promtool, rule_file, rules
 from tests.unit.monitoring.series import MINUTES, at, cluster, gone, growing, named, without
@@ -217,7 +217,7 @@ class Recorded:
 
     def __init__(self, step: float = 60.0) -> None:
         self.server = ApiServer.of(
-            node(1), node(2), node(3), config=replace(CONFIG, data={"config.yaml": "metrics: {port: off}"})
+            node(1), node(2), node(3), config=replace(CONFIG, data={"config.yaml": f"{RANGES}\nmetrics: {{port: off}}"})
         )
         self.endpoints = ControllerEndpoints("127.0.0.1")
         clock = itertools.count(1000.0, step).__next__
