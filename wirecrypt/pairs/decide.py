@@ -25,6 +25,9 @@ from wirecrypt.pairs.memory import PairMemory, Timing
 from wirecrypt.pairs.node_traffic import EXEMPT, SEALED, GuardedOut, NodeTraffic, requires_next, sends_next
 
 
+_WORDS = 3  # of the peer, one each *steady*, that would have come over a generation that it uses
+
+
 class Out(Enum):
     """What happens to traffic towards the peer."""
 
@@ -221,7 +224,7 @@ def decide(inputs: PairInputs, memory: PairMemory, now: float, timing: Timing) -
     aim = target(inputs)
     out, in_use, why = _sending(inputs, memory, dead)
     keep = dict(_kept(inputs, memory, dead, aim, in_use, now, timing))
-    install, renew, full = _install(inputs, aim, dead)
+    install, renew, full = _install(inputs, aim, dead, _withdrawn(inputs, memory, aim, now, timing))
     if install is not None:
         keep[install] = (True, True)
     receive = _receiving(inputs, memory, keep, now, timing)
@@ -367,7 +370,9 @@ def _sending(inputs: PairInputs, memory: PairMemory, dead: frozenset[Generation]
     return Out.BLOCK, None, "no proved generation"
 
 
-def _install(inputs: PairInputs, aim: Generation | None, dead: frozenset[Generation]) -> tuple[Generation | None, str, bool]:
+def _install(
+    inputs: PairInputs, aim: Generation | None, dead: frozenset[Generation], withdrawn: frozenset[Generation]
+) -> tuple[Generation | None, str, bool]:
     """Return (generation to install, reason for a new session, whether the pair is full)."""
     seen = inputs.observed
     present = {g for g, i in seen.installed.items() if (i.rx or i.tx) and g not in dead}
@@ -379,7 +384,7 @@ def _install(inputs: PairInputs, aim: Generation | None, dead: frozenset[Generat
     if aim in present:
         return None, f"generation {aim} is in the kernel but not in the ledger", False
     if not _room(seen):
-        return None, "", not _withdrawn(inputs, aim)
+        return None, "", not withdrawn
     residues = (aim.lo % RESIDUES, aim.hi % RESIDUES)
     clash = [g for g in (*seen.installed, *seen.former) if (g.lo % RESIDUES, g.hi % RESIDUES) == residues]
     if clash:
@@ -393,16 +398,22 @@ def _room(seen: Observed) -> bool:
     return receiving < SLOTS and sum(1 for i in seen.installed.values() if i.tx) < SLOTS
 
 
-def _withdrawn(inputs: PairInputs, aim: Generation | None) -> frozenset[Generation]:
-    """Return the candidates that give way in a full pair: overtaken, and nothing ever came over them.
+def _withdrawn(
+    inputs: PairInputs, memory: PairMemory, aim: Generation | None, now: float, timing: Timing
+) -> frozenset[Generation]:
+    """Return the candidates that give way in a full pair: overtaken, and nothing ever came over them, or nothing for long ◆.
 
     No probe came, so none was answered, so the peer cannot have proved it and never sends on it. Without this a peer that
-    was down while this end renewed three times would find no generation in common, for ever.
+    was down while this end renewed three times would find no generation in common, for ever. One that uses a generation
+    speaks over it every *steady*; after some of these in silence it does not, or it cannot be heard. Without this a peer whose
+    SAs were flushed three times in a row would never be heard again.
     """
     seen = inputs.observed
     if aim is None or aim in seen.installed or aim in inputs.ledger or _room(seen):
         return frozenset()
-    return frozenset(g for g, i in seen.installed.items() if i.untouched and g < aim and g != seen.in_use)
+    quiet = max(timing.patience, _WORDS * timing.steady)
+    overtaken = [(g, i) for g, i in seen.installed.items() if g < aim and g != seen.in_use]
+    return frozenset(g for g, i in overtaken if i.untouched or memory.silent(g, now, quiet))
 
 
 def _kept(  # noqa: PLR0913 - the six facts that decide what stays
@@ -417,7 +428,7 @@ def _kept(  # noqa: PLR0913 - the six facts that decide what stays
     """Yield each installed generation that stays, with (receive, send)."""
     idle = unneeded(inputs) if in_use == inputs.observed.in_use else frozenset()
     dropped = gone(inputs, memory.announcement) if memory.announcement is not None else frozenset()
-    withdrawn = _withdrawn(inputs, aim)
+    withdrawn = _withdrawn(inputs, memory, aim, now, timing)
     for g, i in sorted(inputs.observed.installed.items()):
         if g in dead or g in withdrawn:
             continue

@@ -63,7 +63,8 @@ class PairMemory:
     *since*: when a fact about a generation began to hold. *confirmed*: the word of ours that the peer surely has.
     *plain_known_since*: since when the peer is known to send plaintext and to know that we do.
     *announcing*: the word that is being told.
-    *tries*: probes sent without an answer, and when the last was, per (generation, lane).
+    *tries*: probes sent without an answer, and when the last was, per (generation, lane). *spoke*: when the peer's last
+    datagram came over a generation.
     """
 
     announcement: Announcement | None = None
@@ -80,6 +81,12 @@ class PairMemory:
     round_trip: float | None = None
     lost_in_row: int = 0
     announcing: Announcement | None = None
+    spoke: Mapping[Generation, float] = field(default_factory=dict)
+
+    def silent(self, generation: Generation, now: float, seconds: float) -> bool:
+        """Return whether nothing was heard over *generation* for *seconds*, nor was it installed since."""
+        last = max(self.spoke.get(generation, float("-inf")), self.first_seen.get(generation, now))
+        return now - last >= seconds
 
     def proved_lanes(self, generation: Generation) -> frozenset[int]:
         """Return the lanes of *generation* that the peer answered on."""
@@ -115,6 +122,7 @@ class PairMemory:
             evidence=self.evidence & live,
             tries={k: v for k, v in self.tries.items() if k[0] in live},
             first_seen={g: self.first_seen.get(g, now) for g in live},
+            spoke={g: at for g, at in self.spoke.items() if g in live},
         )
 
     def forget_words_before(self, boot_session: int) -> PairMemory:
@@ -127,9 +135,9 @@ class PairMemory:
         """Take the peer's word; what it lists it has installed, receiving first."""
         return replace(self, announcement=announcement, evidence=self.evidence | announcement.sending)
 
-    def probed(self, generation: Generation) -> PairMemory:
+    def probed(self, generation: Generation, now: float) -> PairMemory:
         """Note that the peer probed *generation*: so it has it."""
-        return replace(self, evidence=self.evidence | {generation})
+        return replace(self, evidence=self.evidence | {generation}, spoke={**self.spoke, generation: now})
 
     def sent(self, nonce: bytes, probe: Sent, *, proving: bool) -> PairMemory:
         """Note a probe of ours; the oldest unanswered ones are forgotten beyond 64."""
@@ -144,6 +152,8 @@ class PairMemory:
 
     def answer(self, nonce: bytes, via: tuple[Generation, int], announcement: Announcement, now: float) -> PairMemory:
         """Take an answer that came over the SA of *via*; it proves that SA only if the probe went over the same one."""
+        if via[0] in self.first_seen:
+            self = replace(self, spoke={**self.spoke, via[0]: now})  # noqa: PLW0642 - a value, one step further
         probe = self.outstanding.get(nonce)
         if probe is None:
             return self.heard(announcement)

@@ -112,7 +112,7 @@ def absent_is_gone(patch: Patch) -> None:
 
 
 def withdraw_any(patch: Patch) -> None:
-    def withdrawn(v: PairInputs, aim: Generation | None) -> frozenset[Generation]:
+    def withdrawn(v: PairInputs, _m: PairMemory, aim: Generation | None, *_when: object) -> frozenset[Generation]:
         used = v.observed.in_use
         return frozenset(x for x in v.observed.installed if aim is not None and used is not None and used < x < aim)
 

@@ -27,6 +27,7 @@ from tests.unit.pairs.views import (
     receiving,
     session,
 )
+from wirecrypt.model.mark import SLOTS
 from wirecrypt.model.objects import Phase
 from wirecrypt.model.session import Announcement
 from wirecrypt.pairs import probing, sessions
@@ -58,6 +59,28 @@ def flushed() -> None:
     cluster = steady("ab")
     cluster.wipe("a", "b")
     cluster.calm()
+
+
+def flushed_again_and_again() -> None:
+    """Delete one end's receiving SAs whenever the peer has heard over the new ones, until the peer has no room left."""
+    cluster = steady("ab", lanes=(1, 1))
+    kernel = cluster.kernels["a"]
+    for _ in range(4):
+        for key in [k for k, sa in kernel.sas.items() if sa.receives]:
+            del kernel.sas[key]
+            cluster.forgive("a", key)
+        cluster.check()
+        for _ in range(8):
+            for name in "ab":
+                cluster.sync(name)
+                cluster.agents[name].run()
+                cluster.network = [datagram for datagram in cluster.network if datagram.receiver == "b"]
+                while cluster.network:
+                    cluster.deliver(0)
+                cluster.check()
+            cluster.advance(0.02)
+    assert len(cluster.agents["b"].pair_views[cluster.ids["a"].node_uid].inputs.observed.installed) == SLOTS
+    cluster.calm(120)
 
 
 def flushed_half() -> None:
@@ -96,7 +119,7 @@ def full_pair() -> None:
     cluster = steady("abc", lanes=(1, 1, 1))
     for _ in range(4):
         cluster.agents["a"].wanted_renewal = True
-        cluster.run("ac", 2.0)
+        cluster.run("ac", 0.6)  # shorter than a silence that says something
         cluster.kernels["a"].touched |= set(cluster.kernels["a"].sas)
     used = cluster.agents["c"].pair_views[cluster.ids["a"].node_uid].inputs.observed.in_use
     assert used is not None

@@ -152,7 +152,7 @@ class Agent:
         if not datagram.probe:
             self.memory[uid] = memory.answer(datagram.nonce, via, datagram.announcement, now)
             return
-        self.memory[uid] = memory.heard(datagram.announcement).probed(datagram.generation)
+        self.memory[uid] = memory.heard(datagram.announcement).probed(datagram.generation, now)
         same = pair_view.inputs.observed.installed.get(datagram.generation)
         if same is not None and datagram.lane in same.tx and same.slot >= 0:
             self._say(pair_view, *via, datagram.nonce, probe=False)

@@ -71,8 +71,14 @@ MUTANTS = (
     Mutant(
         "full-pair-keeps-untouched",
         "(a full pair gives up candidates over which nothing ever came)",
-        lambda patch: patch.setattr(decide, "_withdrawn", lambda _v, _aim: frozenset()),
+        lambda patch: patch.setattr(decide, "_withdrawn", lambda _v, _m, _aim, _now, _t: frozenset()),
         scenarios.peer_down,
+    ),
+    Mutant(
+        "full-pair-keeps-silent",
+        "a full pair gives up what nothing was heard over for long ◆",
+        mutations.source(decide._withdrawn, "i.untouched or memory.silent(g, now, quiet)", "i.untouched"),
+        scenarios.flushed_again_and_again,
     ),
     Mutant(
         "withdraw",

@@ -40,7 +40,7 @@ def test_first_probe_waits_for_a_sign_of_the_peer() -> None:
     """Without evidence the peer gets time to install; with it the first probe goes at once."""
     memory = observe(PairMemory(), MOVING, NOW)
     assert {at for _, _, at in proofs(schedule(MOVING, memory, NOW, TIMING))} == {NOW + TIMING.blind}
-    known = memory.probed(g(2, 1))
+    known = memory.probed(g(2, 1), NOW)
     assert {at for _, _, at in proofs(schedule(MOVING, known, NOW, TIMING))} == {NOW}
     listed = memory.heard(heard(g(1, 1), g(2, 1)))
     assert {at for _, _, at in proofs(schedule(MOVING, listed, NOW, TIMING))} == {NOW}
@@ -66,7 +66,7 @@ def test_first_contact_waits_less() -> None:
 def test_proofs_back_off_and_never_end() -> None:
     """Intervals grow from quick to slow, and stay there however often it is tried."""
     seen = inputs(esp(g(1, 1), {g(1, 1): complete(), g(2, 1): complete(1)}), own_sessions=(own(1), own(2)))
-    memory, waits = observe(PairMemory(), seen, NOW).probed(g(2, 1)), []
+    memory, waits = observe(PairMemory(), seen, NOW).probed(g(2, 1), NOW), []
     for n in range(100):
         memory = memory.sent(n.to_bytes(16, "big"), probe(g(2, 1)), proving=True)
         waits.append(proofs(schedule(seen, memory, NOW, TIMING))[0][2] - NOW)

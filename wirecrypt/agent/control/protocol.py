@@ -160,7 +160,7 @@ class ControlProtocol:
             self._live.answered(pair_view.peer.node_uid, message.nonce, via)
             peer_session.memory = peer_session.memory.answer(message.nonce, via, message.announcement, now)
             return
-        peer_session.memory = peer_session.memory.heard(message.announcement).probed(message.generation)
+        peer_session.memory = peer_session.memory.heard(message.announcement).probed(message.generation, now)
         self._answer(pair_view, message)
 
     def _answer(self, pair_view: PairView, message: keys.ControlMessage) -> None:
