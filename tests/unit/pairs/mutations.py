@@ -69,8 +69,10 @@ def ledger_late(patch: Patch) -> None:
 def create_again(patch: Patch) -> None:
     true = decide._install
 
-    def install(v: PairInputs, aim: Generation | None, dead: frozenset[Generation]) -> tuple[Generation | None, str, bool]:
-        found = true(v, aim, dead)
+    def install(
+        v: PairInputs, aim: Generation | None, dead: frozenset[Generation], withdrawn: frozenset[Generation]
+    ) -> tuple[Generation | None, str, bool]:
+        found = true(v, aim, dead, withdrawn)
         return (aim, "", False) if found[1] else found
 
     patch.setattr(decide, "_install", install)
