@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from tests.unit.pairs.simulated_state import TIMING
 from tests.unit.pairs.simulator import SimulatedCluster, steady
 from wirecrypt.model.objects import Phase
 
@@ -32,7 +33,9 @@ _USUAL: Mapping[str, int] = MappingProxyType(
         "control": 5,
     }
 )
-_WEIGHTS: Mapping[str, int] = MappingProxyType({"renew": 3, "crash": 3, "stale": 2, "lose": 2, "join": 3, "leave": 2})
+_WEIGHTS: Mapping[str, int] = MappingProxyType(
+    {"renew": 3, "crash": 3, "stale": 2, "lose": 2, "join": 3, "leave": 2, "leave_without": 2}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
         "leaving": Profile({"leave": 2, "crash": 4, "renew": 3}),
         "joining and leaving": Profile({"join": 4, "leave": 2, "crash": 4}, protected=0),
         "joining, leaving, reboots": Profile({"join": 4, "leave": 2, "crash": 3, "reboot": 2}, protected=0),
+        "leaving with a node off": Profile({"leave_without": 2, "join": 3, "crash": 3, "renew": 2}, names="abc", protected=3),
         "everything": Profile({"join": 4, "leave": 2, "crash": 3, "reboot": 1, "renew": 2, "rotate": 1}, names="abc"),
     }
 )
@@ -158,6 +162,17 @@ def _join(cluster: SimulatedCluster, name: str, _number: int) -> None:
         cluster.label(name)
 
 
+def _leave_without(cluster: SimulatedCluster, name: str, number: int) -> None:
+    """Have one node leave while another is off, for as long as it takes; the other comes back to what it was not told."""
+    others = [other for other in cluster.names if other != name and other in cluster.api]
+    if name not in cluster.api or not others or any(agent.in_pass for agent in cluster.agents.values()):
+        return
+    cluster.power_off(name)
+    cluster.unlabel(others[number % len(others)])
+    cluster.run("".join(n for n in cluster.names if n != name), 4 * TIMING.away)
+    cluster.power_on(name)
+
+
 _HAPPENS: Mapping[str, Callable[[SimulatedCluster, str, int], None]] = MappingProxyType(
     {
         "begin": _begin,
@@ -180,5 +195,6 @@ _HAPPENS: Mapping[str, Callable[[SimulatedCluster, str, int], None]] = MappingPr
         "rotate": _rotate,
         "join": _join,
         "leave": lambda cluster, name, _: cluster.unlabel(name),
+        "leave_without": _leave_without,
     }
 )
