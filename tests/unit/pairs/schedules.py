@@ -167,9 +167,12 @@ def _leave_without(cluster: SimulatedCluster, name: str, number: int) -> None:
     others = [other for other in cluster.names if other != name and other in cluster.api]
     if name not in cluster.api or not others or any(agent.in_pass for agent in cluster.agents.values()):
         return
+    leaver, awake = others[number % len(others)], "".join(n for n in cluster.names if n != name)
     cluster.power_off(name)
-    cluster.unlabel(others[number % len(others)])
-    cluster.run("".join(n for n in cluster.names if n != name), 4 * TIMING.away)
+    cluster.unlabel(leaver)
+    end = cluster.now + 4 * TIMING.away
+    while leaver in cluster.api and cluster.now < end:
+        cluster.run(awake, TIMING.drain)
     cluster.power_on(name)
 
 
