@@ -24,7 +24,6 @@ from wirecrypt.model.spi import RESIDUES
 from wirecrypt.pairs.memory import PairMemory, Timing
 from wirecrypt.pairs.node_traffic import EXEMPT, SEALED, GuardedOut, NodeTraffic, requires_next, sends_next
 
-
 _WORDS = 3  # of the peer, one each *steady*, that would have come over a generation that it uses
 
 
