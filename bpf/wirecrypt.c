@@ -90,11 +90,17 @@ static __always_inline void report_drop(struct __sk_buff *skb, const struct walk
 		count_reason(WC_REASON_EVENTS_LOST);
 }
 
-static __always_inline struct wc_entry *entry_of(const struct walk *w, struct wc_key6 *address)
+/* What is said of an address: of itself, as of every node's, or of the longest prefix around it. */
+static __always_inline struct wc_entry *entry_of(const struct walk *w, struct wc_key6 *key)
 {
-	if (w->family == 4)
-		return bpf_map_lookup_elem(MAP(WC_MAP_GUARD4), address);
-	return bpf_map_lookup_elem(MAP(WC_MAP_GUARD6), address);
+	struct wc_entry *entry;
+
+	if (w->family == 4) {
+		entry = bpf_map_lookup_elem(MAP(WC_MAP_ADDRESSES4), key->address);
+		return entry ? entry : bpf_map_lookup_elem(MAP(WC_MAP_PREFIXES4), key);
+	}
+	entry = bpf_map_lookup_elem(MAP(WC_MAP_ADDRESSES6), key->address);
+	return entry ? entry : bpf_map_lookup_elem(MAP(WC_MAP_PREFIXES6), key);
 }
 
 static __always_inline __u32 action_of(const struct wc_entry *entry, int egress)
@@ -213,8 +219,7 @@ static __always_inline __u32 judge_level(struct __sk_buff *skb, struct walk *w, 
 }
 
 /* One network header and what it carries; STEP_INNER when another one follows. */
-static __always_inline enum step read_level(struct __sk_buff *skb, struct walk *w, const struct wc_settings *set,
-					    int egress)
+static __always_inline enum step read_level(struct __sk_buff *skb, struct walk *w, const struct wc_settings *set, int egress)
 {
 	enum step step, extensions;
 	__u32 reason;
@@ -238,8 +243,7 @@ static __always_inline enum step read_level(struct __sk_buff *skb, struct walk *
 }
 
 /* Read all levels and return the reason, as at egress. Between enabled nodes what cannot be read does not pass. */
-static __always_inline __u32 read_packet(struct __sk_buff *skb, struct walk *w, const struct wc_settings *set,
-					 int egress)
+static __always_inline __u32 read_packet(struct __sk_buff *skb, struct walk *w, const struct wc_settings *set, int egress)
 {
 	enum step step;
 	__u64 level = 0;
@@ -265,8 +269,8 @@ static __always_inline int begins_with_ether(struct __sk_buff *skb, const struct
 }
 
 /* Count the packet and, where it must not pass, tell of it; return what becomes of it. */
-static __always_inline int conclude(struct __sk_buff *skb, const struct walk *w, const struct wc_settings *set,
-				    __u32 reason, int egress)
+static __always_inline int conclude(struct __sk_buff *skb, const struct walk *w, const struct wc_settings *set, __u32 reason,
+				    int egress)
 {
 	if (reason == WC_REASON_NODE_TO_NODE)
 		count_exempt(w->peer);
@@ -325,14 +329,13 @@ static __always_inline __u32 judge_ingress(struct __sk_buff *skb, struct walk *w
 /* Every frame of a pod gets our field overwritten, whatever it came with; the other bits of the mark stay. */
 int wirecrypt_mark(struct __sk_buff *skb)
 {
-	__u32 zero = 0, shift, lane;
+	__u32 zero = 0, shift;
 	struct wc_settings *set = bpf_map_lookup_elem(MAP(WC_MAP_SETTINGS), &zero);
 
 	if (!set)
 		return TC_ACT_SHOT;
 	shift = set->mark_shift & 31;
-	lane = set->lanes ? bpf_get_hash_recalc(skb) % set->lanes & 0xf : 0;
-	skb->mark = (skb->mark & ~(WC_FIELD << shift)) | (WC_KIND_ENCRYPT << 4 | lane) << shift;
+	skb->mark = (skb->mark & ~(WC_FIELD << shift)) | (WC_KIND_ENCRYPT << 4 | (bpf_get_hash_recalc(skb) & 0xf)) << shift;
 	count_reason(WC_REASON_MARKED);
 	return TC_ACT_UNSPEC;
 }

@@ -8,7 +8,8 @@
 #ifndef WIRECRYPT_H
 #define WIRECRYPT_H
 
-/* Marks: one 8-bit field at a configurable shift, kind << 4 | lane. DECRYPTED has a slot added. */
+/* Marks: one 8-bit field at a configurable shift, kind << 4 | lane. DECRYPTED has a slot added. Beside ENCRYPT the lane is a
+ * number of the flow: the policies of each pair take the bits of it that choose one of the pair's lanes. */
 #define WC_FIELD 0xff
 #define WC_KIND_NONE 0
 #define WC_KIND_ENCRYPT 1
@@ -33,8 +34,8 @@
 /* Maps, as instructions name them until they are loaded; what each is made of stands in wirecrypt/kernel/bpf/pins.py. */
 enum wc_map {
 	WC_MAP_SETTINGS = 1,
-	WC_MAP_GUARD4 = 2,
-	WC_MAP_GUARD6 = 3,
+	WC_MAP_PREFIXES4 = 2,
+	WC_MAP_PREFIXES6 = 3,
 	WC_MAP_LINKS = 4,
 	WC_MAP_COUNTERS = 5,
 	WC_MAP_PACE = 6,
@@ -42,6 +43,8 @@ enum wc_map {
 	WC_MAP_EXEMPT = 8,
 	WC_MAP_SENDERS = 9,
 	WC_MAP_REFUSED = 10,
+	WC_MAP_ADDRESSES4 = 11,
+	WC_MAP_ADDRESSES6 = 12,
 };
 
 /* What is said of a prefix. DROP: an encrypted peer's pods. PASS: in clear by decision. UNKNOWN: inside the cluster's
@@ -96,7 +99,6 @@ enum wc_reason {
 struct wc_settings {
 	__u32 mark_shift;
 	__u32 permissive;
-	__u32 lanes;
 	__u16 control_port;
 	__u16 esp_keeps_mark;
 	__u32 bare_links;
@@ -108,7 +110,7 @@ struct wc_settings {
 };
 
 /* Keys of the longest-prefix maps: *length* in bits, address in network order. The programs take the beginning of a wc_key6 for a
- * wc_key4. */
+ * wc_key4. A prefix of full length stands in the maps of addresses alone, whose key is the address: they are asked first. */
 struct wc_key4 {
 	__u32 length;
 	__u8 address[4];

@@ -249,11 +249,14 @@ clear="($clear) and not $esp"
 umask 077
 dir=${TMPDIR:-/tmp}/check-encryption.$$
 mkdir "$dir" || unable "cannot make the folder $dir"
-pids='' resting=''
+pids='' resting='' starting=''
+# finish: background jobs of a script ignore SIGINT, and one that is just starting, whose number nobody has noted yet, loses
+# other signals, too: all but SIGKILL.
 # shellcheck disable=SC2329 # called by the trap
 finish() {
+  [ -z "$starting" ] || resting="$resting $!"
   # shellcheck disable=SC2086 # one process a word
-  [ -z "$pids$resting" ] || kill -TERM $pids $resting 2>/dev/null # background jobs of a script ignore SIGINT
+  [ -z "$pids$resting" ] || kill -KILL $pids $resting 2>/dev/null
   rm -rf "$dir"
 }
 trap finish EXIT
@@ -263,14 +266,16 @@ trap 'exit 69' HUP INT TERM
 # "udp[42:4] & 0xffffffff = 0" into something that never matches, and a filter that misses a leak is worse than a slow one.
 start() {
   : >"$dir/$1.err"
+  starting=yes
   tcpdump -O -i "$iface" -n -p -U -s "$SNAP" -Q "$2" -c "$3" -w - "$4" >"$dir/$1.pcap" 2>"$dir/$1.err" &
-  pids="$pids $!"
+  pids="$pids $!" starting=''
 }
 
 # pause SECONDS: a sleep that a signal ends at once.
 pause() {
+  starting=yes
   sleep "$1" &
-  resting=$!
+  resting=$! starting=''
   wait "$resting"
   resting=''
 }

@@ -1,14 +1,20 @@
-# Shared by the scripts here: where the cache is, how progress is told. Sourced, never run.
+# Shared by the scripts here: where the cache is, how progress is told. Sourced, never run. A script that needs no root says
+# ROOTLESS=yes before; every other one ends here, before anything is made, with exit status 77 for whoever is not root.
 set -euo pipefail
 shopt -s inherit_errexit # in $(...) too, a command that fails ends what follows
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/wirecrypt
-mkdir -p "$CACHE"
 
 BOLD='' PLAIN=''
 [ ! -t 2 ] || { BOLD=$'\e[1m' PLAIN=$'\e[0m'; }
 say() { printf '%s==>%s %s\n' "$BOLD" "$PLAIN" "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
+if [ "${ROOTLESS:-}" != yes ] && [ "$(id -u)" != 0 ]; then
+  printf 'error: scripts/%s needs root, and this is user %s. Next: run it as root; lint and unit tests, scripts/check, need none\n' \
+    "$(basename "$0")" "$(id -u)" >&2
+  exit 77
+fi
+mkdir -p "$CACHE"
 
 # once NAME COMMAND...: run COMMAND unless an earlier run of it succeeded; two runs at a time wait for one another. Never to be
 # called before && or ||, or as a condition: COMMAND would go on after its failures, and count as done.
@@ -60,6 +66,33 @@ signs_of_life() {
       printf '%s\n' "${text:0:80}" >&2
     fi
   done
+}
+
+# virtual_environment TARGET PYTHON [--system-site-packages]: make TARGET run this checkout, with what requirements.lock names; that is
+# installed once for all checkouts, into the cache.
+virtual_environment() {
+  local target=$1 python=$2 key shared program; shift 2
+  key=$({ cat "$ROOT/requirements.lock"; "$python" --version; echo "$@"; } | sha256sum | cut -c1-12)
+  shared=$CACHE/venv-$key
+  once "venv-$key" install_locked "$shared" "$python" "$@"
+  [ "$(readlink "$target/shared")" = "$shared" ] && [ "$target/bin/wirecrypt" -nt "$ROOT/pyproject.toml" ] && return 0
+  say "making $target"
+  rm -rf "$target"
+  "$python" -m venv "$@" --without-pip "$target"
+  ln -s "$shared" "$target/shared"
+  printf '%s\n' "$shared"/lib/python3*/site-packages "$ROOT" >"$(echo "$target"/lib/python3*/site-packages)/wirecrypt.pth"
+  for program in "$shared"/bin/*; do
+    [ -e "$target/bin/${program##*/}" ] || ln -s "$program" "$target/bin/"
+  done
+  "$target/bin/python3" "$ROOT/scripts/entry_points.py"
+}
+
+install_locked() {
+  local target=$1 python=$2; shift 2
+  say "installing the Python packages of requirements.lock (once)"
+  rm -rf "$target"
+  "$python" -m venv "$@" "$target"
+  "$target/bin/pip" install -q --require-hashes --no-deps -r "$ROOT/requirements.lock"
 }
 
 # packages NAME...: install the Debian packages that are missing.

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests import share, slow
 from tests.beside import LONGEST, Beside, is_beside
 from tests.boots import Boots
 from tests.guests import GuestRuns
 from tests.reports import Recorder
-from tests.slow import Slow, add_option, is_slow
+from tests.slow import Slow, is_slow
 from wirecrypt.lab.lab import Lab
 from wirecrypt.lab.machine import kernels
 
@@ -33,7 +34,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--bench-results", type=Path, default=Path("bench-results"), help="folder for the figures that tests/bench/ measures"
     )
-    add_option(parser)
+    slow.add_option(parser)
+    share.add_option(parser)
     parser.addoption("--guest-reports", type=Path, help="this run is inside a guest: write the tests' reports to this file")
     parser.addoption("--reports", type=Path, help="this run is beside another one: write the tests' reports to this file")
 
@@ -73,14 +75,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     another takes longer than most tests. What is marked slow comes last, and there the image, which tells most about a
     release, first. What runs beside the others is told after them, in the order in which it runs there.
     """
+    share.leave_out(config, items)
     newest = versions(config)[-1]
 
     def order(item: pytest.Item) -> tuple[bool, int, bool, str, int]:
         parameters: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
-        slow, number = is_slow(item), AREAS.index(area(item.path))
+        late, number = is_slow(item), AREAS.index(area(item.path))
         states = [rank for rank, name in enumerate(STATES, 1) if name in getattr(item, "fixturenames", ())]
-        area_rank = -number if slow else number
-        return slow, area_rank, is_beside(item, newest), str(parameters.get("lab_kernel", "")), max(states, default=0)
+        area_rank = -number if late else number
+        return late, area_rank, is_beside(item, newest), str(parameters.get("lab_kernel", "")), max(states, default=0)
 
     items.sort(key=order)
     for item in items:
@@ -94,7 +97,7 @@ def pytest_runtestloop(session: pytest.Session) -> None:
     if not in_guest(config) and not config.option.collectonly and not session.testsfailed:
         config.stash[RUNS].start(item for item in session.items if area(item.path) == "kernel")
         bootable = config.stash[BOOTS].without(session.items)
-        config.stash[BESIDE].start((item for item in bootable if not is_slow(item)), versions(config))
+        config.stash[BESIDE].start(bootable, versions(config))
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -132,5 +132,9 @@ class BootError(LabError):
         super().__init__(tried, what=what, answer=answer, hint=hint)
 
 
+class TooSlow(LabError):
+    """What was measured says nothing: a program of the lab's own did not get to run."""
+
+
 class TimedOut(LabError):
     """Something that was waited for did not become true in time."""

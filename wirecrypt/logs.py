@@ -11,55 +11,48 @@ import logging
 import sys
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import TYPE_CHECKING, Final, cast
+from typing import Final, TextIO, cast
 
 import structlog
+from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
 from wirecrypt.errors import ConfigError
-
-if TYPE_CHECKING:
-    from typing import TextIO
-
-    from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
 LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 STYLES: Final = ("auto", "json", "console")
 
-# One name for one thing, everywhere. Keyword arguments of log calls are these names.
-ACTION: Final = "action"  # what is done to an object: a word of the plan
-ADDRESS: Final = "address"  # an IP address or prefix
-ANSWER: Final = "answer"  # what the other side said
-ATTEMPT: Final = "attempt"  # 1 for the first
-CONDITION: Final = "condition"  # type of a condition
-COUNT: Final = "count"  # how many of what the event says
-EPOCH: Final = "epoch"  # number of an epoch
-ERROR: Final = "error"  # text of an error
-FINGERPRINT: Final = "fingerprint"  # of a key
-FLOW: Final = "flow"  # five-tuple of a packet
-GENERATION: Final = "generation"  # epoch.lo.hi
-KIND: Final = "kind"  # kind of an object or a datagram
-LANE: Final = "lane"  # 0..15
-LINK: Final = "link"  # name of a network link
-MODE: Final = "mode"  # strict, permissive
-NODE: Final = "node"  # name of a Node
-OBJECT: Final = "object"  # name of any other object
-PATH: Final = "path"  # of a file
-PEER: Final = "peer"  # name of the other Node
-PHASE: Final = "phase"  # of a rotation
-PORT: Final = "port"  # TCP or UDP
-REASON: Final = "reason"  # why, in words or as a reason of the API
-ROTATION: Final = "rotation"  # name of a KeyRotation
-SECONDS: Final = "seconds"  # a duration
-SESSION: Final = "session"  # number of a session
-SPI: Final = "spi"  # 0x…
-STATE: Final = "state"  # of a pair or a node
-VERSION: Final = "version"  # of a program or document
-
+# One name for one thing, everywhere: the keyword arguments of log calls.
 FIELDS: Final = frozenset(
-    (
-        *(ACTION, ADDRESS, ANSWER, ATTEMPT, CONDITION, COUNT, EPOCH, ERROR, FINGERPRINT, FLOW, GENERATION, KIND, LANE),
-        *(LINK, MODE, NODE, OBJECT, PATH, PEER, PHASE, PORT, REASON, ROTATION, SECONDS, SESSION, SPI, STATE, VERSION),
-    )
+    {
+        "action",  # what is done to an object: a word of the plan
+        "address",  # an IP address or prefix
+        "answer",  # what the other side said
+        "attempt",  # 1 for the first
+        "condition",  # type of a condition
+        "count",  # how many of what the event says
+        "epoch",  # number of an epoch
+        "error",  # text of an error
+        "fingerprint",  # of a key
+        "flow",  # five-tuple of a packet
+        "generation",  # epoch.lo.hi
+        "kind",  # kind of an object or a datagram
+        "lane",  # 0..15
+        "link",  # name of a network link
+        "mode",  # strict, permissive
+        "node",  # name of a Node
+        "object",  # name of any other object
+        "path",  # of a file
+        "peer",  # name of the other Node
+        "phase",  # of a rotation
+        "port",  # TCP or UDP
+        "reason",  # why, in words or as a reason of the API
+        "rotation",  # name of a KeyRotation
+        "seconds",  # a duration
+        "session",  # number of a session
+        "spi",  # 0x…
+        "state",  # of a pair or a node
+        "version",  # of a program or document
+    }
 )
 UNKNOWN: Final = "unknown_fields"
 QUIET: Final = ("pyroute2", "kubernetes", "client", "urllib3")  # "client": kubernetes' own name for its package logger

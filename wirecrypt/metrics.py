@@ -7,7 +7,8 @@ own registry; nothing is registered by importing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily
@@ -17,9 +18,6 @@ from wirecrypt import __version__
 from wirecrypt.errors import ClusterError, Conflict, Forbidden, NotFound, Unreachable
 from wirecrypt.model.admission import BY_CONTROLLER
 from wirecrypt.model.objects import NodeState, Phase
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
 
 PEER_STATES: Final = ("protected", "joining", "leaving", "blocked", "failing")
 OTHER: Final = "other"
@@ -58,29 +56,17 @@ class _Common:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        build = Gauge("wirecrypt_build_info", "Always 1; the version runs.", ["version"], registry=self.registry)
-        build.labels(__version__).set(1)
-        self._api_errors = Counter(
-            "wirecrypt_api_errors", "Requests that the API server refused.", ["verb", "error"], registry=self.registry
+        self._gauge("wirecrypt_build_info", "Always 1; the version runs.", "version").labels(__version__).set(1)
+        self._api_errors = self._counter("wirecrypt_api_errors", "Requests that the API server refused.", "verb", "error")
+        self._passes = self._histogram("wirecrypt_pass_seconds", "Time of one pass of the loop.", _SECONDS)
+        self._ages = self._gauge(
+            "wirecrypt_copy_age_seconds", "Seconds since a quorum read confirmed the local copy of a kind of objects.", "kind"
         )
-        self._passes = Histogram(
-            "wirecrypt_pass_seconds", "Time of one pass of the loop.", buckets=_SECONDS, registry=self.registry
-        )
-        self._ages = Gauge(
-            "wirecrypt_copy_age_seconds",
-            "Seconds since a quorum read confirmed the local copy of a kind of objects.",
-            ["kind"],
-            registry=self.registry,
-        )
-        self._restores = Counter(
-            "wirecrypt_restores_seen",
-            "How often the API server was seen to have gone back, as after a restore from a backup.",
-            registry=self.registry,
+        self._restores = self._counter(
+            "wirecrypt_restores_seen", "How often the API server was seen to have gone back, as after a restore from a backup."
         )
         self._counted = 0
-        self._failures = Counter(
-            "wirecrypt_pass_failures", "Passes of the loop that ended in an error.", registry=self.registry
-        )
+        self._failures = self._counter("wirecrypt_pass_failures", "Passes of the loop that ended in an error.")
 
     def api_error(self, verb: str, error: ClusterError) -> None:
         """Count a refused request by verb and kind of error."""
@@ -100,14 +86,17 @@ class _Common:
         if failed:
             self._failures.inc()
 
-    def _gauge(self, name: str, text: str) -> Gauge:
-        return Gauge(name, text, registry=self.registry)
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(name, text, labels, registry=self.registry)
 
-    def _counter(self, name: str, text: str) -> Counter:
-        return Counter(name, text, registry=self.registry)
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, buckets: Sequence[float]) -> Histogram:
+        return Histogram(name, text, buckets=buckets, registry=self.registry)
 
     def _per(self, name: str, text: str, label: str, values: Iterable[str]) -> Gauge:
-        gauge = Gauge(name, text, [label], registry=self.registry)
+        gauge = self._gauge(name, text, label)
         for value in values:
             gauge.labels(value).set(0)
         return gauge
@@ -161,13 +150,8 @@ class ControllerMetrics(_Common):
         self._phase = self._per(
             "wirecrypt_rotations_active", "Unfinished rotations by phase.", "phase", [phase.value for phase in Phase]
         )
-        self._ended = Counter("wirecrypt_rotations", "Rotations ended, by result.", ["result"], registry=self.registry)
-        self._duration = Histogram(
-            "wirecrypt_rotation_seconds",
-            "Time of completed rotations.",
-            buckets=_ROTATION_SECONDS,
-            registry=self.registry,
-        )
+        self._ended = self._counter("wirecrypt_rotations", "Rotations ended, by result.", "result")
+        self._duration = self._histogram("wirecrypt_rotation_seconds", "Time of completed rotations.", _ROTATION_SECONDS)
 
     def open_policies(self, found: Collection[str]) -> None:
         """Set which of the admission policies that the controller tries admitted what they must refuse."""

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
+from typing import Final, ParamSpec, TypeVar
 
 import tenacity
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 Params = ParamSpec("Params")
 Result = TypeVar("Result")
@@ -25,21 +23,20 @@ _MOST_DOUBLINGS: Final = 64  # beyond it every delay is capped anyway, and a flo
 
 @dataclass(frozen=True, slots=True)
 class Delays:
-    """How long to wait after the n-th failure in a row, in seconds: *first*, then *factor* times as long, at most *most*.
+    """How long to wait after the n-th failure in a row, in seconds: *first*, then twice as long, at most *most*.
 
     *jitter* is the share of a delay that chance decides: 0.5 gives 50 to 100 % of it, 0 always all of it.
     """
 
     first: float = 0.5
     most: float = 60.0
-    factor: float = 2.0
     jitter: float = 0.5
 
     def after(self, failures: int, chance: Callable[[], float]) -> float:
         """Return the delay after *failures* (1 or more; 0 gives 0); *chance* gives numbers from 0 up to 1."""
         if failures <= 0:
             return 0.0
-        full = min(self.most, self.first * self.factor ** min(failures - 1, _MOST_DOUBLINGS))
+        full = min(self.most, self.first * 2.0 ** min(failures - 1, _MOST_DOUBLINGS))
         return full * (1 - self.jitter * chance())
 
 
@@ -60,9 +57,9 @@ class Backoff:
         failures = self.failures + 1
         return replace(self, failures=failures, not_before=now + self.delays.after(failures, chance))
 
-    def succeeded(self) -> Backoff:
-        """Return the back-off of an object without failures."""
-        return replace(self, failures=0, not_before=0.0)
+    def succeeded(self, *, until: float = 0.0) -> Backoff:
+        """Return the back-off of an object without failures, which need not be tried before *until*."""
+        return replace(self, failures=0, not_before=until)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,21 +76,14 @@ def retry(
     on: On,
     limits: RetryLimits | None = None,
     sleep: Callable[[float], None] = time.sleep,
-    noticed: Callable[[Exception, int, float], None] | None = None,
     asked: Callable[[Exception], float] = lambda _: 0.0,
 ) -> Callable[[Callable[Params, Result]], Callable[Params, Result]]:
     """Return a decorator that calls again when an error of *on* is raised; after the caps the last error is raised itself.
 
-    *noticed* is told of each error that is tried again: the error, the attempt's number, and the seconds until the next.
     *sleep* waits; give the wait of an event to be able to stop. *asked* are the seconds that an error itself asks for: no wait
     is shorter.
     """
     caps = limits or RetryLimits()
-
-    def before_sleep(call: tenacity.RetryCallState) -> None:
-        error = call.outcome.exception() if call.outcome else None
-        if noticed is not None and isinstance(error, Exception):
-            noticed(error, call.attempt_number, call.upcoming_sleep)
 
     def wait(call: tenacity.RetryCallState) -> float:
         error = call.outcome.exception() if call.outcome else None
@@ -105,6 +95,5 @@ def retry(
         stop=tenacity.stop_after_attempt(caps.attempts) | tenacity.stop_before_delay(caps.seconds),
         wait=wait,
         sleep=sleep,
-        before_sleep=before_sleep,
         reraise=True,
     )

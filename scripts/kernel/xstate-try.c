@@ -22,7 +22,9 @@
 
 enum { XMM = 160, XMM_END = 416, IN_USE = 512, LARGEST = 65536 };
 
-struct part { unsigned int start, end; };
+struct part {
+	unsigned int start, end;
+};
 static struct part parts[] = {{XMM, XMM_END}, {0, 0}, {0, 0}, {0, 0}, {0, 0}}; /* SSE, then the components below */
 static const int components[] = {1, 2, 5, 6, 7}; /* any bytes are valid in SSE, AVX and the three of AVX-512 */
 enum { PARTS = sizeof components / sizeof *components };

@@ -12,7 +12,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,9 +29,9 @@ from wirecrypt.model.objects import LABEL, SYSTEM_NAMESPACE
 ROOT = Path(__file__).resolve().parents[2]
 NODES = ("a", "b", "c", "d")
 TOKENS = f"/api/v1/namespaces/{SYSTEM_NAMESPACE}/serviceaccounts/wirecrypt-agent/token"
-PODS = f"/api/v1/namespaces/{SYSTEM_NAMESPACE}/pods"
+PODS = paths.PODS
 OTHER = "another-node"  # what the policies are tried on until they are in force
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 120.0
 RANGES = {
     "clusterCIDRs": ["10.0.0.0/13"],
     "nodeCIDRs": ["192.0.2.0/24", "198.51.100.0/24"],
@@ -157,11 +157,11 @@ def _free_ports(count: int) -> list[int]:
     return ports
 
 
-def _start(folder: Path) -> Server:
+def _start(folder: Path, nodes: Iterable[str]) -> Server:
     client, peer, secure = _free_ports(3)
     key = folder / "sa.key"
     subprocess.run(["openssl", "genrsa", "-out", key, "2048"], check=True, capture_output=True)
-    users = ["admin,admin,admin,system:masters", *(f"kubelet-{n},system:node:{n},{n},system:nodes" for n in NODES)]
+    users = ["admin,admin,admin,system:masters", *(f"kubelet-{n},system:node:{n},{n},system:nodes" for n in nodes)]
     (folder / "tokens.csv").write_text("\n".join(users))
     etcd = [
         *(binaries() / "etcd", f"--data-dir={folder}/etcd", "--unsafe-no-fsync", "--log-level=error"),
@@ -202,9 +202,9 @@ def bare_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @contextmanager
-def api_server(folder: Path) -> Iterator[Server]:
-    """Run an API server of one's own while the block lasts."""
-    server = _start(folder)
+def api_server(folder: Path, nodes: Iterable[str] = NODES) -> Iterator[Server]:
+    """Run an API server of one's own, that knows the kubelets of *nodes*, while the block lasts."""
+    server = _start(folder, nodes)
     try:
         wait(lambda: _answers(server), "an API server")
         yield server
@@ -217,6 +217,13 @@ def api_server(folder: Path) -> Iterator[Server]:
 def server(bare_server: Server) -> Server:
     """Return the API server with our manifests applied and in force."""
     return installed(bare_server)
+
+
+@pytest.fixture
+def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Yield an API server of the test's own, with our manifests."""
+    with api_server(tmp_path_factory.mktemp("own")) as server:
+        yield installed(server)
 
 
 def installed(bare_server: Server) -> Server:
@@ -249,7 +256,8 @@ def _guarded(server: Server) -> bool:
         lambda: server.admin.create(TOKENS, {"spec": {}}, dry_run=True),
     )
     agent = Agent.on(server, "a").cluster
-    return all(_refused(each) for each in tries) and agent.forbidden_write_refused([OTHER]) and agent.foreign_token_refused()
+    refused = agent.forbidden_write_refused([OTHER]) and agent.foreign_token_refused() and agent.pod_try_refused()
+    return refused and all(_refused(each) for each in tries)
 
 
 def _refused(attempt: Callable[[], object]) -> bool:
@@ -263,7 +271,12 @@ def _refused(attempt: Callable[[], object]) -> bool:
 @pytest.fixture
 def clean(server: Server) -> Server:
     """Return the API server without any object of a test before."""
-    admin = server.admin
+    empty(server.admin)
+    return server
+
+
+def empty(admin: Api) -> None:
+    """Delete all that tests make, and write their configuration."""
     for path in (paths.NODE_PEERS, paths.KEY_ROTATIONS, paths.ENCRYPTED_NODES):
         for item in admin.items(path)[0]:
             name = item["metadata"]["name"]
@@ -277,7 +290,6 @@ def clean(server: Server) -> Server:
         for item in admin.items(path)[0]:
             admin.delete(f"{path}/{item['metadata']['name']}?gracePeriodSeconds=0")
     configure(admin)
-    return server
 
 
 def configure(admin: Api, **fields: Any) -> None:
@@ -287,7 +299,7 @@ def configure(admin: Api, **fields: Any) -> None:
 
 def make_node(admin: Api, name: str, *, label: str | None = None, **claims: Any) -> dict[str, Any]:
     """Create a Node that is Ready, with an address and a prefix of its own unless *claims* say otherwise."""
-    number = NODES.index(name) + 1
+    number = NODES.index(name) + 1 if name in NODES else 0
     labels = {} if label is None else {LABEL: label}
     spec = {"podCIDRs": claims.get("cidrs", [f"10.{number}.0.0/24"])}
     meta = {"name": name, "labels": labels}

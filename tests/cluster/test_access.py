@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from wirecrypt.agent.steps.own_restart import OwnRestart
 from wirecrypt.cluster import paths
 from wirecrypt.cluster.agent_client import AgentClient
-from wirecrypt.cluster.codec import encode, key_access
+from wirecrypt.cluster.codec import decode, encode, key_access
 from wirecrypt.cluster.controller_client import ControllerClient
-from wirecrypt.errors import ClusterError, Forbidden, NotFound
+from wirecrypt.errors import ClusterError, Conflict, Forbidden, NotFound
+from wirecrypt.model.access import AccessPart, TokenIdentity
 from wirecrypt.model.admission import BY_CONTROLLER, FORBIDDEN, NODE_TOKEN, OWN_NODE, POLICIES
-from wirecrypt.model.objects import ALLOW_ADDRESSES, SYSTEM_NAMESPACE, AccessPart, KeySecret, NodeKey
+from wirecrypt.model.objects import ALLOW_ADDRESSES, SYSTEM_NAMESPACE, KeySecret, NodeKey
 from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.session import Epoch, Session
 from wirecrypt.model.xfrm import Algorithm
@@ -310,6 +313,61 @@ def test_the_controller_reads_no_secret_elsewhere(clean: Server) -> None:
         api.create(TOKENS, {"spec": {}})
 
 
+def test_an_agent_knows_who_it_is_by_its_token(agent: Agent, clean: Server) -> None:
+    """Its pod and the Node, by name and UID; a Node that is made anew is another one than that of the token."""
+    pod, node = (clean.admin.get(path)["metadata"] for path in (f"{paths.PODS}/agent-a", f"{paths.NODES}/a"))
+    known = TokenIdentity("agent-a", pod["uid"], "a", node["uid"])
+    assert agent.cluster.identity() == known
+    clean.admin.delete(f"{paths.NODES}/a")
+    assert agent.cluster.node("a") is None
+    made = clean.node("a")["metadata"]["uid"]
+    assert agent.cluster.identity() == known
+    found = agent.cluster.node("a")
+    assert found is not None
+    assert (found.uid, made != known.node_uid) == (made, True)
+
+
+def test_a_token_that_is_bound_to_no_pod_says_so(clean: Server) -> None:
+    """Of an administrator who runs an agent by hand: it could delete no pod."""
+    by_hand = AgentClient(clean.admin)
+    assert by_hand.identity() == TokenIdentity()
+    with pytest.raises(NotFound, match="the token is bound to no pod"):
+        by_hand.pod_try_refused()
+
+
+def test_an_agent_on_a_node_that_was_made_anew_deletes_its_own_pod(agent: Agent, clean: Server) -> None:
+    """Whatever runs it: the step that compares its token with its Node, over the real API server."""
+    restart = OwnRestart(agent.cluster, "a")
+    restart.check(decode.node(clean.admin.get(f"{paths.NODES}/a")), 0.0)
+    assert not restart.asked
+    clean.admin.delete(f"{paths.NODES}/a")
+    clean.node("a")
+    restart.check(decode.node(clean.admin.get(f"{paths.NODES}/a")), 100.0)
+    assert restart.asked
+    pod = clean.admin.items(paths.PODS)[0]
+    assert [each["metadata"]["name"] for each in pod if "deletionTimestamp" not in each["metadata"]] == []
+
+
+def test_an_agent_deletes_no_other_pod(agent: Agent, clean: Server) -> None:
+    """Neither another agent's, nor one by its label or all at once, nor does it change or evict one; its own not as a try."""
+    clean.agent("b")
+    with pytest.raises(Forbidden, match='the token belongs to the pod "agent-a", not to "agent-b"'):
+        agent.api.delete(f"{paths.PODS}/agent-b")
+    with pytest.raises(Forbidden, match="a dry run is only a try"):
+        agent.api.delete(f"{paths.PODS}/agent-a", dry_run=True)
+    with pytest.raises(Forbidden):
+        agent.api.delete(paths.PODS)
+    with pytest.raises(Forbidden):
+        agent.api.patch(f"{paths.PODS}/agent-a", {"metadata": {"labels": {"x": "y"}}})
+    with pytest.raises(Forbidden):
+        agent.api.create(f"{paths.PODS}/agent-b/eviction", {"metadata": {"name": "agent-b"}})
+    with pytest.raises(Forbidden):
+        agent.api.delete("/api/v1/namespaces/default/pods/x")
+    with pytest.raises(Conflict):
+        agent.cluster.delete_pod(replace(agent.cluster.identity(), pod_uid="another"))
+    assert not [each for each in clean.admin.items(paths.PODS)[0] if "deletionTimestamp" in each["metadata"]]
+
+
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("missing", ["validatingadmissionpolicies", "validatingadmissionpolicybindings"])
 def test_a_policy_that_is_not_in_force_is_noticed_by_who_tries_it(
@@ -321,9 +379,11 @@ def test_a_policy_that_is_not_in_force_is_noticed_by_who_tries_it(
     def in_force() -> bool:
         if policy in BY_CONTROLLER:
             return control.refuses(policy)
-        return agent.cluster.forbidden_write_refused(["b"]) if policy == OWN_NODE else agent.cluster.foreign_token_refused()
+        if policy == OWN_NODE:
+            return agent.cluster.forbidden_write_refused(["b"])
+        return agent.cluster.foreign_token_refused() if policy == NODE_TOKEN else agent.cluster.pod_try_refused()
 
-    before = [clean.admin.items(path)[0] for path in (paths.NODE_PEERS, paths.ENCRYPTED_NODES)]
+    before = [clean.admin.items(path)[0] for path in (paths.NODE_PEERS, paths.ENCRYPTED_NODES, paths.PODS)]
     assert in_force()
     saved = clean.admin.get(f"{path}/{policy}")
     clean.admin.delete(f"{path}/{policy}")
@@ -332,7 +392,7 @@ def test_a_policy_that_is_not_in_force_is_noticed_by_who_tries_it(
     finally:
         clean.admin.create(path, {key: saved[key] for key in ("apiVersion", "kind", "spec")} | {"metadata": {"name": policy}})
     clean.wait(in_force, "the policy to be in force again")
-    after = [clean.admin.items(path)[0] for path in (paths.NODE_PEERS, paths.ENCRYPTED_NODES)]
+    after = [clean.admin.items(path)[0] for path in (paths.NODE_PEERS, paths.ENCRYPTED_NODES, paths.PODS)]
     assert after == before, "a try leaves nothing behind"
 
 

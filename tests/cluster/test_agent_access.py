@@ -146,7 +146,7 @@ def test_the_roles_of_people_who_verify_are_enough(clean: Server, agent: Agent, 
 def reads(agents: Agents) -> bool:
     """Return whether the rights are there by now."""
     try:
-        agents.enabled()
+        agents.node_peers()
         agents.token("a")
     except Forbidden:
         return False

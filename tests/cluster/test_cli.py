@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from tests.cluster.conftest import ROOT, binaries
 from tests.unit.cli.cli_client_contract import CONTRACT
 from wirecrypt.cli.main import cli
-from wirecrypt.cli.tools import CliApi, Tools
+from wirecrypt.cli.tools import Tools
 from wirecrypt.cluster import paths
 from wirecrypt.cluster.cli_client import WORKLOADS, CliClient, missing_parts
 from wirecrypt.model.objects import LABEL, SYSTEM_NAMESPACE
@@ -78,7 +78,7 @@ def one_line(done: Result, *texts: str) -> bool:
 
 
 @pytest.mark.parametrize("rule", CONTRACT, ids=lambda rule: rule.__name__)
-def test_the_contract_of_people(cluster: Server, rule: Callable[[CliApi], None]) -> None:
+def test_the_contract_of_people(cluster: Server, rule: Callable[[CliClient], None]) -> None:
     """The real cluster does what the fake of the unit tests does."""
     rule(CliClient(cluster.admin))
 

@@ -43,6 +43,11 @@ def cache(clean: Server) -> Iterator[Informers]:
     informers.stop()
 
 
+def wait_until_watched(clean: Server, cache: Informers) -> None:
+    """Wait until every kind is not only listed, but watched."""
+    clean.wait(lambda: all(reflector._stream for reflector in cache._all), "every watch to be open")  # noqa: SLF001
+
+
 def test_copies_follow_changes(clean: Server, cache: Informers) -> None:
     """What is created, changed and deleted shows."""
     clean.node("b")
@@ -87,12 +92,13 @@ def test_a_version_that_is_forgotten_means_a_new_list(clean: Server) -> None:
 
 def test_a_broken_stream_is_taken_up_again(clean: Server, cache: Informers) -> None:
     """A connection that breaks off loses nothing: the server confirms each copy, with an agent's rights, and it goes on."""
+    wait_until_watched(clean, cache)
     broken = time.monotonic()
     for reflector in cache._all:  # noqa: SLF001 - cut every connection, as a network does
         with reflector._lock:  # noqa: SLF001
             stream = reflector._stream  # noqa: SLF001
-        if stream is not None:
-            stream.interrupt()
+        assert stream is not None
+        stream.interrupt()
     clean.node("b")
     clean.wait(lambda: [n.name for n in cache.nodes()] == ["a", "b"], "a change after the break")
     clean.wait(lambda: max(cache.ages().values()) < time.monotonic() - broken, "every copy to be confirmed")
@@ -101,6 +107,7 @@ def test_a_broken_stream_is_taken_up_again(clean: Server, cache: Informers) -> N
 def test_what_went_back_for_one_kind_is_listed_anew_for_all(clean: Server, cache: Informers) -> None:
     """The copies count one restore, and are of one past when every kind was listed since."""
     started = time.monotonic()
+    wait_until_watched(clean, cache)  # a stream that is not open yet cannot be cut
     kept = cache._all[0]  # noqa: SLF001 - as if a version had been seen that the store does not have
     kept._newest = str(10**12)  # noqa: SLF001
     kept._interrupt()  # noqa: SLF001
@@ -122,7 +129,7 @@ def test_watches_end_at_once_when_they_are_stopped(clean: Server) -> None:
 
 def test_lists_come_in_pages(clean: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """More objects than a page holds are all read."""
-    monkeypatch.setattr("wirecrypt.cluster.api.PAGE", 2)
+    monkeypatch.setattr(clean.admin, "page", 2)
     for i in range(5):
         clean.admin.create(paths.NODES, {"metadata": {"name": f"n{i}"}})
     reads = clean.admin.reads

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cluster.conftest import api_server, installed
-from tests.cluster.test_controller import EMPTY, Cluster, running
+from tests.cluster.controlled import EMPTY, Cluster, running
 from wirecrypt.cluster import paths
 from wirecrypt.cluster.codec import decode
 from wirecrypt.cluster.reflector import Reflector
@@ -18,18 +17,9 @@ from wirecrypt.model.session import Epoch, Session
 from wirecrypt.model.xfrm import Algorithm
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.cluster.conftest import Server
 
 PAIR = ("a", "b")
-
-
-@pytest.fixture
-def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Yield an API server of the test's own, with our manifests."""
-    with api_server(tmp_path_factory.mktemp("restored")) as server:
-        yield installed(server)
 
 
 def _shake(server: Server, times: int) -> None:
@@ -71,7 +61,7 @@ def _play(cluster: Cluster, session: Session) -> None:
         agent.publish_sessions(peer, boot_id="b1", boot_session=1, sessions=[session])
         number = session.epoch.number
         words = replace(EMPTY, sending_epoch=number, accepting_epochs=(number,), ready_for=tuple({*PAIR} - {name}))
-        agent.write_node_status(cluster.encrypted(name), words)
+        cluster.report(name, lambda _, said=words: said)
 
 
 def _session(number: int, epoch: Epoch) -> Session:

@@ -55,7 +55,7 @@ def make_cli() -> Callable[..., subprocess.CompletedProcess[str]]:
 @pytest.fixture(scope="session")
 def deployed(lab: Lab) -> Lab:
     """Return the lab with the product installed and configured for the lab's ranges."""
-    demo.deploy(lab, drain=3)  # packets are in flight for milliseconds here; the default is for real networks
+    demo.deploy(lab)
     return lab
 
 

@@ -11,12 +11,13 @@ from tests.e2e import product
 from tests.e2e.test_links import second, second_cards
 from wirecrypt.lab import operations
 from wirecrypt.lab.lab import Lab
-from wirecrypt.lab.waiting import until
+from wirecrypt.lab.waiting import DEADLINE, until
 from wirecrypt.lab.wire.capture import Capture
 from wirecrypt.lab.wire.observer import Observation
 from wirecrypt.model.objects import ALLOW_ADDRESSES
 
 NEWEST_KERNEL = True  # how an address is granted does not depend on the kernel; what it then is, is tried on all
+QUIET = True
 
 VIP, VIP6 = "192.0.2.100", "fd00:2::100"  # on the wire's own networks, as kube-vip has them
 UPLINK = "upl"
@@ -136,7 +137,7 @@ def test_an_address_that_moved_and_is_not_granted_yet_is_blocked(enabled: Lab, w
         put_on(lab, "node-3")
         places = [(where, address) for where in ("pod/node-1/a", "pod/node-2/a", "node-2") for address in (VIP, VIP6)]
         pings = [lab.spawn(where, [*PING, address]) for where, address in places]
-        assert [place for place, ping in zip(places, pings, strict=True) if ping.wait(60) == 0] == []
+        assert [place for place, ping in zip(places, pings, strict=True) if ping.wait(DEADLINE) == 0] == []
         seen = wire.observe()
     finally:
         for controller in controllers:

@@ -11,7 +11,7 @@ import pytest
 from tests.e2e import product
 from wirecrypt.lab import operations
 from wirecrypt.lab.machine.machine import GUEST_PYTHON
-from wirecrypt.lab.waiting import until
+from wirecrypt.lab.waiting import DEADLINE, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from wirecrypt.lab.lab import Lab
 
 NEWEST_KERNEL = True  # what is judged here does not depend on the kernel
+QUIET = True
 
 FETCH = """
 import http.client, json, sys
@@ -107,7 +108,7 @@ def slow_clients(lab: Lab, address: str) -> Iterator[None]:
     """Have a pod ask an agent for plans, slowly, again and again."""
     process = lab.spawn("pod/node-1/a", [GUEST_PYTHON, "-SE", "-c", SLOW, address])
     try:
-        until(lambda: "asking" in process.output(), what="slow clients", seconds=60)
+        until(lambda: "asking" in process.output(), what="slow clients", seconds=DEADLINE)
         yield
     finally:
         process.kill(9)

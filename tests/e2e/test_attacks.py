@@ -190,7 +190,7 @@ def _foreign(lab: Lab) -> tuple[str, str, str]:
 
 def _refused(lab: Lab, node: str) -> float:
     """Return how many control datagrams that arrived were refused."""
-    lines = product.metrics(lab, node).splitlines()
+    lines = operations.metrics(lab, node).splitlines()
     counted = [line for line in lines if line.startswith("wirecrypt_control_refused_total") and "not sent" not in line]
     return sum(float(line.split()[-1]) for line in counted)
 

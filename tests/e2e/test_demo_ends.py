@@ -14,7 +14,7 @@ import pytest
 
 from tests.e2e.test_lab import processes
 from wirecrypt.lab.demo.record import RESULT
-from wirecrypt.lab.waiting import until
+from wirecrypt.lab.waiting import DEADLINE, until
 from wirecrypt.outputs import UNREAD
 
 NEWEST_KERNEL = True  # what is judged here does not depend on the kernel
@@ -56,10 +56,10 @@ def test_a_demo_that_is_ended_leaves_nothing(labs: Path, tmp_path: Path, step: s
         try:
             wait_for(demo, STEPS[step])
             demo.send_signal(number)
-            said, complained = demo.communicate(timeout=120)
+            said, complained = demo.communicate(timeout=DEADLINE)
         finally:
             demo.kill()
-    until(lambda: nothing_is_left(labs), what="the end of the lab", seconds=30)
+    until(lambda: nothing_is_left(labs), what="the end of the lab", seconds=DEADLINE)
     assert "Traceback" not in complained
     if number != signal.SIGKILL:
         assert demo.returncode == 130
@@ -74,8 +74,8 @@ def test_a_demo_that_nobody_reads_any_more_ends_with_its_lab(labs: Path, tmp_pat
         assert demo.stderr
         wait_for(demo, "kube-apiserver")
         demo.stdout.close()
-        assert (demo.wait(120), demo.stderr.read()) == (UNREAD, "")
-    until(lambda: nothing_is_left(labs), what="the end of the lab", seconds=30)
+        assert (demo.wait(DEADLINE), demo.stderr.read()) == (UNREAD, "")
+    until(lambda: nothing_is_left(labs), what="the end of the lab", seconds=DEADLINE)
 
 
 def test_a_folder_that_no_demo_has_filled_is_left_alone(labs: Path, tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_folder_that_no_demo_has_filled_is_left_alone(labs: Path, tmp_path: Pa
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs/precious").write_text("")
     with start(tmp_path) as demo:
-        said, complained = demo.communicate(timeout=60)
+        said, complained = demo.communicate(timeout=DEADLINE)
     assert (demo.returncode, said, len(complained.splitlines())) == (1, "", 1)
     assert "no demo has filled it" in complained
     assert [entry.name for entry in tmp_path.iterdir()] == ["logs"]

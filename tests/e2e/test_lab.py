@@ -21,7 +21,7 @@ from wirecrypt.lab.lab import Lab
 from wirecrypt.lab.machine import folders
 from wirecrypt.lab.machine.channel import Command
 from wirecrypt.lab.streams import Tcp, Udp
-from wirecrypt.lab.waiting import until
+from wirecrypt.lab.waiting import DEADLINE, until
 from wirecrypt.lab.wire import observer
 from wirecrypt.lab.wire.capture import Capture
 
@@ -89,7 +89,7 @@ def test_commands_are_told_apart_by_output_and_status(lab: Lab) -> None:
 
 def test_background_programs_can_be_signalled_and_awaited(lab: Lab) -> None:
     process = lab.spawn("pod/node-1/a", ["sh", "-c", "trap 'echo caught; exit 7' TERM; echo up; while :; do sleep 0.05; done"])
-    until(lambda: "up" in process.output(), what="the program runs", seconds=10)
+    until(lambda: "up" in process.output(), what="the program runs", seconds=DEADLINE)
     assert process.running
     process.kill(signal.SIGTERM)
     assert process.wait() == 7
@@ -105,7 +105,7 @@ def test_workloads_run_as_their_templates_say(lab: Lab) -> None:
     assert [run.node for run in probes] == ["node-1", "node-2", "node-3"]
     assert len(callers) == 2
     first = probes[0]
-    until(lambda: "CapEff" in first.log(), what="the probe has spoken", seconds=10)
+    until(lambda: "CapEff" in first.log(), what="the probe has spoken", seconds=DEADLINE)
     assert f"node=node-1 pod={first.name} colour=blue host=192.0.2.1:26443" in first.log()
     assert "prepared" in first.log()
     assert "CapEff:\t0000008000001000" in first.log()  # NET_ADMIN and BPF alone
@@ -149,7 +149,7 @@ def test_a_container_is_killed_and_started_again_in_the_same_pod(lab: Lab) -> No
 def test_the_observer_sees_cleartext_when_nothing_is_encrypted(lab: Lab, wire: Capture) -> None:
     flows = [Udp.start(lab, "pod/node-1/b", "pod/node-2/b", family=family, rate=500) for family in (4, 6)]
     stream = Tcp.start(lab, "pod/node-2/b", "pod/node-1/b", rate=200_000)
-    until(lambda: len(wire.observe().frames) > 1000, what="traffic on the wire", seconds=30, every=0.5)
+    until(lambda: len(wire.observe().frames) > 1000, what="traffic on the wire", seconds=DEADLINE, every=0.5)
     for _ in range(10):
         wire.mark()  # looking on, however often, harms no frame
     results = [flow.stop() for flow in (*flows, stream)]
@@ -227,8 +227,21 @@ def test_a_guest_that_dies_makes_its_tests_fail(lab_kernel: Kernel, pytestconfig
 
 
 def processes() -> str:
-    """Return the command lines of everything that runs on this machine."""
-    return subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    """Return the whole command lines of everything that runs on this machine; `ps` cuts them to a terminal's width."""
+    return subprocess.run(["ps", "-ww", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+
+
+def nothing_is_left(folder: Path, *more: str) -> None:
+    """Wait until the lab's *folder* is gone, and whatever has it, or one of *more*, in its command line.
+
+    The last process of a lab removes the folder and ends then: for a moment it is there without.
+    """
+    until(lambda: not folder.exists(), what="the end of the lab, with its folder", seconds=DEADLINE)
+    until(
+        lambda: not any(word in processes() for word in (str(folder), *more)),
+        what=f"the end of what ran in {folder}",
+        seconds=DEADLINE,
+    )
 
 
 def end(process: subprocess.Popen[str]) -> None:
@@ -251,12 +264,11 @@ def test_a_lab_vanishes_with_its_process(number: int, lab_kernel: Kernel) -> Non
         assert any("ready" in json.loads(line) for line in daemon.stdout)
         assert folders.held(folder)
         daemon.send_signal(number)
-        daemon.wait(60)
+        daemon.wait(DEADLINE)
     finally:
         end(daemon)
-    until(lambda: not folder.exists(), what="the end of the lab, with its folder", seconds=20)
+    nothing_is_left(folder)
     assert "wclab" not in subprocess.run(["ip", "link"], capture_output=True, text=True, check=True).stdout
-    assert str(folder) not in processes()
 
 
 @pytest.mark.parametrize("way", ["down", "Ctrl-C", "kill -9"])
@@ -267,18 +279,16 @@ def test_a_lab_that_is_still_starting_can_be_ended(way: str, make_cli: Callable[
     argv = [str(Path(sys.executable).parent / "wirecrypt"), "lab", "up", "--name", name, "--nodes", "2", "--vehicle", "uml"]
     starting = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
-        until(lambda: folders.held(folder), what="the lab has begun", seconds=60)
+        until(lambda: folders.held(folder), what="the lab has begun", seconds=DEADLINE)
         if way == "down":
             assert make_cli("down", "--name", name).returncode == 0
         else:
             starting.send_signal(signal.SIGINT if way == "Ctrl-C" else signal.SIGKILL)
-        said = starting.communicate(timeout=60)[0]
+        said = starting.communicate(timeout=DEADLINE)[0]
         assert starting.returncode != 0, said
         assert "export KUBECONFIG" not in said
         assert "Traceback" not in said
-        until(lambda: not folder.exists(), what="the end of the lab", seconds=60)
-        until(lambda: f'"name": "{name}"' not in processes(), what="the end of its daemon", seconds=20)
-        assert str(folder) not in processes()
+        nothing_is_left(folder, f'"name": "{name}"')
     finally:
         end(starting)
         make_cli("down", "--name", name)
@@ -300,9 +310,7 @@ def test_a_broken_lab_leaves_nothing(what: str, make_cli: Callable[..., subproce
         if what != "the supervisor is killed":
             done = make_cli("down", "--name", name)
             assert (done.returncode, done.stderr) == (0, "")
-        until(lambda: f'"name": "{name}"' not in processes(), what="the end of the daemon", seconds=20)
-        assert not folder.exists()
-        assert str(folder) not in processes()
+        nothing_is_left(folder, f'"name": "{name}"')
     finally:
         make_cli("down", "--name", name)
 

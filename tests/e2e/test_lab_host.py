@@ -17,7 +17,7 @@ import pytest
 from wirecrypt.errors import LabError
 from wirecrypt.lab.lab import Lab
 from wirecrypt.lab.machine import folders, hostkernel, kernels
-from wirecrypt.lab.waiting import until
+from wirecrypt.lab.waiting import DEADLINE, until
 from wirecrypt.lab.wire.capture import Capture
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def test_kubelets_run_workloads_on_the_machines_kernel(host_lab: Lab) -> None:
     host_lab.apply(MANIFESTS)
     probes = host_lab.kubelet.pods("probe")
     assert [run.node for run in probes] == ["node-1", "node-2"]
-    until(lambda: "CapEff" in probes[0].log(), what="the probe has spoken", seconds=10)
+    until(lambda: "CapEff" in probes[0].log(), what="the probe has spoken", seconds=DEADLINE)
     assert "CapEff:\t0000008000001000" in probes[0].log()  # NET_ADMIN and BPF alone
     assert probes[0].exec(["stat", "-fc", "%T", "/sys/fs/bpf"]).stdout == "bpf_fs\n"
     assert host_lab.kubelet.pods("caller")[0].exec(["id", "-u"]).stdout == "65532\n"
@@ -118,7 +118,7 @@ def test_what_a_node_writes_and_sees_is_its_own(host_lab: Lab) -> None:
     host_lab.exec("node-1", ["sh", "-c", f"echo x >/var/lib/{name}; echo x >/etc/{name}; echo x >/run/{name}"])
     assert not [path for path in ("/var/lib", "/etc", "/run") if Path(path, name).exists()]
     assert f"/etc/{name}" not in host_lab.exec("node-2", ["find", "/etc", "-name", name]).stdout
-    seen = host_lab.exec("guest", ["sh", "-c", "ps -eo args; hostname; ls /dev /.host/proc"]).stdout
+    seen = host_lab.exec("guest", ["sh", "-c", "ps -ww -eo args; hostname; ls /dev /.host/proc"]).stdout
     assert "kube-apiserver" not in seen
     assert not [device for device in ("vda", "sda", "kvm", "mem") if device in seen.split()]
     assert host_lab.exec("guest", ["touch", f"/.host/etc/{name}"], check=False).status != 0
@@ -140,13 +140,13 @@ def test_a_lab_on_the_machines_kernel_leaves_nothing(number: int) -> None:
         assert len(inner) >= 5  # of the lab, the guest, a node, two pods
         assert outside() == before
         daemon.send_signal(number)
-        daemon.wait(60)
+        daemon.wait(DEADLINE)
     finally:
         if daemon.poll() is None:
             daemon.kill()
         daemon.communicate()
-    until(lambda: not folder.exists(), what="the end of the lab, with its folder", seconds=20)
-    until(lambda: not [p for n in inner for p in processes(n)], what="the end of its processes", seconds=10)
+    until(lambda: not folder.exists(), what="the end of the lab, with its folder", seconds=DEADLINE)
+    until(lambda: not [p for n in inner for p in processes(n)], what="the end of its processes", seconds=DEADLINE)
     assert outside() == before
 
 

@@ -18,13 +18,14 @@ if TYPE_CHECKING:
     from wirecrypt.lab.machine.kernels import Kernel
 
 NEWEST_KERNEL = True  # what is judged here does not depend on the kernel; joining and rotating are tried on all
+QUIET = True
 
 
 @pytest.fixture(scope="module")
 def routed(lab_kernel: Kernel) -> Iterator[Lab]:
     """Return a lab of two nodes whose pods the `ptp` plugin plugs in, with the product installed."""
     with Lab.up(2, kernel=lab_kernel, cni="ptp") as running:
-        operations.deploy(running, drain=3)
+        operations.deploy(running)
         yield running
 
 

@@ -13,9 +13,11 @@ from wirecrypt.lab.waiting import until
 from wirecrypt.lab.wire.capture import Capture
 
 NEWEST_KERNEL = True  # that changes are told does not depend on the kernel; the telling itself is tried on all
+QUIET = True
 
 TIMES = 8
 UNKNOWN = "10.5.0.9"  # inside the cluster's ranges, nobody's
+NOBODYS_MAC = "02:77:63:00:00:dd"
 PINS = "/sys/fs/bpf/wirecrypt"
 
 
@@ -47,6 +49,30 @@ def test_policies_that_are_flushed_are_put_back(protected: Lab) -> None:
         lab.exec("node-1", ["ip", "xfrm", "policy", "flush"])
         product.settle(lab, *product.PAIR)
     assert (product.states(lab, "node-1"), product.policies(lab, "node-1")) == (states, wanted)
+
+
+@pytest.mark.L1
+def test_a_path_that_is_cut_is_reported_by_both_ends_and_taken_back(protected: Lab) -> None:
+    """Nothing of what two nodes tell the API server ends: the probes alone show it. What is lost meanwhile is not readable."""
+    lab, peer = protected, str(protected.nodes["node-2"].addresses.wire4.ip)
+    with product.trickle(lab, *product.PAIR):
+        lab.exec("node-1", ["ip", "neigh", "replace", peer, "lladdr", NOBODYS_MAC, "dev", "upl", "nud", "permanent"])
+        try:
+            for node, other in (product.PAIR, product.PAIR[::-1]):
+                until(
+                    lambda node=node, other=other: f"{other}: 5 probes in a row" in failing(lab, node),  # type: ignore[misc]
+                    what=f"{node} says that {other} does not answer",
+                    seconds=product.SECONDS,
+                    every=0.5,
+                )
+        finally:
+            lab.exec("node-1", ["ip", "neigh", "del", peer, "dev", "upl"])
+    operations.wait_protected(lab, product.PAIR, product.SECONDS)
+
+
+def failing(lab: Lab, node: str) -> str:
+    """Return what the node's status says of its peers that fail."""
+    return str(operations.encrypted_node(lab, node).get("status", {}).get("failing", []))
 
 
 @pytest.mark.L1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import signal
 import threading
 from collections import Counter
 from pathlib import Path
@@ -12,8 +14,13 @@ import pytest
 
 from tests.e2e import product
 from wirecrypt.lab import operations
+from wirecrypt.lab.demo.traffic import LoadTotals
 from wirecrypt.lab.lab import Lab
 from wirecrypt.lab.waiting import until
+
+TRIES = 3
+STANDSTILL = 1.0  # seconds in which no packet of some stream arrived, though all were on their way
+BLIND = 20.0  # seconds of the guest: after 30 of silence an agent probes blindly; ten are left to the slow one's first word
 
 
 @pytest.mark.R1
@@ -26,12 +33,22 @@ def test_a_rotation_under_load_loses_nothing_and_uses_no_key_twice(all_protected
     with product.load(lab, tmp_path, "path") as load:
         product.wait_clock(lab, 2)  # the first streams after joining meet the smaller path MTU, and send some segments again
         load.stop()
-    with product.load(lab, tmp_path, "control") as load:
+    for _ in range(TRIES):
+        control, rotated = product.under_load(lambda part: _rotated(lab, tmp_path, part))
+        starved = control.longest_gap > STANDSTILL  # also without a rotation: TCP repairs what a machine is late with
+        if rotated.repairs <= control.repairs or not starved:
+            break
+    assert rotated.repairs <= control.repairs, (control.text, rotated.text)
+
+
+def _rotated(lab: Lab, folder: Path, part: float) -> tuple[LoadTotals, LoadTotals]:
+    """Put load on the lab for a while, and again for a rotation that harms nothing; return what came of both."""
+    with product.load(lab, folder, "control", part) as load:
         product.wait_clock(lab, 12)
         control = load.stop()
     old = _all_states(lab)
     before = operations.xfrm_errors(lab)
-    with product.load(lab, tmp_path, "rotation") as load, Samples(lab) as samples:
+    with product.load(lab, folder, "rotation", part) as load, Samples(lab) as samples:
         operations.wirecrypt(lab, "rotate", "--wait", "--reason", "test")
         after = operations.xfrm_errors(lab)
         rotated = load.stop()
@@ -39,10 +56,10 @@ def test_a_rotation_under_load_loses_nothing_and_uses_no_key_twice(all_protected
     new = _all_states(lab)
     assert rotated.complete, rotated.text
     assert control.complete, control.text
-    assert rotated.repairs <= control.repairs, (control.text, rotated.text)
     assert operations.differences(before, after) == {}
     _audit([old, *samples.taken, new])
     assert {s.spi for states in old.values() for s in states}.isdisjoint({s.spi for states in new.values() for s in states})
+    return control, rotated
 
 
 Moment = dict[str, list[product.State]]  # the states of every node, by its name
@@ -86,7 +103,69 @@ def _audit(moments: list[Moment]) -> None:
     for moment in (moments[0], moments[-1]):
         held = Counter(s for states in moment.values() for s in states)
         assert set(held.values()) == {2}
-        assert len(held) == len(moment) * (len(moment) - 1)
+        directions = Counter(state.direction for state in held)
+        assert len(directions) == len(moment) * (len(moment) - 1)
+        assert len(set(directions.values())) == 1  # lanes, as many in each
+
+
+@pytest.mark.R1
+@pytest.mark.L1
+def test_a_peer_that_is_slow_to_install_gets_nothing_that_it_cannot_read(protected: Lab) -> None:
+    """Its agent stands still between its word and its look at the other's, for longer than a probe used to wait: errors +0."""
+    lab = protected
+    before = operations.xfrm_errors(lab)
+    with product.trickle(lab, *product.PAIR):
+        for _ in range(TRIES):
+            stood = _rotate_with_one_slow(lab)
+            errors = operations.differences(before, operations.xfrm_errors(lab))
+            if not errors or stood < BLIND:
+                break
+            before = operations.xfrm_errors(lab)
+        else:
+            pytest.skip(f"this machine is too slow: the agent stood still for {stood:.0f} s, and {BLIND:.0f} are allowed")
+    assert errors == {}
+    product.settle(lab, *product.PAIR)
+
+
+def _rotate_with_one_slow(lab: Lab) -> float:
+    """Rotate to the end, one agent standing still in between; return for how many seconds of the guest it stood."""
+    slow, other = (lab.kubelet.pod("wirecrypt-agent", node) for node in ("node-2", "node-1"))
+    old = max(_epochs(lab, "node-1"))
+    other.process.kill(signal.SIGSTOP)
+    try:
+        product.wait_clock(lab, 10)  # the last word may be that old when a rotation begins
+        name = json.loads(operations.wirecrypt(lab, "rotate", "-o", "json").stdout)["name"]
+        _until_newer(lab, "node-2", old)
+        slow.process.kill(signal.SIGSTOP)
+        other.process.kill(signal.SIGCONT)
+        began = lab.time()
+        _until_newer(lab, "node-1", old)
+        product.wait_clock(lab, 8)
+    finally:
+        other.process.kill(signal.SIGCONT)
+        slow.process.kill(signal.SIGCONT)
+    stood = lab.time() - began
+    until(
+        lambda: lab.api.get(f"{operations.GROUP}/keyrotations/{name}").get("status", {}).get("phase") == "Complete",
+        what=lambda: f"{name} is Complete: {operations.summary(lab)}",
+        seconds=product.SECONDS,
+        every=0.2,
+    )
+    return stood
+
+
+def _epochs(lab: Lab, node: str) -> list[int]:
+    peer = lab.api.get(f"{operations.GROUP}/nodepeers/{node}")
+    return [session["epoch"] for session in peer.get("status", {}).get("sessions", [])]
+
+
+def _until_newer(lab: Lab, node: str, old: int) -> None:
+    until(
+        lambda: max(_epochs(lab, node)) > old,
+        what=f"{node} publishes a session of the next epoch",
+        seconds=product.SECONDS,
+        every=0.1,
+    )
 
 
 @pytest.mark.R1
@@ -94,18 +173,26 @@ def _audit(moments: list[Moment]) -> None:
 def test_an_agent_killed_and_restarted_under_load_touches_no_packet(protected: Lab, tmp_path: Path) -> None:
     """`kill -9` and a new start adopt what is installed: 0 lost, the same states and policies, nothing written."""
     lab = protected
-    agent = lab.kubelet.pod("wirecrypt-agent", "node-1")
     before = product.states(lab, "node-1"), product.policies(lab, "node-1")
-    with product.load(lab, tmp_path, "restart") as load, Watched(lab, "node-1") as watched:
-        agent.kill()
-        product.wait_clock(lab, 2)
-        agent.restart()
-        product.wait_passes(lab, "node-1", 3)
-        totals = load.stop()
+    totals, changes = product.under_load(lambda part: _restarted(lab, tmp_path, part))
     assert totals.complete, totals.text
     assert (product.states(lab, "node-1"), product.policies(lab, "node-1")) == before
-    assert watched.changes == []
+    assert changes == []
     assert product.counted(lab, "node-1", "wirecrypt_kernel_writes") == 0
+
+
+def _restarted(lab: Lab, folder: Path, part: float) -> tuple[LoadTotals, list[str]]:
+    """Kill the agent of a node under load and start it anew; return what came of the load, and the kernel's own events."""
+    agent = lab.kubelet.pod("wirecrypt-agent", "node-1")
+    with product.load(lab, folder, "restart", part) as load, Watched(lab, "node-1") as watched:
+        agent.kill()
+        try:
+            product.wait_clock(lab, 2)
+        finally:
+            agent.restart()
+        product.wait_passes(lab, "node-1", 3)
+        totals = load.stop()
+    return totals, watched.changes
 
 
 class Watched:

@@ -16,6 +16,7 @@ from wirecrypt.lab.lab import Lab
 from wirecrypt.lab.waiting import until
 
 NEWEST_KERNEL = True  # what is judged here does not depend on the kernel; joining and rotating are tried on all
+QUIET = True
 
 SECRETS = b"/registry/secrets/"
 BINDING = "validatingadmissionpolicybinding/wirecrypt-agent-own-node"

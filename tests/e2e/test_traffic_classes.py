@@ -10,17 +10,14 @@ import pytest
 from tests.e2e import product
 from wirecrypt.lab import operations
 from wirecrypt.lab.lab import Lab
-from wirecrypt.lab.streams import Tcp, Udp, address, start_all, stop_all
+from wirecrypt.lab.streams import Tcp, Udp, address, ends, start_all, stop_all
+from wirecrypt.lab.waiting import DEADLINE
 from wirecrypt.lab.wire.capture import Capture
+from wirecrypt.plan.flows import FlowClass
 
 NEWEST_KERNEL = True  # joining, leaving and rotating are tried on all kernels, with traffic of every class
 
-CLASSES = {
-    "pod to pod": ("pod/node-1/a", "pod/node-2/a"),
-    "pod to node": ("pod/node-1/a", "node-2"),
-    "node to pod": ("node-1", "pod/node-2/a"),
-    "node to node": ("node-1", "node-2"),
-}
+CLASSES = {of.value: ends(of, "node-1", "node-2") for of in FlowClass}
 by_class = pytest.mark.parametrize(("source", "target"), CLASSES.values(), ids=CLASSES)
 
 
@@ -54,7 +51,7 @@ def test_a_size_that_does_not_fit_is_told_and_not_lost(protected: Lab, source: s
     sizes = [1200, *range(1350, 1481, 6), 2000]
     pings = [lab.spawn(source, ["ping", "-M", "do", "-c", "1", "-W", "5", "-s", str(size), place]) for size in sizes]
     for ping in pings:
-        ping.wait(60)
+        ping.wait(DEADLINE)
     said = {size: ping.output() for size, ping in zip(sizes, pings, strict=True)}
     assert [
         n for n, text in said.items() if not any(word in text for word in (_ANSWERED, "too long", "needed", "too big"))

@@ -13,8 +13,8 @@ from tests.kernel.guard.frames import ESP, FRAGMENT, ICMP, ICMPV6, esp, ip, ipv4
 from tests.kernel.test_xfrm_traffic import Pair, connect, pair, ping
 from wirecrypt.errors import LinkError
 from wirecrypt.kernel.net.frames import Tunnels
-from wirecrypt.kernel.net.packet_capture import MOST_FLOWS, CapturedPackets, PacketCapture
-from wirecrypt.model.verify_facts import Clear
+from wirecrypt.kernel.net.packet_capture import MOST_FLOWS, PacketCapture
+from wirecrypt.model.verify_facts import CapturedPackets, Clear
 from wirecrypt.model.xfrm import Address
 
 __all__ = ["pair"]  # the fixture

@@ -15,6 +15,7 @@ from itertools import count, product
 
 import pytest
 
+from tests.fakes.contracts import a_channel_has_nothing_once_it_is_closed
 from tests.kernel.conftest import Host
 from wirecrypt.http_server import dispatch, serve
 from wirecrypt.kernel.net.control_socket import KernelControlChannel
@@ -152,6 +153,13 @@ def test_no_other_user_takes_the_agents_datagrams(hosts: tuple[Host, Host]) -> N
         assert {asked: other.bind(asked) for asked in beside(here)} == refused
         probe(there, here.outer.values())
         assert sources(channel, 2) == set(there.outer.values())
+
+
+def test_a_control_port_of_the_kernel(hosts: tuple[Host, Host]) -> None:
+    """As the one in memory (tests/unit/fakes)."""
+    here, _ = hosts
+    with agents(here) as channel:
+        a_channel_has_nothing_once_it_is_closed(channel, list(here.outer.values()), PORT)
 
 
 FOOTHOLDS = ["127.0.0.1", "127.0.0.2", "::1", "::ffff:127.0.0.1", "224.0.0.1"]

@@ -13,7 +13,7 @@ from wirecrypt.doctor.inspect_node import inspect_node
 from wirecrypt.kernel.xfrm.adapter import KernelXfrm
 from wirecrypt.model.mark import MarkLayout
 
-MASK = MarkLayout().mask
+MARKS = MarkLayout()
 BPFFS = Path("/sys/fs/bpf")
 
 
@@ -25,13 +25,13 @@ def test_every_counter_of_this_kernel_has_its_words(xfrm: KernelXfrm) -> None:
 def test_a_clean_node_has_no_finding_but_its_kernel(esp: None, netns: Netns) -> None:
     """In an empty namespace: all features, no foreign object, no counter, no rule on our marks, no guard."""
     with netns.entered():
-        facts = gather_node(MASK, BPFFS / "nothing-here")
+        facts = gather_node(MARKS, BPFFS / "nothing-here")
     assert (facts.root, facts.foreign, facts.counters) == (True, [], None)
     assert facts.stats is not None
     assert not any(facts.stats.values())
     found = {f.check: f.severity for f in inspect_node(facts) if f.check in ("kernel", "foreign-ipsec", "xfrm-counters")}
     assert found == dict.fromkeys(found, Severity.OK)
-    assert [u for u in facts.mark_uses if u.written & MASK] == []
+    assert [u for u in facts.mark_uses if u.written & MARKS.mask] == []
 
 
 def test_foreign_objects_are_named_and_keys_are_not(hosts: tuple[Host, Host]) -> None:
@@ -44,7 +44,7 @@ def test_foreign_objects_are_named_and_keys_are_not(hosts: tuple[Host, Host]) ->
         sending, _ = make_sas(*hosts, 0x00100100)
         assert xfrm.add_sas([sending]) == []
         assert xfrm.set_policies([to_peer(*hosts, 0x00100100)]) == []
-        facts = gather_node(MASK, BPFFS)
+        facts = gather_node(MARKS, BPFFS)
     assert facts.foreign is not None
     text = " ".join(facts.foreign)
     assert len(facts.foreign) == 2, text
@@ -53,12 +53,20 @@ def test_foreign_objects_are_named_and_keys_are_not(hosts: tuple[Host, Host]) ->
     assert "abab" not in text
 
 
+def test_the_field_that_is_looked_at_is_the_one_in_use(hosts: tuple[Host, Host]) -> None:
+    """SAs carry the field where they were made, whatever the configuration says since."""
+    with hosts[0].netns.entered(), KernelXfrm() as xfrm:
+        _, receiving = make_sas(*hosts, 0x00100100)
+        assert xfrm.add_sas([receiving]) == []
+        assert gather_node(MarkLayout(8), BPFFS).mask == MARKS.mask
+
+
 def test_a_rule_on_our_bits_is_an_error(netns: Netns, esp: None) -> None:
     """`ip rule` with our bits collides; one with other bits does not."""
     netns.ip(f"rule add fwmark {1 << 20:#x}/{3 << 20:#x} lookup 100")
     netns.ip("rule add fwmark 0x200/0xf00 lookup 101")
     with netns.entered():
-        found = [f for f in inspect_node(gather_node(MASK, BPFFS)) if f.check == "marks" and f.severity is Severity.ERROR]
+        found = [f for f in inspect_node(gather_node(MARKS, BPFFS)) if f.check == "marks" and f.severity is Severity.ERROR]
     assert len(found) == 1
     assert "0x100000/0x300000" in found[0].sentence
 
@@ -69,5 +77,5 @@ def test_a_dropped_packet_is_a_finding(hosts: tuple[Host, Host]) -> None:
         assert xfrm.set_policies([to_peer(*hosts, 0x00100100)]) == []  # an SA that does not exist
         with pytest.raises(AssertionError):
             hosts[0].netns.run("ping", "-c", "1", "-W", "1", "-I", str(hosts[0].pod[4]), str(hosts[1].pod[4]))
-        found = [f for f in inspect_node(gather_node(MASK, BPFFS)) if f.check == "xfrm-counters"]
+        found = [f for f in inspect_node(gather_node(MARKS, BPFFS)) if f.check == "xfrm-counters"]
     assert any("XfrmOut" in f.sentence and f.severity is Severity.WARNING and f.next_step for f in found), found

@@ -12,7 +12,6 @@ from tests.kernel.conftest import Netns
 from wirecrypt.errors import LinkError
 from wirecrypt.kernel.bpf import tc
 from wirecrypt.kernel.net.links import KernelLinks
-from wirecrypt.kernel.xfrm.adapter import KernelXfrm
 from wirecrypt.kernel.xfrm.notifications import LinkEvents
 
 
@@ -118,12 +117,6 @@ def test_all_next_hops_of_a_route_lead_on(netns: Netns) -> None:
     netns.ip("nexthop add id 3 group 1/2")
     netns.ip("route add 10.3.0.0/24 nhid 3")
     assert leading(netns) == ["up1", "up2", "up3"]
-
-
-def test_threshold_is_the_kernels(xfrm: KernelXfrm) -> None:
-    """The port tells the hash thresholds that are set."""
-    xfrm.set_thresholds(0, 24, 0, 64)
-    assert KernelLinks().threshold() == (0, 24, 0, 64)
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,7 @@
 """The probe tells what this kernel can do, and leaves nothing behind."""
 
-import pytest
-
 from wirecrypt.kernel.net.links import KernelLinks
-from wirecrypt.kernel.probe import ProbeResult, feature, probe
+from wirecrypt.kernel.probe import ProbeResult, probe
 from wirecrypt.kernel.xfrm.adapter import KernelXfrm
 
 
@@ -31,9 +29,3 @@ def test_probe_leaves_nothing_behind(xfrm: KernelXfrm) -> None:
     probe()
     assert xfrm.list_sas() == []
     assert [link.name for link in KernelLinks().links()] == before
-
-
-def test_unknown_feature_is_an_error() -> None:
-    """Asking for a feature that does not exist is a mistake of the caller."""
-    with pytest.raises(KeyError):
-        feature("teleport")

@@ -46,11 +46,15 @@ def _told(events: ChangeEvents) -> bool:
     ],
 )
 def test_each_change_by_somebody_else_is_told_once(hosts: tuple[Host, Host], events: ChangeEvents, line: str) -> None:
-    """A flush, a deletion, something new: read once, and then there is nothing more."""
+    """A flush, a deletion, something new: read once, also when it was counted before, and then there is nothing more."""
+    before = events.count()
     hosts[0].netns.ip(line)
     assert _told(events)
+    after = events.count()
+    assert after > before
     assert events.read() is True
     assert events.read() is False
+    assert events.count() == after
 
 
 def test_another_namespace_is_nobodys_business(hosts: tuple[Host, Host], events: ChangeEvents) -> None:

@@ -17,7 +17,7 @@ from wirecrypt.kernel.xfrm.adapter import KernelXfrm
 from wirecrypt.model.mark import MarkLayout
 from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.xfrm import Algorithm, Direction, Policy, PolicyAction, Sa, Selector, Template
-from wirecrypt.pairs.decide import Out
+from wirecrypt.pairs.inputs import Out
 from wirecrypt.plan.diff import plan
 
 KEY = "0x" + bytes(range(36)).hex()

@@ -10,11 +10,17 @@ from pathlib import Path
 import click
 import pytest
 
+from tests.unit.sentences import reflowed
 from wirecrypt.cli.main import cli
 from wirecrypt.metrics import AgentMetrics, ControllerMetrics
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+MADE = {
+    "figures.md",
+    *(f"reference/{name}.md" for name in ("cli", "configuration", "doctor", "exit-codes", "reasons")),
+}  # by programs
+WRITTEN = [page for page in PAGES if page not in {ROOT / "docs" / name for name in MADE}]
 THREATS = ROOT / "docs/explanation/threat-model.md"
 UNPROVED = ("not shown by a test yet", "nothing to show")
 FENCE = re.compile(r"^```.*?\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -47,6 +53,19 @@ def test_every_command_that_is_shown_exists(page: Path) -> None:
 def test_no_page_names_a_path_of_one_machine(page: Path) -> None:
     """Home directories and checkouts of whoever wrote it are nobody else's business."""
     assert OF_ONE_MACHINE.findall(_text(page)) == []
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=_names(WRITTEN))
+def test_prose_has_one_sentence_a_line(page: Path) -> None:
+    """So a review shows the sentence that changed; `python -m tests.unit.sentences FILE` writes it so."""
+    assert _text(page) == reflowed(_text(page))
+
+
+def test_lines_with_more_or_less_than_a_sentence_are_found() -> None:
+    """Two on one line, one on two lines, and in a list; code, tables and abbreviations are as they are."""
+    kept = "| a. B | c. D |\n\n```\na. B\n```\n\nRFC 4303, 4.4.1, e.g. Not `a. B`.\n"
+    assert reflowed(kept) == kept
+    assert reflowed("One. Two\ngoes on.\n\n- One. Two.\n") == "One.\nTwo goes on.\n\n- One.\n  Two.\n"
 
 
 def test_every_test_that_the_threat_model_names_exists() -> None:

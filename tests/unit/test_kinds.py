@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from wirecrypt.rotation.numbers import LEAP
+from wirecrypt.model.session import LEAP
 
 MANIFESTS = Path(__file__).resolve().parents[2] / "manifests"
 KINDS = sorted(MANIFESTS.glob("crd-*.yaml"))

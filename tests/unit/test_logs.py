@@ -13,12 +13,17 @@ import pytest
 import structlog
 
 import wirecrypt
+from tests.fakes.api import ApiServer
+from tests.unit.controller.watched import Leader
 from wirecrypt import logs
+from wirecrypt.agent.view.configuration import Configuration
+from wirecrypt.controller import Controller
 from wirecrypt.errors import ConfigError
+from wirecrypt.model.objects import ConfigDocument
 from wirecrypt.model.secret import SecretBytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 SECRET = SecretBytes(b"not to be seen by anybody at all")
 
@@ -172,3 +177,38 @@ def test_every_log_call_in_the_package_uses_the_list() -> None:
     """Whoever needs a new field adds it to the list with its meaning."""
     unknown = [(place, name) for place, name in called_fields() if name not in logs.FIELDS | {"exc_info"}]
     assert unknown == []
+
+
+def agent_reads(document: ConfigDocument) -> None:
+    """Have an agent take a configuration, after one with other words about logs."""
+    configuration = Configuration()
+    for each in (ConfigDocument({"config.yaml": "logs: {level: warning}"}, "1"), document):
+        configuration.read(each)
+
+
+def controller_reads(document: ConfigDocument) -> None:
+    """Have a controller do the same."""
+    server = ApiServer(config=ConfigDocument({"config.yaml": "logs: {level: warning}"}, "1"))
+    controller = Controller(server, Leader())
+    controller.once()
+    server.config = document
+    controller.once()
+
+
+@pytest.mark.parametrize("program", [agent_reads, controller_reads])
+@pytest.mark.parametrize(
+    ("text", "level"), [("logs: {level: error, format: console}", 40), ("logs: {level: debug}", 10), ("", 20)]
+)
+def test_the_configuration_says_what_is_logged(
+    stream: io.StringIO, program: Callable[[ConfigDocument], None], text: str, level: int
+) -> None:
+    """As soon as it is read, and what says nothing of it means the default again."""
+    program(ConfigDocument({"config.yaml": text}, "2"))
+    root = logging.getLogger()
+    (handler,) = [each for each in root.handlers if type(each).__module__ == logs.__name__]
+    assert root.level == level
+    handler.acquire()
+    line = handler.format(logging.LogRecord("x", 50, "", 0, "said", None, None))
+    handler.release()
+    assert line.startswith("{") != ("console" in text)
+    assert stream.getvalue() == ""

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import ast
+import re
+from pathlib import Path
 
+import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+import wirecrypt.metrics
 from wirecrypt import __version__
 from wirecrypt.errors import ClusterError, Forbidden
 from wirecrypt.metrics import MOST_VALUES, AgentMetrics, ControllerMetrics
 from wirecrypt.model.objects import NodeState, Phase
-
-if TYPE_CHECKING:
-    pass
 
 
 def samples(metrics: AgentMetrics | ControllerMetrics) -> dict[tuple[str, str], float]:
@@ -96,3 +97,33 @@ def test_two_programs_in_one_process_do_not_meet() -> None:
     one, other = AgentMetrics(), AgentMetrics()
     one.sessions.inc()
     assert samples(other)["wirecrypt_sessions_made_total", ""] == 0
+
+
+PACKAGE = Path(wirecrypt.__file__).parent
+
+
+def used(*places: str) -> set[str]:
+    """Return what the program in *places* uses of its metrics, by name."""
+    files = [file for place in places for file in sorted(PACKAGE.glob(place))]
+    nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Attribute)]
+    return {node.attr for node in nodes if ast.unparse(node.value).rpartition(".")[2] in {"metrics", "_metrics"}}
+
+
+@pytest.mark.parametrize(
+    ("metrics", "program"),
+    [(AgentMetrics, ("agent/**/*.py",)), (ControllerMetrics, ("controller/**/*.py", "cli/verbs/controller.py"))],
+)
+def test_every_metric_is_moved_by_its_program(
+    metrics: type[AgentMetrics | ControllerMetrics], program: tuple[str, ...]
+) -> None:
+    """What is registered and served, and moved by nothing, says that all is well whatever happens."""
+    movers = {name for name in dir(metrics()) if not name.startswith("_")} - {"registry"}
+    assert movers - used(*program) == set()
+
+
+def test_every_metric_of_both_programs_has_something_that_moves_it() -> None:
+    """A private one is moved by a method of the class, and by more than the line that registers it."""
+    source = Path(wirecrypt.metrics.__file__).read_text()
+    private = set(re.findall(r"^        self\.(_\w+) = self\._(?:counter|gauge|histogram|per)\(", source, re.MULTILINE))
+    assert len(private) > 5
+    assert [name for name in sorted(private) if len(re.findall(rf"self\.{name}\b", source)) < 2] == []

@@ -86,7 +86,7 @@ import sys
 from wirecrypt import logs, outputs
 def program():
     logs.setup("info", "json")
-    for number in range(10_000):
+    for number in range(2_000):
         logs.get("x").info("still here")
     print("went on")
 outputs.run(program)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,6 +40,7 @@ class Machine:
         self.programs.mkdir()
         (folder / "lib/uml/modules/6.1.9").mkdir(parents=True)
         self.has("linux.uml", "echo 6.1.9")
+        self.has("id", "echo 0")
         self.has("dpkg-query", INSTALLED)
         self.has("apt-cache", MIRROR)
         self.has("apt-get", DOWNLOAD.format(broken="none"))
@@ -149,6 +153,26 @@ def test_every_step_of_the_kernel_build_can_fail_it(machine: Machine, failing: s
     assert machine.done == []
 
 
+def calls_of_test(machine: Machine, words: str) -> list[str]:
+    """Return what scripts/test calls, in a checkout with made-up programs."""
+    checkout = machine.folder / "checkout"
+    (checkout / "scripts").mkdir(parents=True)
+    (checkout / ".venv/bin").mkdir(parents=True)
+    for area in ("unit/model", "cluster", "kernel", "e2e", "image"):
+        (checkout / "tests" / area).mkdir(parents=True)
+    (checkout / "tests/unit/test_docs.py").touch()
+    for name in ("test", "common.sh"):
+        (checkout / "scripts" / name).write_text((SCRIPTS / name).read_text())
+    programs = ("scripts/setup", "scripts/build-kernel", "scripts/get-promtool", "scripts/lint-shell",
+                ".venv/bin/ruff", ".venv/bin/mypy", ".venv/bin/lint-imports", ".venv/bin/python3")  # fmt: skip
+    for name in programs:
+        (checkout / name).write_text('#!/bin/sh\necho "${0##*/} $*"\n')
+        (checkout / name).chmod(0o755)
+    done = machine.run("bash", str(checkout / "scripts/test"), *words.split())
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
 @pytest.mark.parametrize(
     ("words", "lint", "pytest_words"),
     [
@@ -164,22 +188,39 @@ def test_every_step_of_the_kernel_build_can_fail_it(machine: Machine, failing: s
 )
 def test_lint_is_left_out_only_when_something_is_named(machine: Machine, words: str, lint: bool, pytest_words: str) -> None:  # noqa: FBT001
     """Options that choose a kernel or ask for slow tests name nothing; what is slow is left to pytest."""
-    checkout = machine.folder / "checkout"
-    (checkout / "scripts").mkdir(parents=True)
-    (checkout / ".venv/bin").mkdir(parents=True)
-    for name in ("test", "common.sh"):
-        (checkout / "scripts" / name).write_text((SCRIPTS / name).read_text())
-    programs = ("scripts/setup", "scripts/build-kernel", "scripts/get-promtool", "scripts/lint-shell",
-                ".venv/bin/ruff", ".venv/bin/mypy", ".venv/bin/lint-imports", ".venv/bin/python3")  # fmt: skip
-    for name in programs:
-        (checkout / name).write_text('#!/bin/sh\necho "${0##*/} $*"\n')
-        (checkout / name).chmod(0o755)
-    done = machine.run("bash", str(checkout / "scripts/test"), *words.split())
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+    lines = calls_of_test(machine, words)
     assert lines[-1] == f"python3 -m pytest {pytest_words}".strip()
     assert ("lint-shell " in lines) == lint
     assert ("mypy " in lines) == lint
+
+
+UNIT, SERVER, KERNELS = ["setup python"], ["setup "], ["setup ", "build-kernel "]
+
+
+@pytest.mark.parametrize(
+    ("words", "prepared"),
+    [
+        ("tests/unit", UNIT),
+        ("./tests/unit/test_docs.py::test_a_page -x", UNIT),
+        ("tests/unit/model tests/unit/test_docs.py --kernel 6.1", UNIT),
+        ("tests/cluster", SERVER),
+        ("tests/unit tests/cluster", SERVER),
+        ("tests/image tests/unit --slow", SERVER),
+        ("tests/unit tests/kernel", KERNELS),
+        ("tests/e2e", KERNELS),
+        ("tests", KERNELS),
+        ("R1 tests/unit", KERNELS),
+        ("-k name", KERNELS),
+        ("--ignore tests/unit", KERNELS),
+        ("--ignore=tests/unit", KERNELS),
+        ("--deselect tests/unit/test_docs.py::test_a_page", KERNELS),
+        ("", KERNELS),
+    ],
+)
+def test_only_what_the_named_paths_need_is_fetched_and_built(machine: Machine, words: str, prepared: list[str]) -> None:
+    """Unit tests need no kernel and no API server; where no path is named, everything may be needed."""
+    called = [line for line in calls_of_test(machine, words) if line.startswith(("setup", "build"))]
+    assert called == prepared
 
 
 QUIETLY = 'source "{scripts}/common.sh"; SIGNS=1; quietly "fetching what is missing" bash -c \'{command}\'; echo reached'
@@ -241,3 +282,47 @@ def test_an_interrupted_build_leaves_no_signs_of_life_behind(machine: Machine, n
     finally:
         process.kill()
     assert (process.returncode, said, logs(machine)) == (-number, "", [])
+
+
+ROOTLESS = {
+    "bench": "it measures in memory; only a missing environment needs root, and is named then",
+    "build-xstate": "it calls a compiler; only a missing one needs root, and is named then",
+    "check": "it is for everybody",
+    "check-encryption.sh": "a capture can be judged without; tcpdump says when it may not look",
+    "lint-shell": "it reads files",
+    "lock": "it asks a package index; only a missing package needs root, and is named then",
+}
+PROGRAMS = {path.name: path for path in SCRIPTS.iterdir() if path.is_file() and path.read_bytes()[:2] == b"#!"}
+NOBODY = 65534
+
+
+@pytest.fixture
+def readable() -> Iterator[Path]:
+    """Return a checkout's scripts where every user can read them."""
+    with tempfile.TemporaryDirectory(prefix="wirecrypt-", dir="/tmp") as folder:
+        Path(folder).chmod(0o755)
+        for name in ("scripts", ".ci"):
+            shutil.copytree(SCRIPTS.parent / name, Path(folder) / name)
+        yield Path(folder)
+
+
+@pytest.mark.parametrize("name", [*sorted(f"scripts/{name}" for name in PROGRAMS.keys() - ROOTLESS), ".ci/run"])
+def test_a_script_that_needs_root_says_so_at_once(readable: Path, name: str) -> None:
+    """In one line, with an exit status of its own, and before it makes anything."""
+    readable.chmod(0o777)
+    user = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
+    environment = {"PATH": os.environ["PATH"], "HOME": str(readable / "home")}
+    done = subprocess.run([readable / name], env=environment, capture_output=True, text=True, timeout=60, check=False, **user)
+    called = "test" if name == ".ci/run" else Path(name).name
+    assert done.stderr.startswith(
+        f"error: scripts/{called} needs root, and this is user {NOBODY if user else os.geteuid()}. Next: "
+    )
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (77, "", 1)
+    assert not (readable / "home").exists()
+
+
+def test_the_scripts_that_need_no_root_are_known() -> None:
+    """Each with its reason, and no other says that it needs none."""
+    declared = {name for name, path in PROGRAMS.items() if "\nROOTLESS=yes\n" in path.read_text()}
+    alone = {name for name, path in PROGRAMS.items() if "common.sh" not in path.read_text()}
+    assert declared | alone == ROOTLESS.keys()

@@ -210,9 +210,10 @@ def test_any_text_is_taken_or_refused(text: str) -> None:
         parse(text)
 
 
-def test_a_config_map_without_the_document_is_refused_and_no_config_map_is_the_default() -> None:
-    """A misspelt key of the ConfigMap is an error, not a silent default."""
-    assert from_document(None) == Settings()
+def test_a_config_map_without_the_document_is_refused_and_so_is_none() -> None:
+    """A misspelt key of the ConfigMap, or a ConfigMap that is not there, is an error and not a silent default."""
+    with pytest.raises(ConfigError, match="is not there"):
+        from_document(None)
     assert from_document(ConfigDocument({"config.yaml": "lanes: 2"}, "1")).lanes == 2
     with pytest.raises(ConfigError, match="exactly the key"):
         from_document(ConfigDocument({"config.yml": "lanes: 2"}, "1"))

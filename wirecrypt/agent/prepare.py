@@ -1,4 +1,4 @@
-"""What an init container does before the agent: after a boot, block exactly the pairs that are on disk ◆.
+"""What an init container does before the agent: after a boot, block exactly the pairs that are on disk ◆R24.
 
 Pods may run before the agent knows any key. The policies come first, within milliseconds; the guard, whose programs may have
 to be compiled, is the second line. Without it the container fails, and is started again, while the policies block. A pair
@@ -99,8 +99,8 @@ def _guard(
         return
     if not guard_attachment.attached():
         keeps = esp_keeps_mark(kernel.sas.values())
-        own, lanes = blocklist.own, settings.lanes or 1
-        guard_attachment.attach(own, settings, guard_settings(own, settings, lanes, esp_keeps_mark=keeps))
+        own, marks = blocklist.own, settings.mark.layout
+        guard_attachment.attach(own, settings, guard_settings(own, settings, marks=marks, esp_keeps_mark=keeps))
     kernel = datapath.snapshot()
     entries = dict(kernel.guard) | guard_entries(blocklist.own, [(p, _block(blocklist, p)) for p in bare], (), ())
     for error in datapath.apply(plan((), entries, kernel)).values():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import select
 import time
@@ -49,6 +50,7 @@ class Runner:
         self._stopping = False
         self._listening = 0.0  # not before: what arrives at once is read in parts, with time for all else between them
         self.passed: Callable[[float, bool], None] = lambda _seconds, _failed: None
+        self.alive: Callable[[], None] = lambda: None
 
     def wake(self) -> None:
         """Have the next pass now; may be called from any thread."""
@@ -70,7 +72,7 @@ class Runner:
                 failed, due = self._pass(started, failures)
                 failures = failures + 1 if failed else 0
                 self.passed(time.monotonic() - started, failed)
-                self._wait(due)
+                self._wait(due, time.monotonic() + self._agent.rest)
         finally:
             self._watcher.stop()
             self._channel.close()
@@ -83,12 +85,30 @@ class Runner:
             self._agent.failed(error, now)
             return True, now + min(LONGEST_AFTER_ERROR, AFTER_ERROR * 2 ** min(failures, 5))
 
-    def _wait(self, due: float) -> None:
-        """Wait until *due*, or until something happened that a pass has to look at; what the last pass itself did is none."""
-        while not (self._happened(due) or time.monotonic() >= due):
-            pass
+    def _wait(self, due: float, rested: float) -> None:
+        """Wait until *due*, or until something happened that a pass has to look at; what the last pass itself did is none.
 
-    def _happened(self, due: float) -> bool:
+        What others say is looked at when the loop has *rested*.
+        """
+        while True:
+            due = min(due, self._happened(min(due, self._agent.tending_due), rested))
+            if self._stopping or time.monotonic() >= due or self._tended():
+                return
+
+    def _tended(self) -> bool:
+        """Do what is due between two passes; return whether it calls for one."""
+        now = time.monotonic()
+        if now < self._agent.tending_due:
+            return False
+        self.alive()
+        try:
+            return self._agent.tend(now)
+        except WirecryptError as error:
+            log.warning("a pass is called for", error=str(error))
+            return True
+
+    def _happened(self, due: float, rested: float) -> float:
+        """Wait until *due* or until something happens; return when a pass is to look at it, *rested* for what others say."""
         now = time.monotonic()
         quiet = self._listening - now
         channel = self._channel.files() if quiet <= 0 else []
@@ -106,7 +126,9 @@ class Runner:
         if links:
             self._agent.links_changed()
         heard = bool(ready & {*channel}) and self._hear()
-        return bool(expired or links or touched or heard or self._reader in ready)
+        if expired or links or touched:
+            return now
+        return rested if heard or self._reader in ready else math.inf
 
     def _hear(self) -> bool:
         """Take in some of the datagrams that have come; return whether they call for a pass."""

@@ -49,8 +49,8 @@ def ask_all(kind: type[Facts], page: str, query: Mapping[str, object], chosen: S
     """
     agents = Agents.connect(kubeconfig(), context())
     labels = agents.labels()  # before the NodePeers: one that is made meanwhile is asked
-    enabled = tuple(peer.name for peer in agents.enabled())
-    unseen = _unseen(labels, enabled, agents.malformed())
+    enabled = tuple(peer.name for peer in agents.node_peers())
+    unseen = _unseen(labels, enabled, agents.malformed_peers())
     for name in chosen:
         if name not in enabled:
             answer = unseen.get(name, "it is not enabled, or the cluster has none of this name")

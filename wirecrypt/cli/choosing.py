@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from wirecrypt.cli.output import count
-from wirecrypt.cli.tools import CliApi
-from wirecrypt.cluster.cli_client import NodeLabel
+from wirecrypt.cluster.cli_client import CliClient, NodeLabel
 from wirecrypt.errors import APPLY_AGAIN, INSTALL, ClusterError, InputError
 
 _SHOWN: Final = 5
@@ -28,7 +27,7 @@ def labelled(nodes: Sequence[NodeLabel]) -> set[str]:
     return {node.name for node in nodes if node.label is not None}
 
 
-def choose(cluster: CliApi, known: Sequence[NodeLabel], choice: Choice) -> list[NodeLabel]:
+def choose(cluster: CliClient, known: Sequence[NodeLabel], choice: Choice) -> list[NodeLabel]:
     """Return the Nodes meant of those *known*; raises `InputError` for an unknown one, or when it is not clear who is meant."""
     said = {"names": bool(choice.names), "-l": choice.selector is not None, "--all": choice.everyone}
     ways = [way for way, used in said.items() if used]
@@ -40,7 +39,7 @@ def choose(cluster: CliApi, known: Sequence[NodeLabel], choice: Choice) -> list[
     return list(known) if choice.everyone else _named(known, choice.names)
 
 
-def _selected(cluster: CliApi, selector: str) -> list[NodeLabel]:
+def _selected(cluster: CliClient, selector: str) -> list[NodeLabel]:
     """Return the Nodes that *selector* chooses; an empty one would be all, and none is as wrong as an unknown name."""
     hint = f"`kubectl get nodes -l '{selector}'` shows what it chooses; --all is for all nodes"
     found = cluster.node_labels(selector) if selector.strip() else ()
@@ -75,7 +74,7 @@ def able(nodes: Sequence[NodeLabel], *, everyone: bool) -> list[NodeLabel]:
     return asked
 
 
-def see_installed(cluster: CliApi) -> None:
+def see_installed(cluster: CliClient) -> None:
     """Return where wirecrypt is installed; raises `ClusterError` where it is not, or not whole."""
     missing = cluster.missing_parts()
     if missing:

@@ -20,6 +20,7 @@ VERBS: Final = {
     "disable": ("wirecrypt.cli.verbs.nodes:disable", "Take nodes out of encryption."),
     "doctor": ("wirecrypt.cli.verbs.doctor:doctor", "Find what is wrong with the cluster or this node, and the next step."),
     "enable": ("wirecrypt.cli.verbs.nodes:enable", "Encrypt the traffic between nodes."),
+    "explain": ("wirecrypt.cli.verbs.explain:explain", "Say what a reason or a counter means, and what to do."),
     "lab": ("wirecrypt.cli.verbs.lab:lab", "Run a small cluster on this machine, to try things out."),
     "plan": ("wirecrypt.cli.verbs.plan:plan", "Show what the agent of this node would change, and why."),
     "rotate": ("wirecrypt.cli.verbs.rotate:rotate", "Give all enabled nodes new keys, without loss."),

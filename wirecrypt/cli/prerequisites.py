@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from wirecrypt.cli.tools import CliApi
+from wirecrypt.cluster.cli_client import CliClient
 from wirecrypt.errors import ConfigError, Forbidden
 from wirecrypt.settings import from_document
 
 _TRIED = "enable nodes"
 
 
-def require_ranges(cluster: CliApi) -> str:
+def require_ranges(cluster: CliClient) -> str:
     """Raise `ConfigError` while no node could join; return why that is not known, nothing when it is.
 
     A person who may label nodes need not be one who may read the configuration: the controller asks for it all the same.

@@ -1,4 +1,4 @@
-"""Reference pages that are made of the commands themselves: `python -m wirecrypt.cli.reference cli|exit-codes|doctor`."""
+"""Reference pages that are made of the program itself: `python -m wirecrypt.cli.reference cli|exit-codes|doctor|reasons`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import click
 
 from wirecrypt.cli.main import EXITS, VERBS, cli
 from wirecrypt.cli.tools import EXIT_TITLE
+from wirecrypt.model.conditions import Reason
 
 _EXIT: Final = re.compile(r"^  (\d+) +(.*)$", re.MULTILINE)
 _WIDTH: Final = 100
@@ -50,6 +51,8 @@ def exit_page() -> Iterator[str]:
             69: "tcpdump is missing or could not do it",
         }
     )
+    yield from ("", "## The other programs in scripts/", "")
+    yield from _table({77: "it needs root, and this is another user: nothing was done"})
 
 
 def doctor_page() -> Iterator[str]:
@@ -59,7 +62,21 @@ def doctor_page() -> Iterator[str]:
     return page()
 
 
-PAGES: Final[dict[str, Callable[[], Iterator[str]]]] = {"cli": cli_page, "exit-codes": exit_page, "doctor": doctor_page}
+def reasons_page() -> Iterator[str]:
+    """Yield the lines of docs/reference/reasons.md."""
+    yield from ("# Reasons", "")
+    yield "What conditions, Events, `wirecrypt status` and logs give as the reason. `wirecrypt explain REASON` says the same,"
+    yield "and knows the [counters](doctor.md#guard-counters), too."
+    yield from ("", "| reason | means | next |", "| --- | --- | --- |")
+    yield from (f"| `{r.value}` | {r.meaning.sentence} | {r.meaning.next_step} |" for r in sorted(Reason))
+
+
+PAGES: Final[dict[str, Callable[[], Iterator[str]]]] = {
+    "cli": cli_page,
+    "exit-codes": exit_page,
+    "doctor": doctor_page,
+    "reasons": reasons_page,
+}
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:

@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from wirecrypt.cluster.cli_client import CliClient, NodeLabel
-from wirecrypt.errors import ObjectError
-from wirecrypt.model.objects import ConfigDocument, EncryptedNode, KeyRotation, NodePeer
+from wirecrypt.cluster.cli_client import CliClient
 from wirecrypt.settings.kinds import duration
 
 FORMATS: Final = ("table", "json", "yaml")
@@ -29,51 +27,11 @@ _META: Final = "wirecrypt."
 F = TypeVar("F", bound=Callable[..., Any])
 if TYPE_CHECKING:
     from wirecrypt.doctor.facts import ClusterFacts, LocalMachine, NodeInspection
+    from wirecrypt.model.mark import MarkLayout
 
     _Parameter = click.ParamType[float]
 else:
     _Parameter = click.ParamType  # generic only since click 8.4
-
-
-class CliApi(Protocol):
-    """What a person reads and writes in the API server: `CliClient`, and the fake of the tests."""
-
-    @property
-    def malformed(self) -> Mapping[str, ObjectError]:
-        """Return the objects that the last reads left out, by kind and name."""
-
-    def config(self) -> ConfigDocument | None:
-        """Return the configuration document, None when there is none."""
-
-    def node_labels(self, selector: str = "") -> Sequence[NodeLabel]:
-        """Return all Nodes, or those that *selector* chooses as kubectl's -l does, by name; a bad one is an `InputError`."""
-
-    def missing_parts(self) -> Sequence[str]:
-        """Return what of an installation is not there, in words; nothing when it is whole."""
-
-    def encrypted_nodes(self) -> Sequence[EncryptedNode]:
-        """Return all EncryptedNodes by name."""
-
-    def node_peers(self) -> Sequence[NodePeer]:
-        """Return all NodePeers by name."""
-
-    def rotations(self) -> Sequence[KeyRotation]:
-        """Return all KeyRotations, oldest first."""
-
-    def rotation(self, name: str) -> KeyRotation | None:
-        """Return one KeyRotation, None when there is none."""
-
-    def label(self, node: NodeLabel, value: str | None, *, dry_run: bool = False) -> None:
-        """Set or, with None, remove the label of a Node; *dry_run* only asks whether it may be."""
-
-    def request_rotation(self, reason: str) -> KeyRotation:
-        """Create a KeyRotation under a new name."""
-
-    def abort(self, rotation: KeyRotation) -> None:
-        """Ask to abort a KeyRotation."""
-
-    def exclude(self, rotation: KeyRotation, names: Iterable[str]) -> None:
-        """Ask to cut nodes off if they still hold up a KeyRotation when patience is over."""
 
 
 def _gather_cluster(kubeconfig: Path | None, context: str | None) -> ClusterFacts:
@@ -82,10 +40,10 @@ def _gather_cluster(kubeconfig: Path | None, context: str | None) -> ClusterFact
     return gather_cluster(kubeconfig, context)
 
 
-def _gather_node(mask: int, bpffs: Path | None) -> NodeInspection:
+def _gather_node(marks: MarkLayout, bpffs: Path | None) -> NodeInspection:
     from wirecrypt.doctor.gather_node import BPFFS, gather_node  # noqa: PLC0415 - imports the kernel's adapters
 
-    return gather_node(mask, bpffs or BPFFS)
+    return gather_node(marks, bpffs or BPFFS)
 
 
 def _gather_machine() -> LocalMachine:
@@ -98,13 +56,13 @@ def _gather_machine() -> LocalMachine:
 class Tools:
     """How verbs reach the cluster and wait; tests put their own into the context's `obj`."""
 
-    connect: Callable[[Path | None, str | None], CliApi] = CliClient.connect
+    connect: Callable[[Path | None, str | None], CliClient] = CliClient.connect
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     terminal: Callable[[], bool] = lambda: sys.stdin is not None and sys.stdin.isatty()
     gather_cluster: Callable[[Path | None, str | None], ClusterFacts] = _gather_cluster
-    gather_node: Callable[[int, Path | None], NodeInspection] = _gather_node
+    gather_node: Callable[[MarkLayout, Path | None], NodeInspection] = _gather_node
     gather_machine: Callable[[], LocalMachine] = _gather_machine
 
 
@@ -158,7 +116,7 @@ def tools() -> Tools:
     return found or Tools()
 
 
-def client() -> CliApi:
+def client() -> CliClient:
     """Return the cluster that the options say; raises `ClusterError` when no kubeconfig says where it is."""
     return tools().connect(kubeconfig(), context())
 

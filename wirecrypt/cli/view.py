@@ -8,15 +8,13 @@ from datetime import datetime
 from typing import Final
 
 from wirecrypt.cli.output import Grid, Json, age, stamp
-from wirecrypt.cli.tools import CliApi
-from wirecrypt.cluster.cli_client import NodeLabel
-from wirecrypt.model.conditions import COMPLETE, NO_STATUS, READY, Condition, find
-from wirecrypt.model.objects import LABEL_ENABLED, EncryptedNode, KeyRotation, NodePeer, NodeState
+from wirecrypt.cluster.cli_client import CliClient, NodeLabel
+from wirecrypt.model.conditions import COMPLETE, READY, Condition, Reason, find
+from wirecrypt.model.objects import LABEL_ENABLED, MOST_JOINING, EncryptedNode, KeyRotation, NodePeer, NodeState
 from wirecrypt.rotation.phases import FINISHED
 
 PLAIN: Final = "Plain"
 PENDING: Final = "Pending"
-REFUSED: Final = "Refused"
 HELD: Final = (
     "its Node is gone, or another has its name: its pairs stay as they are, or block, until it is removed; when many went at"
     " once a person has to confirm each: kubectl annotate np NAME wirecrypt.io/confirm-removal=true"
@@ -44,6 +42,11 @@ class Row:
     strange: tuple[str, ...] = ()
 
     @property
+    def joins(self) -> bool:
+        """Return whether the node has been taken up, and joins."""
+        return self.encrypted is not None and self.encrypted.state is NodeState.JOINING
+
+    @property
     def enabled(self) -> bool:
         """Return whether the node is, or is to be, encrypted."""
         return self.state != PLAIN
@@ -52,36 +55,44 @@ class Row:
 def rows(node_labels: Sequence[NodeLabel], encrypted: Sequence[EncryptedNode], peers: Sequence[NodePeer]) -> list[Row]:
     """Return a row for every Node, every EncryptedNode and every NodePeer, by name."""
     by_label, by_peer = {w.name: w for w in node_labels}, {p.name: p for p in peers}
-    by_object = {e.name: e for e in encrypted}
+    by_object, many = {e.name: e for e in encrypted}, len(encrypted) >= MOST_JOINING
+    joining = many and any(e.state is NodeState.JOINING for e in encrypted)
     names = sorted(by_label.keys() | by_object.keys() | by_peer.keys())
     return [
         replace(
-            _row(name, by_label.get(name), by_object.get(name), by_peer.get(name)),
+            _row(name, by_label.get(name), by_object.get(name), by_peer.get(name), joining=joining),
             strange=by_label[name].strange if name in by_label else (),
         )
         for name in names
     ]
 
 
-def _row(name: str, node_label: NodeLabel | None, encrypted: EncryptedNode | None, peer: NodePeer | None) -> Row:
+def _row(
+    name: str, node_label: NodeLabel | None, encrypted: EncryptedNode | None, peer: NodePeer | None, *, joining: bool
+) -> Row:
+    """Return the row of one name; *joining*: of many nodes some join, so another may wait for its turn."""
     if encrypted is None:
-        return _without_objects(name, node_label, peer)
-    ready = find(encrypted.conditions, READY) or Condition(READY, None, NO_STATUS, "its agent has reported nothing yet")
+        row = _without_objects(name, node_label, peer)
+        waits = joining and row.reason == Reason.NO_CONTROLLER
+        return replace(row, reason=Reason.JOIN_WAITS, message="labelled; not taken up yet, while others join") if waits else row
+    ready = find(encrypted.conditions, READY) or Condition(READY, None, Reason.NO_STATUS, "its agent has reported nothing yet")
     reason, message = ready.reason, ready.message
     if encrypted.problems:
-        reason, message = REFUSED, "; ".join(encrypted.problems)
+        reason, message = Reason.REFUSED, "; ".join(encrypted.problems)
     return Row(name, encrypted.state.value, ready.status, reason, message, encrypted.created, encrypted, peer)
 
 
 def _without_objects(name: str, node_label: NodeLabel | None, peer: NodePeer | None) -> Row:
     since = node_label.created if node_label else None
     if peer is not None and (node_label is None or node_label.uid != peer.node_uid):
-        return Row(name, PENDING, ready=False, reason="NodeGone", message=HELD, since=since, peer=peer)
+        return Row(name, PENDING, ready=False, reason=Reason.NODE_GONE, message=HELD, since=since, peer=peer)
     if node_label is None or node_label.label is None:
         return Row(name, PLAIN, None, "", "not enabled", since, peer=peer)
     if node_label.label != LABEL_ENABLED:
-        return Row(name, PENDING, None, "BadLabel", f"the label's value is {node_label.label!r}, not {LABEL_ENABLED!r}", since)
-    return Row(name, PENDING, None, "NoController", "labelled; the controller has not taken it up yet", since, peer=peer)
+        return Row(
+            name, PENDING, None, Reason.BAD_LABEL, f"the label's value is {node_label.label!r}, not {LABEL_ENABLED!r}", since
+        )
+    return Row(name, PENDING, None, Reason.NO_CONTROLLER, "labelled; the controller has not taken it up yet", since, peer=peer)
 
 
 def node_grid(shown: Sequence[Row], now: datetime) -> Grid:
@@ -107,7 +118,7 @@ def node_document(row: Row) -> Json:
         "name": row.name,
         "state": row.state,
         "ready": row.ready,
-        "reason": row.reason,
+        "reason": str(row.reason),
         "message": row.message,
         "peers": {
             "desired": status.peers_desired if status else 0,
@@ -194,7 +205,7 @@ def rotation_document(rotation: KeyRotation, encrypted: Mapping[str, EncryptedNo
     }
 
 
-def unready(cluster: CliApi, names: Sequence[str]) -> list[str]:
+def unready(cluster: CliClient, names: Sequence[str]) -> list[str]:
     """Return which of these nodes are not Ready yet, each with the reason."""
     found = {e.name: e for e in cluster.encrypted_nodes()}
     return [f"{name} ({_unready(found.get(name))})" for name in names if _unready(found.get(name))]
@@ -211,7 +222,7 @@ def _unready(encrypted: EncryptedNode | None) -> str:
     return "" if ready.status else f"{ready.reason}: {ready.message}"
 
 
-def still_here(cluster: CliApi, names: Sequence[str]) -> list[str]:
+def still_here(cluster: CliClient, names: Sequence[str]) -> list[str]:
     """Return which of these nodes still have objects, each with the reason."""
     objects = {e.name: e.state.value for e in cluster.encrypted_nodes()}
     objects |= {p.name: p.state.value for p in cluster.node_peers() if p.name not in objects}

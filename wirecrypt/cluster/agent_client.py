@@ -7,13 +7,15 @@ from datetime import UTC, datetime
 from typing import Final
 
 from wirecrypt.cluster import paths
+from wirecrypt.cluster.access import reviews
 from wirecrypt.cluster.answer import refuses
 from wirecrypt.cluster.api import Api
 from wirecrypt.cluster.codec import decode, encode, key_access
 from wirecrypt.cluster.readers import ObjectReader
 from wirecrypt.cluster.server_reach import ServerReach
 from wirecrypt.errors import Forbidden, NotFound
-from wirecrypt.model.admission import FORBIDDEN, NODE_TOKEN
+from wirecrypt.model.access import TokenIdentity
+from wirecrypt.model.admission import FORBIDDEN, NODE_TOKEN, OWN_POD
 from wirecrypt.model.objects import (
     EncryptedNode,
     NodeKey,
@@ -48,7 +50,6 @@ class AgentClient(ObjectReader):
         return secret.keys if secret else ()
 
     def publish_sessions(self, peer: NodePeer, *, boot_id: str, boot_session: int, sessions: Sequence[Session]) -> NodePeer:
-        """Write the status of the own NodePeer if it is still the version that *peer* is; raises `Conflict`."""
         status = {
             "bootID": boot_id,
             "bootSession": boot_session,
@@ -66,11 +67,11 @@ class AgentClient(ObjectReader):
         body = {"status": {"proposed": [str(a) for a in addresses]}}
         self.api.patch(f"{paths.NODE_PEERS}/{node}/status", body)
 
-    def write_node_status(self, node: EncryptedNode, status: NodeStatus) -> None:
-        """Patch the status of the own EncryptedNode; conditions that stay keep their time."""
-        before = node.conditions
-        body = {"status": encode.node_status(status, before, datetime.now(UTC))}
-        self.api.patch(f"{paths.ENCRYPTED_NODES}/{node.name}/status", body)
+    def write_node_status(self, node: EncryptedNode, status: NodeStatus) -> EncryptedNode:
+        """Patch the status of the own EncryptedNode, of that version; conditions that stay keep their time."""
+        said = encode.node_status(status, node.conditions, datetime.now(UTC))
+        body = {"metadata": {"resourceVersion": node.resource_version}, "status": said}
+        return decode.encrypted_node(self.api.patch(f"{paths.ENCRYPTED_NODES}/{node.name}/status", body))
 
     def forbidden_write_refused(self, others: Sequence[str]) -> bool:
         """Try to write the status of an object of each kind of one of these *others*, dry; True when a policy refused both.
@@ -89,12 +90,29 @@ class AgentClient(ObjectReader):
         path = f"{paths.NODE_ACCOUNTS}/{FORBIDDEN}/token"
         return refuses(NODE_TOKEN, lambda: self.api.create(path, {"spec": {}}, dry_run=True))
 
+    def pod_try_refused(self) -> bool:
+        """Try to delete the own pod, dry; True when the admission policy refused.
+
+        Raises `Forbidden` when RBAC refused instead, and `NotFound` when the token is no pod's, or that is gone.
+        """
+        identity = self.identity()
+        if not identity.pod:
+            answer, hint = "the token is bound to no pod", "an agent runs in a pod of its DaemonSet"
+            raise NotFound("try to delete the own pod", what=OWN_POD, answer=answer, hint=hint)
+        return refuses(OWN_POD, lambda: self.api.delete(f"{paths.PODS}/{identity.pod}", uid=identity.pod_uid, dry_run=True))
+
+    def identity(self) -> TokenIdentity:
+        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+        return reviews.identity(self.api.create(paths.SELF_REVIEWS, body))
+
+    def delete_pod(self, identity: TokenIdentity) -> None:
+        self.api.delete(f"{paths.PODS}/{identity.pod}", uid=identity.pod_uid)
+
     def api_addresses(self) -> frozenset[Address]:
         """Return the addresses of API servers: where connections go to, and what is behind the Service `kubernetes`."""
         return self._reach.addresses()
 
     def reached(self, since: float) -> bool:
-        """Return whether a request that began after monotonic time *since* was answered; without one, another is begun."""
         return self._reach.answered(since)
 
     def _refused(self, path: str, others: Sequence[str]) -> bool:

@@ -10,56 +10,34 @@ import json
 import socket
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from wirecrypt.cluster import paths
 from wirecrypt.cluster.access.tokens import token_for
 from wirecrypt.cluster.answer import refusal
-from wirecrypt.cluster.api import Api
 from wirecrypt.cluster.cli_client import CliClient
-from wirecrypt.cluster.codec import decode
-from wirecrypt.cluster.readers import ObjectReader
-from wirecrypt.errors import ClusterError, ConfigError, NotFound, Unreachable
+from wirecrypt.errors import ClusterError, ConfigError, Unreachable
 from wirecrypt.http_server import TOKEN_HEADER
-from wirecrypt.model.objects import SYSTEM_NAMESPACE, NodePeer
 from wirecrypt.model.secret import SecretBytes
 from wirecrypt.settings import Settings, from_document
 
-PODS: Final = f"/api/v1/namespaces/{SYSTEM_NAMESPACE}/pods"
 _PATIENCE: Final = 30.0
 
 
-class Agents:
+class Agents(CliClient):
     """The agents of a cluster as a person asks them; raises `ClusterError`. Threads may share one."""
 
-    def __init__(self, api: Api) -> None:
-        self._api = api
-        self._reader = ObjectReader(api)
-
-    @classmethod
-    def connect(cls, kubeconfig: Path | None = None, context: str | None = None) -> Self:
-        """Return the agents of the cluster that *kubeconfig* and *context* say."""
-        return cls(Api.connect(kubeconfig, context=context))
-
-    def enabled(self) -> list[NodePeer]:
-        """Return the NodePeers by name: the nodes whose pairs are encrypted."""
-        return sorted(self._reader.node_peers(), key=lambda p: p.name)
-
-    def malformed(self) -> dict[str, str]:
-        """Return what is wrong with NodePeers that the last `enabled` left out, by name."""
+    def malformed_peers(self) -> dict[str, str]:
+        """Return what is wrong with NodePeers that the last `node_peers` left out, by name."""
         return {name: str(error) for (path, name), error in self._reader.malformed.items() if path == paths.NODE_PEERS}
 
     def labels(self) -> dict[str, str]:
         """Return the label's value by Node, of those that have it."""
-        return {
-            node_label.name: node_label.label
-            for node_label in CliClient(self._api).node_labels()
-            if node_label.label is not None
-        }
+        return {node.name: node.label for node in self.node_labels() if node.label is not None}
 
     def pods(self) -> dict[str, str]:
         """Return the name of the agent's pod by node: that of the DaemonSet, a running one before others."""
-        items, _ = self._api.items(PODS)
+        items, _ = self._api.items(paths.PODS)
         found: dict[str, tuple[bool, str]] = {}
         for pod in items:
             meta, node = pod["metadata"], pod.get("spec", {}).get("nodeName", "")
@@ -73,11 +51,7 @@ class Agents:
     def port(self) -> int:
         """Return the agents' TCP port as configured, the default where the configuration cannot be read; 0: none."""
         try:
-            document = self._api.get(paths.CONFIG)
-        except NotFound:
-            return Settings().metrics.port
-        try:
-            return from_document(decode.config_document(document)).metrics.port
+            return from_document(self.config()).metrics.port
         except ConfigError:
             return Settings().metrics.port
 
@@ -88,7 +62,7 @@ class Agents:
     def ask(self, pod: str, port: int, asked: str, token: SecretBytes) -> Any:  # noqa: ANN401 - JSON
         """Return the answer of an agent's page; *asked*: its name and query."""
         headers = {TOKEN_HEADER: token.reveal().decode()}
-        return self._api.get(f"{PODS}/http:{pod}:{port}/proxy/{asked}", headers=headers)
+        return self._api.get(f"{paths.PODS}/http:{pod}:{port}/proxy/{asked}", headers=headers)
 
 
 class _LocalConnection(HTTPConnection):

@@ -8,36 +8,43 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlencode
 
 from wirecrypt.cluster.answer import Answer, Json, refusal
-from wirecrypt.errors import NotFound
+from wirecrypt.errors import ClusterError, NotFound
+from wirecrypt.model.secret import SecretBytes
+from wirecrypt.model.xfrm import Address
 
 if TYPE_CHECKING:
     from wirecrypt.cluster.connection import Connection
-    from wirecrypt.model.secret import SecretBytes
-    from wirecrypt.model.xfrm import Address
 
-PAGE: Final = 500  # objects per answer of a list
+PAGE: Final = 500  # objects: few requests, for every agent lists all Nodes now and then
 CONNECT_SECONDS: Final = 5.0
 READ_SECONDS: Final = 20.0
 SILENT_SECONDS: Final = 100.0  # a watch gets a bookmark about once a minute; longer silence is a dead connection
 MERGE: Final = "application/merge-patch+json"
 _JSON: Final = "application/json"
+_VERBS: Final = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
 
 class Api:
-    """One API server seen with one identity. Thread-safe; *reads* and *writes* count the requests sent."""
+    """One API server seen with one identity. Thread-safe; *reads* and *writes* count the requests sent.
+
+    *page*: objects per answer of a list. *failed* is told the verb of each request that was refused or not answered, and
+    the error.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._lock = threading.Lock()
         self.reads = 0
         self.writes = 0
+        self.page = PAGE
+        self.failed: Callable[[str, ClusterError], None] = lambda _verb, _error: None
 
     @classmethod
     def connect(cls, kubeconfig: Path | None = None, *, context: str | None = None) -> Api:
@@ -55,15 +62,23 @@ class Api:
         return self._call("GET", path, headers={**(headers or {}), **bearer})
 
     def items(self, path: str) -> tuple[list[Json], str]:
-        """Return all objects of a collection, read in pages, and the version of the collection."""
+        """Return all objects of a collection, and the version of the collection."""
         found: list[Json] = []
+        version = ""
+        for page, version in self.pages(path):  # noqa: B007 - the last one's
+            found += page
+        return found, version
+
+    def pages(self, path: str) -> Iterator[tuple[list[Json], str]]:
+        """Yield the objects of a collection page by page, each with the version of the collection."""
         more = ""
         while True:
-            page = self._call("GET", _query(path, limit=PAGE, **({"continue": more} if more else {})))
-            found += page.get("items") or []
-            more = page.get("metadata", {}).get("continue", "")
+            page = self._call("GET", _query(path, limit=self.page, **({"continue": more} if more else {})))
+            meta, items = page.get("metadata", {}), page.pop("items", None) or []
+            yield items, meta.get("resourceVersion", "")
+            more = meta.get("continue", "")
             if not more:
-                return found, page.get("metadata", {}).get("resourceVersion", "")
+                return
 
     def named(self, path: str, name: str) -> tuple[list[Json], str]:
         """Return the object called *name* of a collection, if it is there, and the version of the collection; one request.
@@ -85,13 +100,15 @@ class Api:
         """Merge *body* into an object; with a resourceVersion in it only into that version, else `Conflict`."""
         return self._call("PATCH", _query(path, dryRun="All") if dry_run else path, body, kind=MERGE)
 
-    def delete(self, path: str, *, version: str = "", uid: str = "") -> None:
-        """Delete an object, if given only at this *version* and with this *uid*; one that is gone is no error."""
+    def delete(self, path: str, *, version: str = "", uid: str = "", dry_run: bool = False) -> None:
+        """Delete an object, if given only at this *version* and with this *uid*; one that is gone is no error, but of a try."""
         wanted = {k: v for k, v in (("resourceVersion", version), ("uid", uid)) if v}
+        options: Json = {**({"preconditions": wanted} if wanted else {}), **({"dryRun": ["All"]} if dry_run else {})}
         try:
-            self._call("DELETE", path, {"preconditions": wanted} if wanted else None)
+            self._call("DELETE", path, options or None)  # with a body the API server reads no option from the address
         except NotFound:
-            return
+            if dry_run:
+                raise
 
     @contextmanager
     def stream(self, path: str, *, version: str, seconds: int) -> Iterator[Answer]:
@@ -130,6 +147,13 @@ class Api:
             return answer.json()
 
     def _send(self, method: str, path: str, body: Json | None, *, headers: Mapping[str, str], read_seconds: float) -> Answer:
+        try:
+            return self._sent(method, path, body, headers=headers, read_seconds=read_seconds)
+        except ClusterError as error:
+            self.failed(_verb(method, path), error)
+            raise
+
+    def _sent(self, method: str, path: str, body: Json | None, *, headers: Mapping[str, str], read_seconds: float) -> Answer:
         with self._lock:
             self.reads += method == "GET"
             self.writes += method != "GET"
@@ -144,6 +168,14 @@ class Api:
             with answer:
                 raise refusal(f"{method} {path.partition('?')[0]}", answer.status, answer.text(), answer.headers)
         return answer
+
+
+def _verb(method: str, path: str) -> str:
+    """Return what the API server calls such a request; collections are always asked for with a limit."""
+    if method != "GET":
+        return _VERBS[method]
+    query = path.partition("?")[2]
+    return "watch" if "watch=1" in query else "list" if "limit=" in query else "get"
 
 
 def _query(path: str, **parameters: object) -> str:

@@ -17,11 +17,11 @@ from urllib.parse import urlencode
 from wirecrypt.cluster import paths
 from wirecrypt.cluster.answer import Throttled
 from wirecrypt.cluster.api import Api
-from wirecrypt.cluster.codec import decode
-from wirecrypt.cluster.codec.object_fields import ObjectFields
+from wirecrypt.cluster.codec import decode, encode
+from wirecrypt.cluster.codec.object_fields import fields_of
 from wirecrypt.cluster.paths import GROUP, VERSION
 from wirecrypt.cluster.readers import ObjectReader
-from wirecrypt.errors import ClusterError, Forbidden, InputError, NotFound, ObjectError
+from wirecrypt.errors import ClusterError, Conflict, Forbidden, InputError, NotFound, ObjectError
 from wirecrypt.model.objects import LABEL, SYSTEM_NAMESPACE, ConfigDocument, EncryptedNode, KeyRotation, NodePeer, unfit
 from wirecrypt.retry import RetryLimits, retry
 
@@ -34,7 +34,7 @@ _PROGRAMS: Final = (
     ("daemonsets", "DaemonSet", "wirecrypt-agent", "agent"),
     ("deployments", "Deployment", "wirecrypt-controller", "controller"),
 )
-_AGAIN: Final = RetryLimits(attempts=4, seconds=10.0)  # a server that asks to come again has done nothing yet
+_AGAIN: Final = RetryLimits(attempts=4, seconds=10.0)  # who is asked to come again has changed nothing yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +130,7 @@ class CliClient:
 
     def request_rotation(self, reason: str) -> KeyRotation:
         """Create a KeyRotation under a new name."""
-        meta = {"generateName": _PREFIX}
-        body = {"apiVersion": VERSION, "kind": "KeyRotation", "metadata": meta, "spec": {"reason": reason}}
+        body = encode.rotation({"generateName": _PREFIX}, reason)
         with _doing("ask for a rotation", "KeyRotation", right="create keyrotations"):
             return decode.key_rotation(_patiently(lambda: self._api.create(paths.KEY_ROTATIONS, body)))
 
@@ -143,11 +142,17 @@ class CliClient:
             _patiently(lambda: self._api.patch(f"{paths.KEY_ROTATIONS}/{rotation.name}", body))
 
     def exclude(self, rotation: KeyRotation, names: Iterable[str]) -> None:
-        """Ask to cut nodes off if they still hold up a KeyRotation when patience is over."""
-        without = sorted({*rotation.without, *names})
-        body = {"metadata": {"uid": rotation.uid, "resourceVersion": rotation.resource_version}, "spec": {"without": without}}
+        """Ask to cut nodes off if they still hold up a KeyRotation when patience is over; names said before stay."""
+        path = f"{paths.KEY_ROTATIONS}/{rotation.name}"
+
+        def add() -> None:
+            present = decode.key_rotation(_patiently(lambda: self._api.get(path)))
+            metadata = {"uid": rotation.uid, "resourceVersion": present.resource_version}
+            body = {"metadata": metadata, "spec": {"without": sorted({*present.without, *names})}}
+            _patiently(lambda: self._api.patch(path, body))
+
         with _doing("go on without a node", f"KeyRotation {rotation.name}", right="patch keyrotations"):
-            _patiently(lambda: self._api.patch(f"{paths.KEY_ROTATIONS}/{rotation.name}", body))
+            retry(on=Conflict, limits=_AGAIN)(add)()  # the controller writes to it all the while
 
 
 def missing_parts(api: Api) -> list[str]:
@@ -180,7 +185,7 @@ def node_labels(items: Iterable[Mapping[str, Any]]) -> list[NodeLabel]:
 
 
 def _node_label(raw: Mapping[str, Any]) -> NodeLabel:
-    fields = ObjectFields.of("Node", raw)
+    fields = fields_of("Node", raw)
     meta, machine = fields.group("metadata"), fields.group("status").group("nodeInfo")
     labels, annotations = meta.mapping("labels"), meta.mapping("annotations")
     return NodeLabel(

@@ -25,14 +25,13 @@ from wirecrypt.cluster.codec import encode, key_access
 from wirecrypt.cluster.codec.decode import KEY_PREFIX, SEED_PREFIX
 from wirecrypt.cluster.events import EventWriter
 from wirecrypt.cluster.informers import ControllerInformers
-from wirecrypt.cluster.paths import VERSION
 from wirecrypt.errors import NotFound
+from wirecrypt.model.access import AccessPart, KeyAccess
 from wirecrypt.model.admission import AGENT_TOKEN, FORBIDDEN, STATUS_BY_AGENT
 from wirecrypt.model.objects import (
     FINALIZER,
-    AccessPart,
+    ControllerView,
     EncryptedNode,
-    KeyAccess,
     KeyRotation,
     KeySecret,
     Node,
@@ -40,21 +39,21 @@ from wirecrypt.model.objects import (
     NodeState,
     SeedSecret,
 )
-from wirecrypt.ports import ControllerView
 
 T = TypeVar("T")
 _log = logs.get(__name__)
+PAGE: Final = 50  # objects per answer of a list: one process lists ten kinds at once, and Python gives little of it back
 LONGEST_LAG: Final = 30.0  # seconds that copies may lag behind the own writes
 _GUARDED: Final = ("Node", "NodePeer", "EncryptedNode")
 
 
-class ControllerClient:
+class ControllerClient(EventWriter):
     """Implements `wirecrypt.ports.ControllerCluster`."""
 
     def __init__(self, api: Api, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self.api = api
+        super().__init__(api)
+        api.page = PAGE
         self._informers = ControllerInformers(api)
-        self._events = EventWriter(api)
         self._written: dict[str, int] = {}  # by path: the highest version that a write made
         self._deleted: dict[tuple[str, str], str] = {}  # by path and name: the version or UID that was deleted
         self._held: dict[tuple[str, str], str] = {}  # the same, of what was told to be held by others
@@ -63,15 +62,12 @@ class ControllerClient:
         self._behind_since = math.inf
 
     def start(self, changed: Callable[[], None]) -> None:
-        """Start the watches; *changed* is called from their threads."""
         self._informers.start(changed)
 
     def stop(self) -> None:
-        """Stop the watches."""
         self._informers.stop()
 
     def view(self) -> ControllerView | None:
-        """Return the local copies, None while they do not show all of the own writes yet."""
         cache = self._informers
         if not (cache.synced() and cache.settled()):
             return None
@@ -85,6 +81,7 @@ class ControllerClient:
         self._behind_since = math.inf
         self._written.clear()
         self._deleted.clear()
+        self._held = {held: identity for held, identity in self._held.items() if cache.deleting(*held, identity)}
         return ControllerView(
             nodes=_by_name(cache.nodes()),
             peers=_by_name(p for p in cache.peers() if p.state is not NodeState.REMOVED),
@@ -134,9 +131,8 @@ class ControllerClient:
         deleted: dict[tuple[str, str], str] = {}
         for query, identities in held.items():
             path = query.partition("?")[0]
-            items, _ = self.api.items(query)
-            written[path] = max(map(_version, items), default=0)
-            there = {item["metadata"]["name"] for item in items}
+            there = {raw["metadata"]["name"]: _version(raw) for page, _ in self.api.pages(query) for raw in page}
+            written[path] = max(there.values(), default=0)
             deleted.update({(path, n): i for n, i in identities.items() if n not in there})
         self._written, self._deleted = written, deleted
 
@@ -149,11 +145,9 @@ class ControllerClient:
         return refuses(policy, tries[policy])
 
     def create_encrypted_node(self, node: Node, node_id: int, state: NodeState, problems: Sequence[str]) -> None:
-        """Create the EncryptedNode of *node*."""
         self._create(paths.ENCRYPTED_NODES, encode.encrypted_node(node, node_id, state, problems))
 
     def update_encrypted_node(self, encrypted: EncryptedNode, state: NodeState, problems: Sequence[str]) -> None:
-        """Write what may change in the spec of an EncryptedNode."""
         spec = {"spec": encode.node_spec(state, problems)}
         self._patch(paths.ENCRYPTED_NODES, encrypted.name, encrypted.resource_version, spec)
 
@@ -166,11 +160,9 @@ class ControllerClient:
         self._create(paths.NODE_PEERS, encode.node_peer(node, peer))
 
     def update_node_peer(self, old: NodePeer, new: NodePeer) -> None:
-        """Write what may change in the spec of a NodePeer."""
         self._patch(paths.NODE_PEERS, old.name, old.resource_version, {"spec": encode.peer_spec(new)})
 
     def remove_node_peer(self, peer: NodePeer) -> None:
-        """Delete a NodePeer in the version that was read and take our finalizer away."""
         path = f"{paths.NODE_PEERS}/{peer.name}"
         if not peer.deleting:
             self.api.delete(path, version=peer.resource_version, uid=peer.uid)
@@ -179,60 +171,37 @@ class ControllerClient:
         self._deleted[paths.NODE_PEERS, peer.name] = peer.uid
 
     def write_keys(self, secret: KeySecret, owner: Node | None) -> None:
-        """Create the Secret with a node's keys, or replace the version that was read."""
         body = encode.key_secret(secret, encode.owner(owner) if owner else [])
         self._write(paths.NODE_KEYS, KEY_PREFIX + secret.node, secret.resource_version, body)
 
     def delete_keys(self, secret: KeySecret) -> None:
-        """Delete the Secret with a node's keys."""
         self._delete(paths.NODE_KEYS, KEY_PREFIX + secret.node, version=secret.resource_version)
 
     def grant_keys(self, node: str, part: AccessPart) -> None:
-        """Make one of the objects by which the account of *node* may read the Secret with the node's keys."""
         self._create(paths.ACCESS[part], key_access.encode(node, part))
 
     def revoke_keys(self, access: KeyAccess) -> None:
-        """Delete one of these objects."""
         self._delete(paths.ACCESS[access.part], KEY_PREFIX + access.node, uid=access.uid)
 
     def write_seed(self, seed: SeedSecret) -> None:
-        """Create the Secret of an epoch, or replace the version that was read."""
         name = f"{SEED_PREFIX}{seed.epoch.number}"
         self._write(paths.SEEDS, name, seed.resource_version, encode.seed_secret(seed))
 
     def delete_seed(self, seed: SeedSecret) -> None:
-        """Delete the Secret of an epoch."""
         self._delete(paths.SEEDS, f"{SEED_PREFIX}{seed.epoch.number}", version=seed.resource_version)
 
     def create_rotation(self, name: str, reason: str) -> None:
-        """Create a KeyRotation."""
-        body = {"apiVersion": VERSION, "kind": "KeyRotation", "metadata": {"name": name}, "spec": {"reason": reason}}
-        self._create(paths.KEY_ROTATIONS, body)
+        self._create(paths.KEY_ROTATIONS, encode.rotation({"name": name}, reason))
 
     def delete_rotation(self, rotation: KeyRotation) -> None:
-        """Delete a KeyRotation in the version that was read."""
         self._delete(paths.KEY_ROTATIONS, rotation.name, version=rotation.resource_version)
 
     def hold_rotation(self, rotation: KeyRotation, *, held: bool) -> None:
-        """Put our finalizer on a KeyRotation or take it away."""
         self._note(paths.KEY_ROTATIONS, self._finalize(f"{paths.KEY_ROTATIONS}/{rotation.name}", rotation.uid, held=held))
 
     def write_rotation(self, old: KeyRotation, new: KeyRotation) -> None:
-        """Write the status of a KeyRotation."""
         status = encode.rotation_status(new, datetime.now(UTC))
         self._patch(paths.KEY_ROTATIONS, old.name, old.resource_version, {"status": status}, part="/status")
-
-    def node_event(self, node: str, *, reason: str, message: str, warning: bool) -> None:
-        """Write an Event on a Node, once per text."""
-        self._events.on_node(node, reason=reason, message=message, warning=warning)
-
-    def policy_event(self, policy: str, *, reason: str, message: str) -> None:
-        """Write a warning as an Event on an admission policy, once per text."""
-        self._events.on_policy(policy, reason=reason, message=message)
-
-    def rotation_event(self, rotation: KeyRotation, *, reason: str, message: str) -> None:
-        """Write an Event on a KeyRotation, once per text."""
-        self._events.on_rotation(rotation, reason=reason, message=message)
 
     def _access(self, part: AccessPart) -> dict[str, str]:
         """Return the UID of each object of the kind *part* that the copies show, by name."""

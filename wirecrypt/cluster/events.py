@@ -22,20 +22,20 @@ class EventWriter:
     """Writes Events; a repeated one is not sent, so that a second pass writes nothing."""
 
     def __init__(self, api: Api) -> None:
-        self._api = api
+        self.api = api
         self._said: set[str] = set()
 
-    def on_node(self, node: str, *, reason: str, message: str, warning: bool) -> None:
+    def node_event(self, node: str, *, reason: str, message: str, warning: bool) -> None:
         """Write an Event on a Node (its UID in an Event is its name, as the kubelet does it)."""
         about = {"apiVersion": "v1", "kind": "Node", "name": node, "uid": node}
         self._say(about, reason=reason, message=message, warning=warning)
 
-    def on_rotation(self, rotation: KeyRotation, *, reason: str, message: str, warning: bool = False) -> None:
+    def rotation_event(self, rotation: KeyRotation, *, reason: str, message: str) -> None:
         """Write an Event on a KeyRotation."""
         about = {"apiVersion": VERSION, "kind": "KeyRotation", "name": rotation.name, "uid": rotation.uid}
-        self._say(about, reason=reason, message=message, warning=warning)
+        self._say(about, reason=reason, message=message, warning=False)
 
-    def on_policy(self, policy: str, *, reason: str, message: str) -> None:
+    def policy_event(self, policy: str, *, reason: str, message: str) -> None:
         """Write a warning on an admission policy, which may be missing, so it is told by its name."""
         about = {"apiVersion": f"{ADMISSION}/v1", "kind": "ValidatingAdmissionPolicy", "name": policy, "uid": policy}
         self._say(about, reason=reason, message=message, warning=True)
@@ -50,5 +50,5 @@ class EventWriter:
         now = datetime.now(UTC)
         body = encode.event(about, name, reason=reason, message=message, warning=warning, now=now)
         with suppress(AlreadyExists):  # said before this process began, and still kept
-            self._api.create(paths.EVENTS, body)
+            self.api.create(paths.EVENTS, body)
         self._said.add(name)

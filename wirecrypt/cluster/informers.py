@@ -13,25 +13,17 @@ from wirecrypt.cluster.api import Api
 from wirecrypt.cluster.codec import decode, key_access
 from wirecrypt.cluster.reflector import Reflector
 from wirecrypt.errors import ObjectError
-from wirecrypt.model.objects import (
-    ConfigDocument,
-    EncryptedNode,
-    KeyAccess,
-    KeyRotation,
-    KeySecret,
-    Node,
-    NodePeer,
-    SeedSecret,
-)
+from wirecrypt.model.access import KeyAccess
+from wirecrypt.model.objects import ConfigDocument, EncryptedNode, KeyRotation, KeySecret, Node, NodePeer, SeedSecret
 
 
 class Informers:
-    """The copies that an agent needs; a `Watcher` (wirecrypt.ports)."""
+    """The copies that an agent needs; a `Watcher` (wirecrypt.ports). *rotation* is what is read of a KeyRotation."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, *, rotation: Callable[[Any], KeyRotation] = decode.asked_rotation) -> None:
         self._nodes = Reflector(api, "Node", paths.NODES, decode.node)
         self._peers = Reflector(api, "NodePeer", paths.NODE_PEERS, decode.node_peer)
-        self._rotations = Reflector(api, "KeyRotation", paths.KEY_ROTATIONS, decode.key_rotation)
+        self._rotations = Reflector(api, "KeyRotation", paths.KEY_ROTATIONS, rotation)
         self._config = Reflector(api, "ConfigMap", paths.CONFIG_ONLY, decode.config_document)
         self._all: list[Reflector[Any]] = [self._nodes, self._peers, self._rotations, self._config]
         self._undone = -math.inf
@@ -39,17 +31,14 @@ class Informers:
         self._lock = threading.Lock()
 
     def start(self, changed: Callable[[], None]) -> None:
-        """Start the watches; *changed* is called from their threads."""
         for reflector in self._all:
             reflector.start(changed, self._went_back)
 
     def stop(self) -> None:
-        """Stop and join the threads."""
         for reflector in self._all:
             reflector.stop()
 
     def synced(self) -> bool:
-        """Return whether every kind was listed at least once."""
         return all(reflector.synced() for reflector in self._all)
 
     def restores(self) -> int:
@@ -87,7 +76,6 @@ class Informers:
         return {(r.kind, name): error for r in self._all for name, error in r.malformed().items()}
 
     def nodes(self) -> Sequence[Node]:
-        """Return all Nodes."""
         return self._nodes.objects()
 
     def peers(self) -> Sequence[NodePeer]:
@@ -107,7 +95,7 @@ class ControllerInformers(Informers):
     """The copies that the controller needs: those of an agent, EncryptedNodes, both kinds of Secrets and who may read them."""
 
     def __init__(self, api: Api) -> None:
-        super().__init__(api)
+        super().__init__(api, rotation=decode.key_rotation)
         self._encrypted = Reflector(api, "EncryptedNode", paths.ENCRYPTED_NODES, decode.encrypted_node)
         self._keys = Reflector(api, "Secret", paths.KEYS_ONLY, decode.key_secret)
         self._seeds = Reflector(api, "epoch Secret", paths.SEEDS_ONLY, decode.seed_secret)

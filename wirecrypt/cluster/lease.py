@@ -8,9 +8,9 @@ from wirecrypt.cluster import paths
 from wirecrypt.cluster.answer import Json
 from wirecrypt.cluster.api import Api
 from wirecrypt.cluster.codec.encode import micro_time
-from wirecrypt.cluster.codec.object_fields import ObjectFields
+from wirecrypt.cluster.codec.object_fields import fields_of
 from wirecrypt.errors import NotFound
-from wirecrypt.ports import Lease
+from wirecrypt.model.objects import Lease
 
 NAME: Final = "wirecrypt-controller"
 
@@ -22,14 +22,12 @@ class ClusterLease:
         self._api = api
 
     def read(self) -> Lease | None:
-        """Return the Lease by a quorum read, None when there is none."""
         try:
             return _lease(self._api.get(f"{paths.LEASES}/{NAME}"))
         except NotFound:
             return None
 
     def write(self, lease: Lease) -> Lease:
-        """Create the Lease, or replace the version that was read; raises `Conflict`."""
         body: Json = {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
@@ -49,7 +47,7 @@ class ClusterLease:
 
 
 def _lease(raw: Json) -> Lease:
-    obj = ObjectFields.of("Lease", raw)
+    obj = fields_of("Lease", raw)
     spec = obj.group("spec")
     return Lease(
         holder=spec.text("holderIdentity", ""),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from wirecrypt.model.objects import KEYS_NAMESPACE, SYSTEM_NAMESPACE, AccessPart
+from wirecrypt.model.access import AccessPart
+from wirecrypt.model.objects import KEYS_NAMESPACE, SYSTEM_NAMESPACE
 
 GROUP: Final = "wirecrypt.io"
 VERSION: Final = f"{GROUP}/v1alpha1"
@@ -25,6 +26,7 @@ CONFIG_ONLY: Final = f"{CONFIG_MAPS}?fieldSelector=metadata.name%3Dwirecrypt-con
 KEYS_ONLY: Final = f"{NODE_KEYS}?fieldSelector=type%3Dwirecrypt.io%2Fnode-key"
 SEEDS_ONLY: Final = f"{SEEDS}?fieldSelector=type%3Dwirecrypt.io%2Fepoch-seed"
 ACCOUNTS: Final = f"/api/v1/namespaces/{SYSTEM_NAMESPACE}/serviceaccounts"
+PODS: Final = f"/api/v1/namespaces/{SYSTEM_NAMESPACE}/pods"
 NODE_ACCOUNTS: Final = f"/api/v1/namespaces/{KEYS_NAMESPACE}/serviceaccounts"
 ACCESS: Final[Mapping[AccessPart, str]] = {  # what lets the account of one node read its Secret
     AccessPart.ACCOUNT: NODE_ACCOUNTS,
@@ -34,6 +36,7 @@ ACCESS: Final[Mapping[AccessPart, str]] = {  # what lets the account of one node
 ACCESS_ONLY: Final = "?labelSelector=app.kubernetes.io%2Fcomponent%3Dnode-account"
 EVENTS: Final = "/api/v1/namespaces/default/events"  # where events about cluster-scoped objects belong
 LEASES: Final = f"/apis/coordination.k8s.io/v1/namespaces/{SYSTEM_NAMESPACE}/leases"
+SELF_REVIEWS: Final = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 API_SLICES: Final = (  # what is behind the Service by which pods reach API servers; version 0: from the server's memory
     "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
     "?labelSelector=kubernetes.io%2Fservice-name%3Dkubernetes&resourceVersion=0"

@@ -34,15 +34,16 @@ class ObjectReader:
         return self.one(paths.CONFIG, decode.config_document)
 
     def nodes(self) -> Sequence[Node]:
-        """Return all Nodes."""
         return self._all(paths.NODES, decode.node)
+
+    def node(self, name: str) -> Node | None:
+        return self.one(f"{paths.NODES}/{name}", decode.node)
 
     def node_peers(self) -> Sequence[NodePeer]:
         """Return all NodePeers but those of nodes that were removed; malformed ones are left out."""
         return [p for p in self._all(paths.NODE_PEERS, decode.node_peer) if p.state is not NodeState.REMOVED]
 
     def node_peer(self, name: str) -> NodePeer | None:
-        """Return one NodePeer by a quorum read; raises `ObjectError` when it is malformed."""
         return self.one(f"{paths.NODE_PEERS}/{name}", decode.node_peer)
 
     def encrypted_nodes(self) -> Sequence[EncryptedNode]:
@@ -50,7 +51,6 @@ class ObjectReader:
         return self._all(paths.ENCRYPTED_NODES, decode.encrypted_node)
 
     def encrypted_node(self, name: str) -> EncryptedNode | None:
-        """Return one EncryptedNode by a quorum read; raises `ObjectError` when it is malformed."""
         return self.one(f"{paths.ENCRYPTED_NODES}/{name}", decode.encrypted_node)
 
     def key_rotations(self) -> Sequence[KeyRotation]:
@@ -66,9 +66,8 @@ class ObjectReader:
         return read(raw)
 
     def _all(self, path: str, read: Callable[[Any], T]) -> Sequence[T]:
-        items, _ = self.api.items(path)
         found: list[T] = []
-        for raw in items:
+        for raw in (raw for page, _ in self.api.pages(path) for raw in page):
             name = raw.get("metadata", {}).get("name", "?")
             self.malformed.pop((path, name), None)
             try:

@@ -22,17 +22,14 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from wirecrypt import logs
-from wirecrypt.cluster.answer import Gone, Throttled, stream_error
+from wirecrypt.cluster.answer import Answer, Gone, Throttled, stream_error
 from wirecrypt.cluster.api import Api
-from wirecrypt.cluster.codec.past import Past, changed_last
+from wirecrypt.cluster.codec.past import Past
 from wirecrypt.errors import ClusterError, ObjectError
 from wirecrypt.retry import Backoff, Delays
-
-if TYPE_CHECKING:
-    from wirecrypt.cluster.answer import Answer
 
 T = TypeVar("T")
 Undone = Callable[[float, float], None]
@@ -232,7 +229,8 @@ class Reflector(Generic[T]):
         """Ask the source for the object that changed last; return whether the copy can go on from where it is."""
         began = time.monotonic()
         items, version = self._api.named(self._path, self._last)
-        if self._past().undone(version, items) or (self._last in self._objects and not items):
+        undone = _past(self._newest, self._objects).undone(Past.of(version, items))
+        if undone or (self._last in self._objects and not items):
             return False
         self._confirmed = began
         return True
@@ -241,13 +239,13 @@ class Reflector(Generic[T]):
         self._anew.clear()
         self._version = ""  # if this fails it is still due
         began = time.monotonic()
-        items, version = self._api.items(self._path)
-        undone = self._past().undone(version, items)
-        kept = {one.name: one for one in map(self._kept, items)}
+        kept, version = self._read_all()
+        shown = _past(version, kept)
+        undone = _past(self._newest, self._objects).undone(shown)
         with self._lock:
             before, self._objects = self._objects, kept
         self._version = self._newest = version
-        self._last = changed_last(items)
+        self._last = shown.changed_last
         listed, self._confirmed, self._listed = self._listed, began, began
         self._list_by = began + random.randint(*LIST_SECONDS)  # noqa: S311 - as above
         first = not self._synced.is_set()
@@ -258,8 +256,13 @@ class Reflector(Generic[T]):
         if first or undone or _shown(before) != _shown(kept):
             changed()
 
-    def _past(self) -> Past:
-        return Past(self._newest, {name: one.identities[1] for name, one in self._objects.items()})
+    def _read_all(self) -> tuple[dict[str, _Kept[T]], str]:
+        """Return what is kept of all objects, and the version of the collection; of each page before the next is asked for."""
+        kept: dict[str, _Kept[T]] = {}
+        version = ""
+        for items, version in self._api.pages(self._path):  # noqa: B007 - the last one's
+            kept.update((one.name, one) for one in map(self._kept, items))
+        return kept, version
 
     def _take(self, event: Mapping[str, Any], changed: Callable[[], None]) -> None:
         kind, raw = event.get("type"), event["object"]
@@ -294,6 +297,10 @@ class Reflector(Generic[T]):
             _log.warning("object left out", kind=self.kind, object=name, error=str(error))
         identities = (meta.get("uid", ""), meta.get("resourceVersion", ""))
         return _Kept(name, value, fault, identities, deleting="deletionTimestamp" in meta)
+
+
+def _past(version: str, kept: Mapping[str, _Kept[T]]) -> Past:
+    return Past(version, {name: one.identities[1] for name, one in kept.items()})
 
 
 def _shown(kept: Mapping[str, _Kept[T]]) -> Mapping[str, object]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wirecrypt.model.objects import AccessPart, EncryptedNode, KeyAccess, KeySecret, Node, NodePeer, NodeState, SeedSecret
+from wirecrypt.model.access import AccessPart, KeyAccess
+from wirecrypt.model.conditions import Reason
+from wirecrypt.model.objects import EncryptedNode, KeySecret, Node, NodePeer, NodeState, SeedSecret
 from wirecrypt.rotation import actions as rotating
 
 
@@ -89,11 +91,11 @@ class RevokeKeys:
 
 
 @dataclass(frozen=True, slots=True)
-class QuarantineNodeID:
-    """Write down that a node ID rests, before the node goes."""
+class QuarantineNodeIDs:
+    """Write down that node IDs rest, before their nodes go."""
 
     seed: SeedSecret
-    node_id: int
+    node_ids: tuple[int, ...]
     why: str
 
 
@@ -102,7 +104,7 @@ class EmitEvent:
     """Write an Event on a Node."""
 
     node: str
-    reason: str
+    reason: Reason
     why: str
     warning: bool = True
 
@@ -117,7 +119,7 @@ Action = (
     | DeleteNodeKeys
     | GrantKeys
     | RevokeKeys
-    | QuarantineNodeID
+    | QuarantineNodeIDs
     | EmitEvent
     | rotating.Action
 )

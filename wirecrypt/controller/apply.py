@@ -16,7 +16,7 @@ from wirecrypt.controller.actions import (
     DeleteNodeKeys,
     EmitEvent,
     GrantKeys,
-    QuarantineNodeID,
+    QuarantineNodeIDs,
     RemovePeer,
     RevokeKeys,
     UpdateEncrypted,
@@ -24,10 +24,11 @@ from wirecrypt.controller.actions import (
 )
 from wirecrypt.errors import ClusterError, Conflict, SecretError
 from wirecrypt.keys import new_seed, shares
-from wirecrypt.model.objects import KEYS_NAMESPACE, SYSTEM_NAMESPACE, KeySecret, NodeKey, NodeState, SeedSecret
+from wirecrypt.model.conditions import Reason
+from wirecrypt.model.objects import KEYS_NAMESPACE, SYSTEM_NAMESPACE, ControllerView, KeySecret, NodeKey, NodeState, SeedSecret
 from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.session import Epoch
-from wirecrypt.ports import ControllerApi, ControllerView
+from wirecrypt.ports import ControllerApi
 from wirecrypt.rotation.actions import (
     CreateRotation,
     CreateSeed,
@@ -74,7 +75,7 @@ def apply(action: Action, cluster: ControllerApi, view: ControllerView, keys: Sh
             cluster.update_node_peer(action.old, action.new)
         case ExcludePeer():
             cluster.update_node_peer(action.peer, replace(action.peer, state=NodeState.EXCLUDED))
-            cluster.node_event(action.peer.name, reason="Excluded", message=action.why, warning=True)
+            cluster.node_event(action.peer.name, reason=Reason.EXCLUDED, message=action.why, warning=True)
         case RemovePeer():
             cluster.remove_node_peer(action.peer)
         case DeleteNodeKeys():
@@ -83,8 +84,8 @@ def apply(action: Action, cluster: ControllerApi, view: ControllerView, keys: Sh
             _grant(action, cluster)
         case RevokeKeys():
             cluster.revoke_keys(action.access)
-        case QuarantineNodeID():
-            released = tuple(sorted({*action.seed.released, action.node_id}))
+        case QuarantineNodeIDs():
+            released = tuple(sorted({*action.seed.released, *action.node_ids}))
             cluster.write_seed(replace(action.seed, released=released))
         case EmitEvent():
             cluster.node_event(action.node, reason=action.reason, message=action.why, warning=action.warning)
@@ -130,8 +131,11 @@ def _new(name: str, kind: str = "Secret") -> Iterator[None]:
 
 def _given(action: WriteNodeKeys, view: ControllerView, keys: Shares) -> KeySecret:
     """Return the Secret with the given keys next to those of the same Node that it has."""
-    old = view.keys.get(action.node)
-    kept = {k.epoch.number: k for k in old.keys} if old and old.node_uid == action.node_uid else {}
+    old, peer = view.keys.get(action.node), view.peers.get(action.node)
+    own = old if old and old.node_uid == action.node_uid else None
+    kept = {k.epoch.number: k for k in own.keys} if own else {}
+    was = own is not None and own.active and own.node_id == action.node_id
+    active = was or (peer is not None and peer.node_uid == action.node_uid and peer.state is NodeState.ACTIVE)
     for epoch in action.epochs:
         key = keys.get((epoch, action.node_uid))
         if key is None:
@@ -139,7 +143,7 @@ def _given(action: WriteNodeKeys, view: ControllerView, keys: Shares) -> KeySecr
             raise SecretError("make a node key", what=what, answer="the epoch's seed is gone", hint="wirecrypt rotate")
         kept[epoch.number] = NodeKey(epoch, key)
     entries = tuple(sorted(kept.values(), key=lambda k: k.epoch))
-    return KeySecret(action.node, action.node_uid, entries, old.resource_version if old else "")
+    return KeySecret(action.node, action.node_uid, entries, old.resource_version if old else "", action.node_id, active)
 
 
 def _emit(update: UpdateRotationStatus, cluster: ControllerApi) -> None:
@@ -147,6 +151,6 @@ def _emit(update: UpdateRotationStatus, cluster: ControllerApi) -> None:
     if update.new.phase is update.old.phase or not update.new.phase:
         return
     try:
-        cluster.rotation_event(update.new, reason=update.new.phase.value, message=update.why)
+        cluster.rotation_event(update.new, reason=Reason[update.new.phase.name], message=update.why)
     except ClusterError as error:
         _log.warning("event not written", rotation=update.new.name, error=str(error))

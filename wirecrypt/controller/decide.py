@@ -8,19 +8,20 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from wirecrypt.controller.actions import Chain, QuarantineNodeID
+from wirecrypt.controller.actions import Chain, QuarantineNodeIDs
 from wirecrypt.controller.claims.allowed import Allowed
 from wirecrypt.controller.claims.proposals import REST_SECONDS, Withdrawn, withdrawn
 from wirecrypt.controller.leaving import GRACE_SECONDS, LeavingWatch
 from wirecrypt.controller.nodes import reconcile
-from wirecrypt.model.objects import LABEL_ENABLED, KeyRotation, NodeState, Phase
-from wirecrypt.ports import ControllerView
+from wirecrypt.model.objects import LABEL_ENABLED, MOST_JOINING, ControllerView, KeyRotation, Node, NodeState, Phase
+from wirecrypt.plan.holders import Claims, with_held
 from wirecrypt.rotation.actions import Action, CreateSeed, RotationInputs
 from wirecrypt.rotation.history import surplus
 from wirecrypt.rotation.phases import current, joining_epochs, step
 from wirecrypt.settings import Rotation, Settings
 
 SILENT_SECONDS: Final = 180.0
+WAVE_SECONDS: Final = 120.0  # after which a node that still joins keeps no other from beginning
 ROTATION: Final = "rotation"  # names of the chains that belong to no node
 HISTORY: Final = "history"  # its own, so that what cannot be deleted holds up no rotation
 
@@ -41,7 +42,8 @@ class ControllerMemory:
     *gone*: since when the Node of a node UID has been missing. *versions*: the version of each EncryptedNode and since when
     it has been that. *switched*: agents write only when something changes for them, so their silence says something
     only from there on. *refused*: by node, why its keys could not be written the last time. *withdrawn*: since when an
-    address is held that its node's agent has withdrawn.
+    address is held that its node's agent has withdrawn. *plain*: what is held for Nodes without the label. *joining*: since
+    when nodes join, by UID. *wave*: those that joined, or do, since none did that had begun lately.
     """
 
     gone: Mapping[str, float] = field(default_factory=dict)
@@ -49,6 +51,9 @@ class ControllerMemory:
     switched: Switched | None = None
     refused: Mapping[str, str] = field(default_factory=dict)
     withdrawn: Mapping[Withdrawn, float] = field(default_factory=dict)
+    plain: Mapping[str, Claims] = field(default_factory=dict)
+    joining: Mapping[str, float] = field(default_factory=dict)
+    wave: frozenset[str] = frozenset()
 
     def seen(self, view: ControllerView, now: float) -> ControllerMemory:
         """Return the memory after a look at *view*."""
@@ -57,7 +62,22 @@ class ControllerMemory:
         gone = {uid: self.gone.get(uid, now) for uid in owners - live}
         versions = {name: self._version(name, e.resource_version, now) for name, e in view.encrypted.items()}
         idle = {held: self.withdrawn.get(held, now) for held in withdrawn(view.peers.values())}
-        return ControllerMemory(gone, versions, self._switched_by(view, now), self.refused, idle)
+        _, plain = with_held(view.nodes.values(), view.peers.values(), self.plain)
+        joining = {
+            e.node_uid: self.joining.get(e.node_uid, now) for e in view.encrypted.values() if e.state is NodeState.JOINING
+        }
+        lately = frozenset(uid for uid, since in joining.items() if now - since < WAVE_SECONDS)
+        wave = lately | self.wave if lately & self.wave else lately
+        switched = self._switched_by(view, now)
+        return ControllerMemory(gone, versions, switched, self.refused, idle, plain, joining, wave)
+
+    @property
+    def room(self) -> int:
+        """Return how many more nodes may begin to join: a wave that is full is waited for, or for WAVE_SECONDS.
+
+        Each pair of a node is proved before it is Active, so one that could always begin would keep all others from the end.
+        """
+        return max(0, MOST_JOINING - len(self.wave))
 
     def rested(self, now: float) -> frozenset[Withdrawn]:
         """Return the addresses that were withdrawn long enough ago to be given up, if nobody else has them."""
@@ -103,12 +123,15 @@ def decide(
     view: ControllerView, settings: Settings, memory: ControllerMemory, now: Now, *, grace: float = GRACE_SECONDS
 ) -> tuple[Chain, ...]:
     """Return all that is to be done: the chains of nodes by name, the rotation's, and that of rotations that have ended."""
+    held, _ = with_held(view.nodes.values(), view.peers.values(), memory.plain)
+    view = replace(view, nodes={node.name: node for node in held})
     snapshot = _snapshot(view, memory, now, settings.rotation.patience)
     allowed = Allowed(settings.service_cidrs, settings.api_servers, settings.claim_ranges)
     watched = LeavingWatch({uid: now.monotonic - since for uid, since in memory.gone.items()}, grace)
-    nodes = reconcile(view, allowed, joining_epochs(snapshot), watched, memory.rested(now.monotonic))
+    rested, room = memory.rested(now.monotonic), memory.room
+    nodes = reconcile(view, allowed, joining_epochs(snapshot), watched, rested, room=room)
     actions = step(snapshot, now.wall, fresh=now.fresh, due=due(view.rotations, settings.rotation, now.wall))
-    if any(isinstance(a, QuarantineNodeID) for chain in nodes for a in chain.actions):
+    if any(isinstance(a, QuarantineNodeIDs) for chain in nodes for a in chain.actions):
         actions = _without_seed(actions)
     others = (Chain(ROTATION, actions), Chain(HISTORY, surplus(snapshot, settings.rotation.history)))
     return (*nodes, *(chain for chain in others if chain.actions))
@@ -134,16 +157,27 @@ def due(rotations: tuple[KeyRotation, ...], schedule: Rotation, now: datetime) -
 def _snapshot(view: ControllerView, memory: ControllerMemory, now: Now, patience: float) -> RotationInputs:
     ready = {node.uid for node in view.nodes.values() if node.ready}
     peers = tuple(p for _, p in sorted(view.peers.items()) if p.state is not NodeState.EXCLUDED)
-    down = {p.name for p in peers if p.node_uid not in ready} | memory.silent(now.monotonic)
+    unheard = frozenset(name for name, node in view.nodes.items() if _unheard(node, view))
+    down = {p.name for p in peers if p.node_uid not in ready} | {n for n in unheard if view.nodes[n].uid not in ready}
     return RotationInputs(
         rotations=view.rotations,
         seeds=view.seeds,
         keys=view.keys,
         peers=peers,
         statuses={name: e.status for name, e in view.encrypted.items() if e.status},
-        down=frozenset(down),
+        down=frozenset(down | memory.silent(now.monotonic)),
         wanted=any(node.label == LABEL_ENABLED for node in view.nodes.values()) or bool(view.peers),
         unusable=view.unusable_keys,
         refused=memory.refused,
         patience=patience,
+        unheard=unheard,
     )
+
+
+def _unheard(node: Node, view: ControllerView) -> bool:
+    """Return whether a labelled node was Active and has published nothing: what it said was lost with its NodePeer ◆R41."""
+    peer, secret = view.peers.get(node.name), view.keys.get(node.name)
+    if node.label is None or (peer is not None and (peer.sessions or peer.node_uid != node.uid)):
+        return False
+    kept = secret is not None and secret.active and secret.node_uid == node.uid
+    return kept if peer is None else peer.state is NodeState.ACTIVE or (kept and peer.state is NodeState.JOINING)

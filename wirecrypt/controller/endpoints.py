@@ -10,8 +10,7 @@ from wirecrypt import logs
 from wirecrypt.controller.leaving import held_back
 from wirecrypt.http_server import KeptPort, Listener, LoopHealth, Response, at_once, dispatch, serve, serve_health
 from wirecrypt.metrics import ControllerMetrics
-from wirecrypt.model.objects import LABEL_ENABLED, Phase
-from wirecrypt.ports import ControllerView
+from wirecrypt.model.objects import LABEL_ENABLED, ControllerView, KeyRotation, Phase
 from wirecrypt.rotation.phases import FINISHED
 from wirecrypt.settings import CONTROLLER_HEALTH_PORT, Settings
 
@@ -26,6 +25,7 @@ class ControllerEndpoints:
         self.metrics = ControllerMetrics()
         self.loop = LoopHealth(lambda: STUCK_SECONDS)
         self._address, self.health_port = address, health_port
+        self._running: frozenset[str] = frozenset()  # UIDs of the rotations that the last look showed
         self._health = KeptPort(lambda port: serve_health(port, self.loop))
         self._open = KeptPort(self._listening)
 
@@ -49,11 +49,21 @@ class ControllerEndpoints:
         elif view is None:
             return  # the copies lag behind: what they showed last stands
         running = [r for r in view.rotations if r.phase not in FINISHED] if view else []
+        for rotation in view.rotations if view else ():
+            if rotation.uid in self._running and rotation.phase in FINISHED:
+                self._ended(rotation)
+        self._running = frozenset(r.uid for r in running)
         self.metrics.removals_held.set(len(held_back(view)) if view else 0)
         self.metrics.labelled.set(sum(n.label == LABEL_ENABLED for n in view.nodes.values()) if view else 0)
         self.metrics.nodes(p.state for p in (view.peers.values() if view else ()))
         self.metrics.rotations(r.phase or Phase.PENDING for r in running)
         self.metrics.laggards.set(sum(len(r.laggards) for r in running))
+
+    def _ended(self, rotation: KeyRotation) -> None:
+        """Count a rotation that this process saw running as the leader."""
+        began = rotation.started or rotation.created
+        took = (rotation.completed or began) - began
+        self.metrics.rotation_ended(took.total_seconds(), aborted=rotation.phase is Phase.ABORTED)
 
     def close(self) -> None:
         """Close the ports."""

@@ -18,7 +18,8 @@ from typing import Final
 
 from wirecrypt import logs
 from wirecrypt.errors import ClusterError, Conflict, ObjectError
-from wirecrypt.ports import Lease, LeaseStore
+from wirecrypt.model.objects import Lease
+from wirecrypt.ports import LeaseStore
 
 _log = logs.get(__name__)
 
@@ -58,7 +59,7 @@ class Elector:
 
     @property
     def term(self) -> int:
-        """Return how often the Lease came to this candidate: another may have led between two terms."""
+        """Return how often the Lease came to this candidate, 0 for never: another may have led between two terms."""
         return self._term
 
     def leads(self) -> bool:

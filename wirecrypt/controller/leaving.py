@@ -1,10 +1,10 @@
 """How a node leaves: state Leaving, then its ID rests, then NodePeer, Secret and, last, the EncryptedNode go. Pure.
 
-While its Node is there, a NodePeer in state Removed stays in the place of the one that went ◆: an agent that slept through
+While its Node is there, a NodePeer in state Removed stays in the place of the one that went ◆R29: an agent that slept through
 the farewell, or whose peer could not say one, reads there that the node is gone; an absent object would say nothing.
 
 Absence of a label is a person's wish, for each node by itself, and needs no confirmation: it alone is a farewell. Absence of
-an object is never consent ◆: a Node that vanished is not Leaving, and its pairs stay as they are until it is removed. Few
+an object is never consent ◆R15: a Node that vanished is not Leaving, and its pairs stay as they are until it is removed. Few
 vanished Nodes are removed after a grace period, many at once wait for a person (docs/adr/0012). Every NodePeer whose Node is
 gone counts among them as long as it is there, whatever was written or deleted since: a garbage collector and a trickle of
 deletions add up.
@@ -12,6 +12,7 @@ deletions add up.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
@@ -19,25 +20,30 @@ from typing import Final
 from wirecrypt.controller.access.grants import revoked
 from wirecrypt.controller.actions import (
     Action,
+    Chain,
     CreateEncrypted,
     CreatePeer,
     DeleteEncrypted,
     DeleteNodeKeys,
     EmitEvent,
-    QuarantineNodeID,
+    QuarantineNodeIDs,
     RemovePeer,
     UpdateEncrypted,
     UpdatePeer,
 )
+from wirecrypt.controller.claims.settle import Settled
+from wirecrypt.controller.lost import lost_before_farewell, new_peer
 from wirecrypt.controller.node_objects import NodeObjects, all_objects
-from wirecrypt.model.objects import NodePeer, NodeState
-from wirecrypt.ports import ControllerView
+from wirecrypt.model.conditions import Reason
+from wirecrypt.model.objects import ControllerView, NodePeer, NodeState
+from wirecrypt.model.session import Epoch
 
 GRACE_SECONDS: Final = 60.0
 HELD: Final = (
     "vanished together with many others; if it is really gone, annotate its NodePeer: wirecrypt.io/confirm-removal=true"
 )
 GONE: Final = "its Node is gone, or another has its name: its pairs stay as they are until it is removed"
+NODE_IDS: Final = "node IDs"  # a chain that belongs to no node
 _MANY: Final = 10  # more than one in this many nodes vanishing at once waits for a person
 
 
@@ -59,9 +65,12 @@ def held_back(view: ControllerView) -> frozenset[str]:
     return frozenset(objects.name for objects in lost if not (objects.confirmed or objects.cleaned))
 
 
-def leave(objects: NodeObjects, view: ControllerView, watched: LeavingWatch, held: frozenset[str]) -> Iterable[Action]:
-    """Yield the next steps of a node that leaves; none but words while it is *held*."""
-    if objects.peer is None and objects.encrypted is None:
+def leave(
+    objects: NodeObjects, view: ControllerView, settled: Settled | None, watched: LeavingWatch, held: frozenset[str]
+) -> Iterable[Action]:
+    """Yield the next steps of a node that leaves; none but words while it is *held*. *settled*: what its Node claims."""
+    lost = lost_before_farewell(objects)
+    if objects.peer is None and objects.encrypted is None and not lost:
         if objects.secret:
             yield DeleteNodeKeys(objects.secret, why="belongs to no encrypted node")
         yield from sweep(objects)
@@ -71,13 +80,17 @@ def leave(objects: NodeObjects, view: ControllerView, watched: LeavingWatch, hel
         yield from _hold_back(objects)
         return
     farewell = [] if objects.vanished or objects.excluded else [*_farewell(objects)]
-    if farewell:
+    if lost and settled and objects.node:
+        yield from farewell
+        peer = new_peer(objects.node, objects.kept_id, settled, NodeState.LEAVING)
+        yield CreatePeer(objects.node, peer, why="lost before it had left")
+    elif farewell:
         yield from farewell
     elif why := _may_go(objects, watched):
         yield from _remove(objects, view, why)
     elif objects.vanished and objects.encrypted and objects.encrypted.problems != (GONE,):
         yield UpdateEncrypted(objects.encrypted, objects.encrypted.state, (GONE,), why="its Node is gone")
-        yield EmitEvent(objects.name, "NodeGone", GONE)
+        yield EmitEvent(objects.name, Reason.NODE_GONE, GONE)
 
 
 def sweep(objects: NodeObjects) -> Iterable[Action]:
@@ -94,16 +107,17 @@ def _farewell(objects: NodeObjects) -> Iterable[Action]:
         yield UpdatePeer(objects.peer, replace(objects.peer, state=NodeState.LEAVING), why=why)
     if objects.encrypted and objects.encrypted.state is not NodeState.LEAVING:
         yield UpdateEncrypted(objects.encrypted, NodeState.LEAVING, objects.encrypted.problems, why=why)
-    elif objects.encrypted is None and objects.peer and objects.node:
-        yield CreateEncrypted(objects.node, objects.peer.node_id, NodeState.LEAVING, (), why="the agent reports on it")
+    elif objects.encrypted is None and objects.node and (objects.peer or lost_before_farewell(objects)):
+        node_id = objects.node_id or objects.kept_id
+        yield CreateEncrypted(objects.node, node_id, NodeState.LEAVING, (), why="the agent reports on it")
     if objects.peer and objects.peer.state is not NodeState.LEAVING:
-        yield EmitEvent(objects.name, "Leaving", why, warning=False)
+        yield EmitEvent(objects.name, Reason.LEAVING, why, warning=False)
 
 
 def _hold_back(objects: NodeObjects) -> Iterable[Action]:
     if objects.encrypted and not objects.encrypted.deleting and objects.encrypted.problems != (HELD,):
         yield UpdateEncrypted(objects.encrypted, objects.encrypted.state, (HELD,), why="many vanished at once")
-    yield EmitEvent(objects.name, "RemovalHeldBack", HELD)
+    yield EmitEvent(objects.name, Reason.REMOVAL_HELD_BACK, HELD)
 
 
 def _may_go(objects: NodeObjects, watched: LeavingWatch) -> str:
@@ -124,23 +138,41 @@ def _may_go(objects: NodeObjects, watched: LeavingWatch) -> str:
 def _remove(objects: NodeObjects, view: ControllerView, why: str) -> Iterable[Action]:
     """Yield the end of a node: its ID rests before anything goes, the EncryptedNode, which remembers it, goes last.
 
-    The ID is written into every live epoch's Secret: an abort drops the newest one. A Node that is there was removed by its
-    farewell or by a person's word; one that is gone says that itself.
+    The ID is written into every live epoch's Secret: an abort drops the newest one. All else waits until it is seen there. A
+    Node that is there was removed by its farewell or by a person's word; one that is gone says that itself.
     """
-    node_id = objects.peer.node_id if objects.peer else objects.encrypted.node_id if objects.encrypted else 0
-    for seed in sorted(view.seeds, key=lambda s: s.epoch):
-        if node_id not in seed.released:
-            yield QuarantineNodeID(seed, node_id, why=why)
+    node_id = objects.node_id
+    unaware = [seed for seed in view.seeds if node_id not in seed.released]
+    if unaware:
+        yield from (QuarantineNodeIDs(seed, (node_id,), why=why) for seed in unaware)
+        return
     if objects.peer:
         yield RemovePeer(objects.peer, why=why)
-    if objects.node and not (objects.vanished or objects.unheard or objects.tombstone):
+    if objects.node and not (objects.vanished or objects.tombstone):
         yield CreatePeer(objects.node, _tombstone(objects, node_id), why="says to every agent that the node was removed")
     if objects.secret:
         yield DeleteNodeKeys(objects.secret, why=why)
     yield from revoked(objects, why)
     if objects.encrypted and not objects.encrypted.deleting:  # others may hold it still
         yield DeleteEncrypted(objects.encrypted, why=why)
-    yield EmitEvent(objects.name, "Removed", f"not encrypted any more: {why}", warning=False)
+    yield EmitEvent(objects.name, Reason.REMOVED, f"not encrypted any more: {why}", warning=False)
+
+
+def together(chains: Iterable[Chain]) -> tuple[Chain, ...]:
+    """Return *chains* with what they write into the Secrets of epochs in one chain, the first, by one write an epoch.
+
+    A Secret that every node wrote by itself would take one of them a pass, and refuse all others.
+    """
+    ids: defaultdict[Epoch, list[int]] = defaultdict(list)
+    seeds, others = {}, []
+    for chain in chains:
+        for action in chain.actions:
+            if isinstance(action, QuarantineNodeIDs):
+                seeds[action.seed.epoch] = action.seed
+                ids[action.seed.epoch] += action.node_ids
+        others.append(Chain(chain.name, tuple(a for a in chain.actions if not isinstance(a, QuarantineNodeIDs))))
+    resting = (QuarantineNodeIDs(seeds[epoch], tuple(ids[epoch]), "their nodes are to go") for epoch in sorted(seeds))
+    return tuple(chain for chain in (Chain(NODE_IDS, tuple(resting)), *others) if chain.actions)
 
 
 def _tombstone(objects: NodeObjects, node_id: int) -> NodePeer:

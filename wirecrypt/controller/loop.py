@@ -19,13 +19,16 @@ from wirecrypt import logs
 from wirecrypt.controller.access.policy_check import PolicyCheck
 from wirecrypt.controller.decide import ControllerMemory, Now, decide
 from wirecrypt.controller.endpoints import ControllerEndpoints
+from wirecrypt.controller.leader import Elector
 from wirecrypt.controller.leaving import GRACE_SECONDS, HELD, held_back
 from wirecrypt.controller.worker import Worker
-from wirecrypt.errors import APPLY_AGAIN, ConfigError, WirecryptError
-from wirecrypt.model.objects import ConfigDocument
-from wirecrypt.ports import ControllerApi, ControllerView
+from wirecrypt.errors import ConfigError, WirecryptError
+from wirecrypt.model.objects import ConfigDocument, ControllerView
+from wirecrypt.ports import ControllerApi
 from wirecrypt.settings import Settings, from_document
 
+REST_A_NODE: Final = 0.005  # seconds after a pass, in which what nodes write becomes one reason to look
+MOST_REST: Final = 1.0
 TICK_SECONDS: Final = 5.0  # a look without a reason: grace periods, schedules and back-offs pass in silence
 REPEAT_SECONDS: Final = 600.0  # between two lines about the same held removals
 _log = logs.get(__name__)
@@ -47,18 +50,12 @@ class WatchedCluster(ControllerApi, Protocol):
         """Return how often the API server was seen to have gone back."""
 
 
-class Candidate(Protocol):
-    """What the loop needs of leader election."""
+def rest(nodes: int) -> float:
+    """Return for how many seconds a controller of so many nodes rests after a pass.
 
-    @property
-    def term(self) -> int:
-        """Return a number above 0 that grows whenever this process begins to lead."""
-
-    def leads(self) -> bool:
-        """Return whether this process may act now."""
-
-    def run(self, stop: threading.Event, changed: Callable[[], None]) -> None:
-        """Stand for election until *stop*."""
+    A pass looks at every node, and each node writes often while all join or rotate: without a rest it would be their product.
+    """
+    return min(MOST_REST, REST_A_NODE * nodes)
 
 
 class Controller:
@@ -67,7 +64,7 @@ class Controller:
     def __init__(
         self,
         cluster: WatchedCluster,
-        candidate: Candidate,
+        candidate: Elector,
         *,
         grace: float = GRACE_SECONDS,
         endpoints: ControllerEndpoints | None = None,
@@ -89,6 +86,7 @@ class Controller:
         self._unusable: Mapping[str, str] = {}
         self._held: frozenset[str] = frozenset()
         self._logged = 0.0
+        self._rest = 0.0
         if endpoints:
             endpoints.metrics.leader.set_function(candidate.leads)  # also while the loop waits for something
 
@@ -105,6 +103,7 @@ class Controller:
                 self._wake.clear()
                 if not stop.is_set():
                     self._pass()
+                    stop.wait(self._rest)
         finally:
             stop.set()
             if self._endpoints:
@@ -136,6 +135,7 @@ class Controller:
         if view is None or settings is None or not self._may_write():
             return 0
         self._policies.check(self._clock())
+        self._rest = rest(len(view.peers))
         now = Now(datetime.now(UTC).replace(microsecond=0), self._clock(), secrets.token_hex(16))
         self._memory = replace(self._memory, refused=self._worker.refused).seen(view, now.monotonic)
         self._log_held(view, now.monotonic)
@@ -163,7 +163,7 @@ class Controller:
         self._endpoints.look(view, leads=self._candidate.leads())
 
     def _read(self, view: ControllerView) -> Settings | None:
-        """Return the settings in force: none until a document was read, and then the last one that could be ◆.
+        """Return the settings in force: none until a document was read, and then the last one that could be ◆R15.
 
         A document that is absent or refused never puts defaults in force: they reserve nothing and drop nothing.
         """
@@ -171,11 +171,15 @@ class Controller:
             return self._settings
         self._looked, self._config = True, view.config
         try:
-            self._settings = _settings(view.config)
+            settings = from_document(view.config)
         except ConfigError as error:
             state = "the one before stays in force" if self._settings else "nothing is done until there is a valid one"
             _log.error("configuration refused", error=str(error), state=state)
-        return self._settings
+            return self._settings
+        if settings.logs != (self._settings or Settings()).logs:  # defaults are what the process began with
+            logs.setup(settings.logs.level.value, settings.logs.format.value)
+        self._settings = settings
+        return settings
 
     def _log_held(self, view: ControllerView, now: float) -> None:
         """Log what waits for a person: whenever it changes, and held removals again and again."""
@@ -187,10 +191,3 @@ class Controller:
         if held != self._held or (held and now - self._logged >= REPEAT_SECONDS):
             self._held, self._logged = held, now
             _log.warning("removals held back", count=len(held), node=sorted(held), reason=HELD if held else "none any more")
-
-
-def _settings(document: ConfigDocument | None) -> Settings:
-    """Return the settings of a document that is there; raises `ConfigError`."""
-    if document is None:
-        raise ConfigError("read the ConfigMap wirecrypt-config", answer="there is none", hint=APPLY_AGAIN)
-    return from_document(document)

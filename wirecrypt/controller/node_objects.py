@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from wirecrypt.model.access import KeyAccess
 from wirecrypt.model.conditions import CLEANED, find
-from wirecrypt.model.objects import LABEL_ENABLED, EncryptedNode, KeyAccess, KeySecret, Node, NodePeer, NodeState
-from wirecrypt.ports import ControllerView
+from wirecrypt.model.objects import LABEL_ENABLED, ControllerView, EncryptedNode, KeySecret, Node, NodePeer, NodeState
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +32,29 @@ class NodeObjects:
         return self.peer.node_uid if self.peer else self.encrypted.node_uid if self.encrypted else ""
 
     @property
+    def node_id(self) -> int:
+        """Return the node ID that the node's objects say, 0 if none does."""
+        return self.peer.node_id if self.peer else self.encrypted.node_id if self.encrypted else 0
+
+    @property
+    def kept_id(self) -> int:
+        """Return the node ID that was written next to the Node's keys: it is there when all other objects are lost. 0: none."""
+        same = self.secret and self.node and self.secret.node_uid == self.node.uid
+        return self.secret.node_id if self.secret and same else 0
+
+    @property
+    def new(self) -> bool:
+        """Return whether nothing was ever made for the node: one whose objects were lost has its keys, which name its ID."""
+        return self.peer is None and self.encrypted is None and not self.kept_id
+
+    @property
     def vanished(self) -> bool:
         """Return whether the Node that the objects were made for is gone, or another has its name."""
         return bool(self.uid) and (self.node is None or self.node.uid != self.uid)
 
     @property
     def leaving(self) -> bool:
-        """Return whether the node is on its way out: that is never recanted ◆."""
+        """Return whether the node is on its way out: that is never recanted ◆R27."""
         return NodeState.LEAVING in {x.state for x in (self.peer, self.encrypted) if x}
 
     @property
@@ -50,11 +66,11 @@ class NodeObjects:
     def wanted(self) -> bool:
         """Return whether the label asks for encryption; a bad value changes nothing."""
         label = self.node.label if self.node else None
-        return label == LABEL_ENABLED or (label is not None and bool(self.uid))
+        return label == LABEL_ENABLED or (label is not None and bool(self.uid or self.kept_id))
 
     @property
     def succeeded(self) -> bool:
-        """Return whether a labelled Node has the name of the one that vanished: its pairs are taken over, never in clear ◆."""
+        """Return whether a labelled Node has the name of the one that vanished: its pairs go over, never in clear ◆R30."""
         return self.vanished and self.node is not None and self.node.label == LABEL_ENABLED
 
     @property
@@ -72,8 +88,9 @@ class NodeObjects:
 
     @property
     def unheard(self) -> bool:
-        """Return whether the node never published a session, so that no other has anything of it."""
-        return self.peer is not None and not self.peer.sessions and not self.peer.last_session
+        """Return whether the node never published a session; one that was Active did, before its NodePeer was lost."""
+        active = self.secret is not None and self.secret.active and self.secret.node_uid == self.uid
+        return self.peer is not None and not self.peer.sessions and not self.peer.last_session and not active
 
     @property
     def cleaned(self) -> bool:

@@ -6,8 +6,11 @@ which other nodes act. How a node leaves is in `leaving`. Events come after the 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import cached_property
+from itertools import chain
 from typing import Final
 
 from wirecrypt.controller.access.grants import granted
@@ -18,54 +21,62 @@ from wirecrypt.controller.actions import (
     CreatePeer,
     DeleteNodeKeys,
     EmitEvent,
-    RemovePeer,
     UpdateEncrypted,
     UpdatePeer,
 )
 from wirecrypt.controller.claims.allowed import Allowed
 from wirecrypt.controller.claims.proposals import Withdrawn
 from wirecrypt.controller.claims.settle import Settled, settle
-from wirecrypt.controller.leaving import LeavingWatch, held_back, leave, sweep
-from wirecrypt.controller.node_ids import allocate
+from wirecrypt.controller.leaving import LeavingWatch, held_back, leave, sweep, together
+from wirecrypt.controller.lost import is_kept, made_again, may_go, new_peer, state_again
+from wirecrypt.controller.node_ids import NodeIds
 from wirecrypt.controller.node_objects import NodeObjects, all_objects
 from wirecrypt.errors import ObjectError
-from wirecrypt.model.objects import LABEL, LABEL_ENABLED, EncryptedNode, Node, NodePeer, NodeState
+from wirecrypt.model.conditions import Reason
+from wirecrypt.model.objects import LABEL, LABEL_ENABLED, MOST_JOINING, ControllerView, Node, NodePeer, NodeState
 from wirecrypt.model.session import Epoch
-from wirecrypt.ports import ControllerView
 from wirecrypt.rotation.actions import WriteNodeKeys
 from wirecrypt.rotation.numbers import highest, never_was
-from wirecrypt.rotation.phases import SECRET_FAILED
 
 MOST_PROBLEMS: Final = 16  # both as the CRD allows it
 LONGEST_PROBLEM: Final = 256
+WAITS: Final = f"{MOST_JOINING} nodes join at a time, and others have their turn; the node is in clear until it has joined"
 
 
-def reconcile(
+def reconcile(  # noqa: PLR0913 - what it looks at
     view: ControllerView,
     allowed: Allowed,
     epochs: tuple[Epoch, ...],
     watched: LeavingWatch,
     rested: frozenset[Withdrawn] = frozenset(),
+    *,
+    room: int = MOST_JOINING,
 ) -> tuple[Chain, ...]:
-    """Return what is to be done, one chain a node, sorted by name; *epochs* are those that a joining node must have.
+    """Return what is to be done, about node IDs first, then a chain a node by name; *epochs*: those that a joining node needs.
 
-    *rested*: addresses that may be given up.
+    *rested*: addresses that may be given up. *room*: how many nodes may begin to join; of those that may not yet, as many as
+    begin together are told.
     """
     settled = settle(view.nodes.values(), view.peers.values(), allowed, rested)
     known = highest(view.rotations, view.seeds, view.keys.values())
     strange = {name: words for name, peer in view.peers.items() if (words := never_was(peer, known))}
     ids = {p.node_id for p in (*view.peers.values(), *view.tombstones.values())} | {e.node_id for e in view.encrypted.values()}
-    held = held_back(view)
+    free = NodeIds(ids, (secret.node_id for secret in view.keys.values()), view.seeds)
+    held, joining, told = held_back(view), _Joining(view, epochs, free), MOST_JOINING
     chains = []
     for objects in all_objects(view):
         if objects.vanished or objects.leaving or not objects.wanted:
-            actions = [*leave(objects, view, watched, held), *_bad_label(objects)]
+            actions = [*leave(objects, view, settled.get(objects.name), watched, held), *_bad_label(objects)]
+        elif objects.new and not room:
+            actions = [EmitEvent(objects.name, Reason.JOIN_WAITS, WAITS, warning=False)] if told else []
+            told -= bool(told)
         else:
+            room -= objects.new
             gets = replace(settled[objects.name], strange=strange.get(objects.name, ""), unset=_unset(allowed, objects))
-            actions = [*_join(objects, view, gets, epochs, ids), *_bad_label(objects)]
+            actions = [*_join(objects, joining, gets), *_bad_label(objects)]
         if actions:
             chains.append(Chain(objects.name, tuple(actions)))
-    return tuple(chains)
+    return together(chains)
 
 
 def _unset(allowed: Allowed, objects: NodeObjects) -> str:
@@ -79,7 +90,7 @@ def _unset(allowed: Allowed, objects: NodeObjects) -> str:
 
 def _bad_label(objects: NodeObjects) -> Iterable[Action]:
     if problem := _label_problem(objects.node):
-        yield EmitEvent(objects.name, "BadLabel", f"{problem}; nothing was changed")
+        yield EmitEvent(objects.name, Reason.BAD_LABEL, f"{problem}; nothing was changed")
 
 
 def _label_problem(node: Node | None) -> str:
@@ -88,39 +99,58 @@ def _label_problem(node: Node | None) -> str:
     return f"label {LABEL}={node.label} is not known; allowed: {LABEL_ENABLED}, or no label"
 
 
-def _join(
-    objects: NodeObjects, view: ControllerView, settled: Settled, epochs: tuple[Epoch, ...], ids: set[int]
-) -> Iterable[Action]:
+class _Joining:
+    """What those that join have in common in one pass: *view*, the *epochs* that they need keys of, node *ids* to give out."""
+
+    def __init__(self, view: ControllerView, epochs: tuple[Epoch, ...], ids: NodeIds) -> None:
+        self.view, self.epochs, self.ids = view, epochs, ids
+
+    @cached_property
+    def _live(self) -> frozenset[str]:
+        return frozenset(p.name for p in self.view.peers.values() if _live(p, self.view))
+
+    @cached_property
+    def _named(self) -> Counter[str]:
+        """How many live nodes say that they are ready for which other one."""
+        return Counter(chain.from_iterable({*_ready_for(self.view, live)} - {live} for live in self._live))
+
+    def both_ready(self, name: str) -> bool:
+        """Return whether both ends of every live pair of a node are ready."""
+        partners = self._live - {name}
+        return partners <= {*_ready_for(self.view, name)} and self._named[name] == len(partners)
+
+
+def _join(objects: NodeObjects, joining: _Joining, settled: Settled) -> Iterable[Action]:
     """Yield what is missing for a node that is to be encrypted, and what changed for one that is."""
+    epochs, ids = joining.epochs, joining.ids
     assert objects.node is not None  # noqa: S101 - `wanted` says so; for the type checker
-    state, problems = _next_state(objects, view), _problems(objects, settled)
-    node_id = objects.peer.node_id if objects.peer else objects.encrypted.node_id if objects.encrypted else None
-    if node_id is None:
-        try:
-            node_id = allocate(ids, view.seeds)
-        except ObjectError as error:
-            yield EmitEvent(objects.name, "NoNodeID", str(error))
-            return
-        ids.add(node_id)
-    if objects.peer and objects.peer.deleting:
-        yield from _make_again(objects.name, objects.peer, objects.encrypted)
-    elif objects.peer:
+    try:
+        node_id = objects.node_id or ids.take(objects.kept_id)
+    except ObjectError as error:
+        yield EmitEvent(objects.name, Reason.NO_NODE_ID, str(error))
+        return
+    state, problems = _next_state(objects, joining, node_id), _problems(objects, settled)
+    if objects.peer and not objects.peer.deleting:
         endpoints, prefixes, addresses = settled.endpoints, settled.pod_cidrs, settled.addresses
         new = replace(objects.peer, state=state, endpoints=endpoints, pod_cidrs=prefixes, addresses=addresses)
         yield from _changes(objects.peer, new)
+    missing = (objects.peer is None or may_go(objects)) and bool(epochs) and not (objects.unusable or settled.unset)
+    goes = made_again(objects.name, objects.peer) if missing and objects.peer else ()
     if objects.encrypted is None:
+        yield from goes  # first: its kind may be on its way out with the other, and whoever replaces them waits for it
         yield CreateEncrypted(objects.node, node_id, state, problems, why="the node is labelled")
     elif (objects.encrypted.state, objects.encrypted.problems) != (state, problems):
         yield UpdateEncrypted(objects.encrypted, state, problems, why="state or problems differ")
     yield from granted(objects)
-    yield from _keys(objects, objects.node, epochs)
+    yield from _keys(objects, objects.node, node_id, epochs)
     if not settled.unset:
         yield from sweep(objects)
-    if objects.peer is None and epochs and not (objects.unusable or settled.unset):
-        peer = _new_peer(objects.node, node_id, settled, state)
+    if missing:
+        yield from goes if objects.encrypted else ()
+        peer = new_peer(objects.node, node_id, settled, state)
         yield CreatePeer(objects.node, peer, why="its EncryptedNode and keys are there")
         if state is NodeState.JOINING:
-            yield EmitEvent(objects.name, "Joining", f"joins the encrypted nodes with node ID {node_id}", warning=False)
+            yield EmitEvent(objects.name, Reason.JOINING, f"joins the encrypted nodes with node ID {node_id}", warning=False)
     yield from _words(objects, settled, state)
 
 
@@ -135,48 +165,35 @@ def _problems(objects: NodeObjects, settled: Settled) -> tuple[str, ...]:
 def _words(objects: NodeObjects, settled: Settled, state: NodeState) -> Iterable[Action]:
     """Yield the Events about what was done and what is wrong."""
     if objects.peer and objects.peer.state is not state:
-        yield EmitEvent(objects.name, "Active", "every live pair is proved and required", warning=False)
+        yield EmitEvent(objects.name, Reason.ACTIVE, "every live pair is proved and required", warning=False)
     if settled.unset:
-        yield EmitEvent(objects.name, "RangesUnset", settled.unset)
+        yield EmitEvent(objects.name, Reason.RANGES_UNSET, settled.unset)
     for claim in settled.waiting:
-        yield EmitEvent(objects.name, "ClaimWaits", claim)
+        yield EmitEvent(objects.name, Reason.CLAIM_WAITS, claim)
     for refusal in settled.refused:
-        yield EmitEvent(objects.name, "ClaimRefused", refusal)
+        yield EmitEvent(objects.name, Reason.CLAIM_REFUSED, refusal)
     for claim in settled.kept:
         text = "kept, for the node has it already; correct the ranges or apiServers of the configuration, or the Node"
-        yield EmitEvent(objects.name, "ClaimKept", f"{claim}; {text}")
+        yield EmitEvent(objects.name, Reason.CLAIM_KEPT, f"{claim}; {text}")
     if objects.unusable:
-        yield EmitEvent(objects.name, SECRET_FAILED, objects.unusable)
+        yield EmitEvent(objects.name, Reason.KEY_SECRET_FAILED, objects.unusable)
     if settled.strange:
-        yield EmitEvent(objects.name, "SessionIgnored", settled.strange)
+        yield EmitEvent(objects.name, Reason.SESSION_IGNORED, settled.strange)
 
 
-def _keys(objects: NodeObjects, node: Node, epochs: tuple[Epoch, ...]) -> Iterable[Action]:
+def _keys(objects: NodeObjects, node: Node, node_id: int, epochs: tuple[Epoch, ...]) -> Iterable[Action]:
     if objects.excluded:
         yield from [DeleteNodeKeys(objects.secret, why="the node was cut off")] if objects.secret else []
         return
     if objects.unusable:
         return  # a Secret that cannot be read is not one that is missing
-    have = {k.epoch for k in objects.secret.keys} if objects.secret and objects.secret.node_uid == node.uid else set()
+    own = objects.secret if objects.secret and objects.secret.node_uid == node.uid else None
+    have = {k.epoch for k in own.keys} if own else set()
     missing = tuple(e for e in epochs if e not in have)
     if missing:
-        yield WriteNodeKeys(node.name, node.uid, missing, why="a node has the keys of every live epoch")
-
-
-def _make_again(name: str, peer: NodePeer, encrypted: EncryptedNode | None) -> Iterable[Action]:
-    """Yield the end of a NodePeer that was deleted under its label: the label is the wish, so it is made again ◆.
-
-    Its EncryptedNode keeps its node ID and state until then. To its peers it is not shown for a moment, which says nothing.
-    """
-    if encrypted is None or encrypted.deleting or encrypted.node_id != peer.node_id:
-        return
-    yield RemovePeer(peer, why="deleted under its label, and is made again")
-    yield EmitEvent(name, "MadeAgain", "its NodePeer was deleted and is made again; to have the node leave take its label off")
-
-
-def _new_peer(node: Node, node_id: int, settled: Settled, state: NodeState) -> NodePeer:
-    claims = settled.endpoints, settled.pod_cidrs
-    return NodePeer(node.name, "", node_id, node.uid, *claims, state, node.created)
+        yield WriteNodeKeys(node.name, node.uid, node_id, missing, why="a node has the keys of every live epoch")
+    elif own and not is_kept(objects, own, node_id):
+        yield WriteNodeKeys(node.name, node.uid, node_id, (), why="its ID, and that it is Active, are kept next to its keys")
 
 
 def _changes(old: NodePeer, new: NodePeer) -> Iterable[Action]:
@@ -184,23 +201,14 @@ def _changes(old: NodePeer, new: NodePeer) -> Iterable[Action]:
         yield UpdatePeer(old, new, "its claims changed" if old.state is new.state else "both ends of every live pair are ready")
 
 
-def _next_state(objects: NodeObjects, view: ControllerView) -> NodeState:
-    """Return the state that a node which stays is in: Active once both ends of every live pair are ready ◆.
-
-    One whose NodePeer was lost is what its EncryptedNode says: Active, it blocks what it cannot encrypt.
-    """
+def _next_state(objects: NodeObjects, joining: _Joining, node_id: int) -> NodeState:
+    """Return the state that a node which stays is in: Active once both ends of every live pair are ready ◆R25."""
     if objects.peer is None:
-        return objects.encrypted.state if objects.encrypted else NodeState.JOINING
+        return state_again(objects, node_id)
     if objects.peer.state is not NodeState.JOINING:
         return objects.peer.state
-    mine = objects.encrypted.status if objects.encrypted else None
-    if mine is None or not objects.peer.endpoints or not objects.peer.sessions:
-        return NodeState.JOINING
-    ready = frozenset(mine.ready_for)
-    partners = [p for p in view.peers.values() if p.name != objects.name and _live(p, view)]
-    if all(p.name in ready and objects.name in _ready_for(view, p.name) for p in partners):
-        return NodeState.ACTIVE
-    return NodeState.JOINING
+    spoke = objects.encrypted and objects.encrypted.status and objects.peer.endpoints and objects.peer.sessions
+    return NodeState.ACTIVE if spoke and joining.both_ready(objects.name) else NodeState.JOINING
 
 
 def _live(peer: NodePeer, view: ControllerView) -> bool:

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 from wirecrypt import logs
 from wirecrypt.controller.actions import Action, Chain, CreatePeer, EmitEvent, GrantKeys
 from wirecrypt.controller.apply import Shares, apply, derive
 from wirecrypt.errors import Conflict, SecretError, Unreachable, WirecryptError
-from wirecrypt.ports import ControllerApi, ControllerView
+from wirecrypt.model.conditions import Reason
+from wirecrypt.model.objects import ControllerView
+from wirecrypt.ports import ControllerApi
 from wirecrypt.retry import Backoff, Delays
 from wirecrypt.rotation.actions import WriteNodeKeys
-from wirecrypt.rotation.phases import SECRET_FAILED
 
 _DELAYS: Final = Delays(first=0.5, most=60.0)
 _log = logs.get(__name__)
@@ -52,6 +54,8 @@ class Worker:
 
     def do(self, chains: Iterable[Chain], view: ControllerView) -> int:
         """Do the chains that are due and return how many actions were done; none after the leadership is lost."""
+        chains = tuple(chains)
+        self._forget({chain.name for chain in chains} | view.nodes.keys() | view.peers.keys())
         due = [chain for chain in chains if self._due(chain.name)]
         keys = derive(due, view)
         self._done = 0
@@ -75,14 +79,14 @@ class Worker:
         return self._done
 
     def _chain(self, chain: Chain, view: ControllerView, keys: Shares) -> None:
+        last_peer = max((n for n, action in enumerate(chain.actions) if isinstance(action, CreatePeer)), default=-1)
         for number, action in enumerate(chain.actions):
             if not self._may_write():
                 raise _LeadsNoMore
             if isinstance(action, EmitEvent):
                 self._emit(action, view, keys)
             elif isinstance(action, WriteNodeKeys):
-                needed = any(isinstance(later, CreatePeer) for later in chain.actions[number:])
-                if not self._write_keys(action, view, keys) and needed:
+                if not self._write_keys(action, view, keys) and number < last_peer:
                     return
             elif isinstance(action, GrantKeys):
                 self._grant(action, view, keys)
@@ -100,7 +104,7 @@ class Worker:
         try:
             self._do(grant.node, grant, view, keys)
         except SecretError as error:
-            self._emit(EmitEvent(grant.node, SECRET_FAILED, str(error)), view, keys)
+            self._emit(EmitEvent(grant.node, Reason.KEY_SECRET_FAILED, str(error)), view, keys)
             raise
 
     def _write_keys(self, write: WriteNodeKeys, view: ControllerView, keys: Shares) -> bool:
@@ -119,7 +123,7 @@ class Worker:
             _log.error("keys of a node not written", node=write.node, error=str(error))
             self._refused[write.node] = str(error)
             self._failed(name)
-            self._emit(EmitEvent(write.node, SECRET_FAILED, str(error)), view, keys)
+            self._emit(EmitEvent(write.node, Reason.KEY_SECRET_FAILED, str(error)), view, keys)
             return False
         self._written.add(write.node)
         self._refused.pop(write.node, None)
@@ -139,6 +143,10 @@ class Worker:
         except WirecryptError as error:
             _log.warning("event not written", node=event.node, reason=event.reason, error=str(error))
             self._failed(name)
+
+    def _forget(self, names: AbstractSet[str]) -> None:
+        """Keep the back-offs of *names*, their keys and Events: whoever is gone begins anew if it comes back."""
+        self._backoffs = {name: each for name, each in self._backoffs.items() if name.partition("/")[0] in names}
 
     def _due(self, name: str) -> bool:
         return name not in self._backoffs or self._backoffs[name].due(self._clock())

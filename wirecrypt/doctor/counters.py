@@ -7,18 +7,10 @@ packets since the network namespace was made, of all IPsec on the node, not only
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-
-@dataclass(frozen=True, slots=True)
-class Meaning:
-    """One counter: what happened, what to do next."""
-
-    sentence: str
-    next_step: str
-
+from wirecrypt.model.conditions import Meaning
 
 _MEMORY: Final = "look for memory pressure on the node (`dmesg`, `free`)"
 _VERIFY: Final = "run `wirecrypt verify`: it names the pair and the cause"

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeVar
 
 from wirecrypt.cluster.cli_client import NodeLabel
 from wirecrypt.doctor.mark_users import MarkUse
 from wirecrypt.doctor.needs import RequiredAccess
+from wirecrypt.errors import WirecryptError
 from wirecrypt.kernel.probe import Feature
-from wirecrypt.model.objects import ConfigDocument, EncryptedNode, KeyRotation, Node, NodePeer
+from wirecrypt.model.objects import ConfigDocument, EncryptedNode, KeyRotation, Lease, Node, NodePeer
 from wirecrypt.model.xfrm import Address
-from wirecrypt.ports import Lease
 
+T = TypeVar("T")
 CLAIMS_OF: Final = "claims "  # and a Node's name: under this `unseen` says why the Node's claims could not be read
 
 
@@ -94,3 +95,12 @@ class NodeInspection:
     stats: Mapping[str, int] | None = None
     counters: Mapping[str, int] | None = None
     unseen: Mapping[str, str] = field(default_factory=dict)
+
+
+def seen(unseen: dict[str, str], name: str, look: Callable[[], T]) -> T | None:
+    """Return what *look* sees, None where it is refused; *unseen* then says why."""
+    try:
+        return look()
+    except WirecryptError as error:
+        unseen[name] = error.answer or str(error)
+        return None

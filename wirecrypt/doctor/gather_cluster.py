@@ -7,7 +7,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from wirecrypt.cluster.api import Api
 from wirecrypt.cluster.cli_client import CliClient, node_labels
@@ -15,13 +15,13 @@ from wirecrypt.cluster.codec import decode
 from wirecrypt.cluster.connection import Connection
 from wirecrypt.cluster.lease import ClusterLease
 from wirecrypt.cluster.readers import ObjectReader
-from wirecrypt.doctor.facts import CLAIMS_OF, ClusterFacts, CrdFacts, PodFacts
-from wirecrypt.doctor.inspect_cluster import EXPECTED_KINDS, EXPECTED_POLICIES
+from wirecrypt.doctor.facts import CLAIMS_OF, ClusterFacts, CrdFacts, PodFacts, seen
+from wirecrypt.doctor.inspect_cluster import EXPECTED_KINDS
 from wirecrypt.doctor.needs import AGENT, CONTROLLER, NEEDS, RequiredAccess
 from wirecrypt.errors import NotFound, ObjectError, WirecryptError
+from wirecrypt.model.admission import POLICIES
 from wirecrypt.model.objects import SYSTEM_NAMESPACE, Node
 
-T = TypeVar("T")
 Json = dict[str, Any]
 _KINDS: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _ADMISSION: Final = "/apis/admissionregistration.k8s.io/v1/"
@@ -56,30 +56,23 @@ def _all(api: Api, now: datetime, version: str, date: datetime | None) -> Cluste
     unseen: dict[str, str] = {}
     client, reader = CliClient(api), ObjectReader(api)
 
-    def read(name: str, call: Callable[[], T]) -> T | None:
-        try:
-            return call()
-        except WirecryptError as error:
-            unseen[name] = error.answer or str(error)
-            return None
-
-    raw_nodes = read("nodes", client.raw_nodes)
+    raw_nodes = seen(unseen, "nodes", client.raw_nodes)
     return ClusterFacts(
         now=date or now,
         version=version,
         skew=(date - now).total_seconds() if date else None,
-        kinds=(kinds := read("kinds", lambda: _kinds(api))),
-        policies=read("policies", lambda: _policies(api)),
-        bindings=read("policies", lambda: _bindings(api)),
-        access=read("access", lambda: _access(api)),
-        pods=read("pods", lambda: [_pod(raw) for raw in api.items(_PODS)[0]]),
-        node_labels=None if raw_nodes is None else read("nodes", lambda: node_labels(raw_nodes)),
+        kinds=(kinds := seen(unseen, "kinds", lambda: _kinds(api))),
+        policies=seen(unseen, "policies", lambda: _policies(api)),
+        bindings=seen(unseen, "policies", lambda: _bindings(api)),
+        access=seen(unseen, "access", lambda: _access(api)),
+        pods=seen(unseen, "pods", lambda: [_pod(raw) for raw in api.items(_PODS)[0]]),
+        node_labels=None if raw_nodes is None else seen(unseen, "nodes", lambda: node_labels(raw_nodes)),
         nodes=None if raw_nodes is None else _nodes(raw_nodes, unseen),
-        encrypted=read("encrypted", client.encrypted_nodes) if kinds != {} else None,
-        peers=read("encrypted", client.node_peers) if kinds != {} else None,
-        rotations=read("rotations", client.rotations) if kinds != {} else None,
-        config=read("config", reader.config),
-        lease=read("lease", ClusterLease(api).read),
+        encrypted=seen(unseen, "encrypted", client.encrypted_nodes) if kinds != {} else None,
+        peers=seen(unseen, "encrypted", client.node_peers) if kinds != {} else None,
+        rotations=seen(unseen, "rotations", client.rotations) if kinds != {} else None,
+        config=seen(unseen, "config", reader.config),
+        lease=seen(unseen, "lease", ClusterLease(api).read),
         malformed={name: error.answer or str(error) for name, error in client.malformed.items()},
         unseen=unseen,
     )
@@ -121,7 +114,7 @@ def _kind(raw: Json) -> CrdFacts:
 
 def _policies(api: Api) -> frozenset[str]:
     path = f"{_ADMISSION}validatingadmissionpolicies"
-    return frozenset(n for n in EXPECTED_POLICIES if _found(lambda n=n: api.get(f"{path}/{n}")) is not None)  # type: ignore[misc]
+    return frozenset(n for n in POLICIES if _found(lambda n=n: api.get(f"{path}/{n}")) is not None)  # type: ignore[misc]
 
 
 def _bindings(api: Api) -> Mapping[str, frozenset[str]]:

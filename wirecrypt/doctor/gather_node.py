@@ -9,21 +9,22 @@ import socket
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
-from wirecrypt.doctor.facts import LocalMachine, NodeInspection
+from wirecrypt.doctor.facts import LocalMachine, NodeInspection, seen
 from wirecrypt.doctor.inspect_node import FORWARD, UNPRIVILEGED_BPF
 from wirecrypt.doctor.mark_users import MarkUse, ip_rules, iptables_rules, nft_rules
-from wirecrypt.errors import LinkError, WirecryptError
+from wirecrypt.errors import LinkError
 from wirecrypt.kernel.bpf.guard import KernelGuard
 from wirecrypt.kernel.net.links import KernelLinks
 from wirecrypt.kernel.probe import probe
 from wirecrypt.kernel.xfrm.adapter import KernelXfrm
+from wirecrypt.model.mark import MarkLayout
 from wirecrypt.model.spi import Spi
 from wirecrypt.model.xfrm import Policy, Sa
+from wirecrypt.plan.marks import kept
 from wirecrypt.plan.uplinks import unguarded
 
-T = TypeVar("T")
 BPFFS: Final = Path("/sys/fs/bpf")
 _SYSCTLS: Final = Path("/proc/sys")
 _SECONDS: Final = 20.0
@@ -47,33 +48,33 @@ def gather_machine() -> LocalMachine:
     return LocalMachine(frozenset(names), frozenset(held))
 
 
-def gather_node(mask: int, bpffs: Path = BPFFS) -> NodeInspection:
-    """Return what this machine shows; *mask* is our field of packet marks. Only root sees most of it."""
+def gather_node(marks: MarkLayout, bpffs: Path = BPFFS) -> NodeInspection:
+    """Return what this machine shows; *marks* is where our field of packet marks is to be. Only root sees most of it."""
     if os.geteuid():
-        return NodeInspection(mask=mask, root=False, release=platform.release())
+        return NodeInspection(mask=marks.mask, root=False, release=platform.release())
     unseen: dict[str, str] = {}
 
-    def read(name: str, call: Callable[[], T]) -> T | None:
-        try:
-            return call()
-        except WirecryptError as error:
-            unseen[name] = error.answer or str(error)
-            return None
-
+    in_use = seen(unseen, "marks SAs", lambda: _in_use(marks)) or marks
     return NodeInspection(
-        mask=mask,
+        mask=in_use.mask,
         root=True,
         release=platform.release(),
         features=probe(),
         mark_uses=_mark_uses(unseen),
         links=frozenset(name for _, name in socket.if_nameindex()),
-        foreign=read("foreign", _foreign),
+        foreign=seen(unseen, "foreign", _foreign),
         sysctls=_sysctls((UNPRIVILEGED_BPF, *FORWARD), unseen),
-        stats=read("stats", _stats),
-        counters=read("counters", lambda: _counters(bpffs)),
-        unguarded=read("unguarded", lambda: _unguarded(bpffs)),
+        stats=seen(unseen, "stats", _stats),
+        counters=seen(unseen, "counters", lambda: _counters(bpffs)),
+        unguarded=seen(unseen, "unguarded", lambda: _unguarded(bpffs)),
         unseen=unseen,
     )
+
+
+def _in_use(marks: MarkLayout) -> MarkLayout:
+    """Return where the field of packet marks is: where the SAs carry it, whatever the configuration says."""
+    with KernelXfrm() as xfrm:
+        return kept(marks, [entry.sa for entry in xfrm.list_sas()])[0]
 
 
 def _mark_uses(unseen: dict[str, str]) -> list[MarkUse]:

@@ -13,7 +13,7 @@ from wirecrypt.doctor.finding import Check, Finding
 from wirecrypt.doctor.inspect_ranges import RANGES, inspect_ranges
 from wirecrypt.doctor.needs import AGENT, CONTROLLER
 from wirecrypt.errors import APPLY_AGAIN, INSTALL, ConfigError
-from wirecrypt.model.admission import POLICIES as POLICY_NAMES
+from wirecrypt.model import admission
 from wirecrypt.model.conditions import ON_THE_WAY, READY, find
 from wirecrypt.model.objects import LABEL, LABEL_ENABLED, EncryptedNode, NodeState, Phase
 from wirecrypt.settings import Mode, NodeToNode, from_document
@@ -32,7 +32,6 @@ REACH: Final = frozenset({SERVER.name, CLOCK.name})  # told by any answer, a ref
 CHECKS: Final = (SERVER, CLOCK, KINDS, POLICIES, ACCESS, PODS, CONFIG, RANGES, NODES, CLAIMS, ROTATIONS)
 
 EXPECTED_KINDS: Final = tuple(f"{kind}.wirecrypt.io" for kind in ("encryptednodes", "keyrotations", "nodepeers"))
-EXPECTED_POLICIES: Final = POLICY_NAMES
 VERSION: Final = "v1alpha1"
 MOST_SKEW: Final = 5.0
 LONG: Final = timedelta(hours=1)
@@ -90,7 +89,7 @@ def _policies(facts: ClusterFacts) -> Iterator[Finding]:
         yield POLICIES.unseen(facts.unseen.get("policies", "unknown"))
         return
     bad = 0
-    for name in EXPECTED_POLICIES:
+    for name in admission.POLICIES:
         actions = facts.bindings.get(name)
         why = ""
         if name not in facts.policies:
@@ -128,9 +127,8 @@ def _pods(facts: ClusterFacts) -> Iterator[Finding]:
         return
     for pod in facts.pods:
         if not pod.ready:
-            yield PODS.error(
-                f"the pod {pod.name} on {pod.node or 'no node'} is not ready{_because(pod.trouble)}", _LOGS % pod.name
-            )
+            why = f": {pod.trouble}" if pod.trouble else ""
+            yield PODS.error(f"the pod {pod.name} on {pod.node or 'no node'} is not ready{why}", _LOGS % pod.name)
     agents = {pod.node for pod in facts.pods if pod.account == AGENT and pod.ready}
     without = sorted(w.name for w in facts.node_labels or () if w.label == LABEL_ENABLED and w.name not in agents)
     if without:
@@ -142,10 +140,6 @@ def _pods(facts: ClusterFacts) -> Iterator[Finding]:
 
 
 _LOGS: Final = "`kubectl -n wirecrypt-system describe pod %s`, then its logs"
-
-
-def _because(why: str) -> str:
-    return f": {why}" if why else ""
 
 
 def _controllers(facts: ClusterFacts) -> Iterator[Finding]:
@@ -171,13 +165,11 @@ def _config(facts: ClusterFacts) -> Iterator[Finding]:
     if facts.config is None and "config" in facts.unseen:
         yield CONFIG.unseen(facts.unseen["config"])
         return
-    if facts.config is None:
-        yield CONFIG.warning("the ConfigMap wirecrypt-config is missing: programs that never read one do nothing", APPLY_AGAIN)
-        return
     try:
         settings = from_document(facts.config)
     except ConfigError as error:
-        yield CONFIG.error(f"{error.what}: {error.answer}; agents keep the last good one", error.hint)
+        kept = "programs keep the last good one, and do nothing without"
+        yield CONFIG.error(f"{error.what}: {error.answer}; {kept}", error.hint)
         return
     if settings.mode is Mode.PERMISSIVE:
         yield CONFIG.warning("mode is permissive: cleartext passes and is counted", "set `mode: strict` once the counters stay")
@@ -193,9 +185,8 @@ def _config(facts: ClusterFacts) -> Iterator[Finding]:
 
 def _ranges(facts: ClusterFacts) -> Iterator[Finding]:
     """Yield what does not fit the ranges of a document that is there and valid; else the configuration's finding says all."""
-    if facts.config is not None:
-        with suppress(ConfigError):
-            yield from inspect_ranges(from_document(facts.config), facts.nodes, facts.unseen)
+    with suppress(ConfigError):
+        yield from inspect_ranges(from_document(facts.config), facts.nodes, facts.unseen)
 
 
 def _labels(node_label: NodeLabel) -> Iterator[Finding]:

@@ -9,8 +9,9 @@ from wirecrypt.doctor.counters import COUNTERS
 from wirecrypt.doctor.facts import CLAIMS_OF, ClusterFacts, LocalMachine, NodeInspection
 from wirecrypt.doctor.finding import Check, Finding
 from wirecrypt.doctor.mark_users import collisions
-from wirecrypt.kernel.bpf.guard import REASONS
+from wirecrypt.kernel.bpf.reasons import REASONS
 from wirecrypt.kernel.probe import Feature, ProbeResult
+from wirecrypt.model.xfrm import Algorithm
 
 MACHINE: Final = Check("node", "machine")
 ROOT: Final = Check("node", "privileges")
@@ -25,8 +26,8 @@ LINKS: Final = Check("node", "guard-links")
 CHECKS: Final = (MACHINE, ROOT, KERNEL, MARKS, FOREIGN, UNPRIVILEGED, FORWARDING, STATS, GUARD, LINKS)
 UNPRIVILEGED_BPF: Final = "kernel.unprivileged_bpf_disabled"
 FORWARD: Final = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
-_EITHER: Final = frozenset({"aes-256-gcm", "chacha20-poly1305"})
-_IPSEC: Final = frozenset({"esp-ipv4", "esp-ipv6", "esn"}) | _EITHER
+_CIPHERS: Final = frozenset(algorithm.value for algorithm in Algorithm)
+_IPSEC: Final = frozenset({"esp-ipv4", "esp-ipv6", "esn"}) | _CIPHERS
 _KERNEL_STEP: Final = "install the kernel's modules package, or a kernel of 5.19 or newer with ESP, clsact and BPF"
 _DROPS: Final = ("egress_", "ingress_", "events_lost")
 _SHOWN: Final = 5
@@ -60,8 +61,8 @@ def inspect_node(facts: NodeInspection) -> list[Finding]:
 def _kernel(facts: NodeInspection) -> Iterator[Finding]:
     """Yield one finding for all of IPsec that is missing, one for each other feature, one for each reason of not knowing."""
     lacking = [f for f in facts.features if f.verdict is ProbeResult.NO]
-    one_cipher = {f.name for f in facts.features if f.verdict is ProbeResult.YES} & _EITHER
-    enough = [f for f in lacking if f.name in _EITHER and one_cipher]
+    one_cipher = {f.name for f in facts.features if f.verdict is ProbeResult.YES} & _CIPHERS
+    enough = [f for f in lacking if f.name in _CIPHERS and one_cipher]
     for feature in enough:
         yield KERNEL.warning(f"{_lacks(facts, [feature])}; set `algorithm` to the other", _KERNEL_STEP)
     untried = [f.name for f in facts.features if set(f.without) & {each.name for each in lacking}]

@@ -7,7 +7,7 @@ from typing import Final
 
 from wirecrypt.doctor import inspect_cluster, inspect_node
 from wirecrypt.doctor.counters import COUNTERS
-from wirecrypt.kernel.bpf.guard import REASONS
+from wirecrypt.kernel.bpf.reasons import REASONS
 
 ABOUT: Final = {
     "api-server": "The API server that the kubeconfig names answers. Without an answer nothing more is said.",
@@ -17,8 +17,9 @@ ABOUT: Final = {
     ),
     "kinds": "The custom resource definitions are there, established, and serve and store this program's version.",
     "admission-policies": (
-        "The ValidatingAdmissionPolicies are there and bound with Deny. They keep a node from speaking for another and from "
-        "reading its keys, and anybody but agents from publishing public keys. A missing policy or binding admits everything, "
+        "The ValidatingAdmissionPolicies are there and bound with Deny. They keep a node from speaking for another, from "
+        "ending its agent and from reading its keys, and anybody but agents from publishing public keys. A missing policy or "
+        "binding admits everything, "
         "so agents and controller try each of them every hour (condition, event and metric name the one that is open), and "
         "agents accept no new keys when a forbidden write is admitted."
     ),
@@ -102,12 +103,7 @@ def page() -> Iterator[str]:
 
 
 def _counters(check: str) -> Iterator[str]:
-    """Yield the table of counters that belongs to a check."""
-    if check == "xfrm-counters":
-        words = {name: (m.sentence, m.next_step) for name, m in COUNTERS.items()}
-    elif check == "guard-counters":
-        words = {name: (r.sentence, r.next_step) for name, r in REASONS.items()}
-    else:
-        return
-    yield from ("", "| counter | what happened | next step |", "| --- | --- | --- |")
-    yield from (f"| `{name}` | {sentence} | {step} |" for name, (sentence, step) in words.items())
+    """Yield the table of counters that belongs to a check, if one does."""
+    if meanings := {"xfrm-counters": COUNTERS, "guard-counters": REASONS}.get(check):
+        yield from ("", "| counter | what happened | next step |", "| --- | --- | --- |")
+        yield from (f"| `{name}` | {m.sentence} | {m.next_step} |" for name, m in meanings.items())

@@ -8,8 +8,9 @@ from typing import Final
 
 from wirecrypt.errors import ConfigError
 from wirecrypt.http_server.listener import Listener
+from wirecrypt.retry import Backoff, Delays
 
-AGAIN: Final = 30.0  # seconds
+AGAIN: Final = Delays(first=30.0, most=30.0, jitter=0.0)
 
 
 class KeptPort:
@@ -19,7 +20,7 @@ class KeptPort:
         self._opened, self._clock = opened, clock
         self._listener: Listener | None = None
         self._port = 0
-        self._not_before = float("-inf")
+        self._backoff = Backoff(AGAIN)
 
     @property
     def port(self) -> int:
@@ -29,13 +30,13 @@ class KeptPort:
     def want(self, port: int) -> ConfigError | None:
         """Have *port* open, 0 for none; return why it cannot be when that was just tried."""
         now = self._clock()
-        if port == self._port or now < self._not_before:
+        if port == self._port or not self._backoff.due(now):
             return None
         self.close()
         try:
             self._listener = self._opened(port) if port else None
         except ConfigError as error:
-            self._not_before = now + AGAIN
+            self._backoff = self._backoff.failed(now)
             return error
         self._port = port
         return None

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import platform
 import socket
 import struct
 import threading
@@ -21,16 +20,14 @@ from typing import Final
 
 from wirecrypt.errors import KernelError
 from wirecrypt.kernel.bpf import tc
+from wirecrypt.kernel.bpf.syscall import load_program
+from wirecrypt.kernel.net.control_socket import SO_RCVMARK
 from wirecrypt.kernel.xfrm.adapter import KernelXfrm
 from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.xfrm import Address, Algorithm, Sa
 
 _CLONE_NEWNET: Final = 0x40000000
-_SO_RCVMARK: Final = 75
 _LOOPBACK: Final = 1
-_SYS_BPF: Final = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "loongarch64": 280, "ppc64le": 361, "s390x": 351}
-_BPF_PROG_LOAD: Final = 5
-_SCHED_CLS: Final = 3
 _RETURN_ZERO: Final = struct.pack("=BBhi", 0xB7, 0, 0, 0) + struct.pack("=BBhi", 0x95, 0, 0, 0)
 _DENIED: Final = frozenset({errno.EPERM, errno.EACCES})
 _ADDRESSES: Final = {
@@ -73,11 +70,6 @@ def probe() -> Sequence[Feature]:
     return found
 
 
-def feature(name: str) -> Feature:
-    """Return the answer for one feature by name; raises `KeyError` for an unknown name."""
-    return {f.name: f for f in probe()}[name]
-
-
 def _in_scratch(found: list[Feature]) -> None:
     """Run all probes in a new network namespace of this thread."""
     if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWNET):
@@ -95,7 +87,8 @@ def ipsec_features(tried: Tried) -> list[Feature]:
     """
     families = [_esp(v, [tried[v, a] for a in Algorithm]) for v in _ADDRESSES]
     ciphers = [_cipher(a, [tried[v, a] for v in _ADDRESSES]) for a in Algorithm]
-    found = [*families, *ciphers, _esn(list(tried.values()))]
+    esn = _by_states("esn", list(tried.values()), set(), "could not be tried without a state")
+    found = [*families, *ciphers, esn]
     missing = () if None in tried.values() else tuple(f.name for f in found if f.verdict is ProbeResult.NO)
     return [replace(f, without=missing) if f.verdict is ProbeResult.UNKNOWN else f for f in found]
 
@@ -109,12 +102,8 @@ def _esp(version: int, errors: Sequence[KernelError | None]) -> Feature:
 
 
 def _cipher(algorithm: Algorithm, errors: Sequence[KernelError | None]) -> Feature:
-    needs = f"needs {algorithm.kernel_name} in the kernel's crypto and ESP"
+    needs = f"needs {algorithm.cipher.kernel_name} in the kernel's crypto and ESP"
     return _by_states(algorithm.value, errors, {errno.ENOSYS, errno.ENOENT}, needs)
-
-
-def _esn(errors: Sequence[KernelError | None]) -> Feature:
-    return _by_states("esn", errors, set(), "could not be tried without a state")
 
 
 def _by_states(name: str, errors: Sequence[KernelError | None], absent: set[int], needs: str) -> Feature:
@@ -127,7 +116,7 @@ def _by_states(name: str, errors: Sequence[KernelError | None], absent: set[int]
 def _rcvmark() -> Feature:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
         try:
-            s.setsockopt(socket.SOL_SOCKET, _SO_RCVMARK, 1)
+            s.setsockopt(socket.SOL_SOCKET, SO_RCVMARK, 1)
         except OSError as e:
             return _judged("so-rcvmark", e, {errno.ENOPROTOOPT}, "needs kernel 5.19 or newer")
     return Feature("so-rcvmark", ProbeResult.YES, "the option was set")
@@ -142,22 +131,23 @@ def _clsact() -> Feature:
 
 
 def _bpf() -> Feature:
-    number = _SYS_BPF.get(platform.machine())
-    if number is None:
-        return Feature("bpf", ProbeResult.UNKNOWN, f"the system call's number on {platform.machine()} is not known here")
-    instructions, licence = ctypes.create_string_buffer(_RETURN_ZERO, 16), ctypes.create_string_buffer(b"Apache-2.0")
-    attr = struct.pack("=IIQQIIQII", _SCHED_CLS, 2, ctypes.addressof(instructions), ctypes.addressof(licence), 0, 0, 0, 0, 0)
-    fd = ctypes.CDLL(None, use_errno=True).syscall(number, _BPF_PROG_LOAD, ctypes.create_string_buffer(attr), len(attr))
-    if fd < 0:
-        code = ctypes.get_errno()
-        return _judged("bpf", OSError(code, os.strerror(code)), {errno.ENOSYS}, "needs the kernel option BPF_SYSCALL")
-    os.close(fd)
+    try:
+        os.close(load_program("wirecrypt_probe", _RETURN_ZERO))
+    except KernelError as e:
+        return _judged("bpf", e, {errno.ENOSYS}, "needs the kernel option BPF_SYSCALL")
     return Feature("bpf", ProbeResult.YES, "a classifier was loaded")
 
 
 def _try_state(ends: tuple[Address, Address], algorithm: Algorithm) -> KernelError | None:
     """Install, list and delete one state; return what went wrong."""
-    sa = Sa(src=ends[0], dst=ends[1], spi=0x100, reqid=1, algorithm=algorithm, key=SecretBytes(os.urandom(36)))
+    sa = Sa(
+        src=ends[0],
+        dst=ends[1],
+        spi=0x100,
+        reqid=1,
+        algorithm=algorithm,
+        key=SecretBytes(os.urandom(algorithm.cipher.key_bytes)),
+    )
     try:
         with KernelXfrm() as xfrm:
             failures = xfrm.add_sas([sa])

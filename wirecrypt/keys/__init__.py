@@ -8,7 +8,7 @@ How facts become bytes is said in `encoding`; what is derived from what in `node
 
 from wirecrypt.keys.control import open_, seal
 from wirecrypt.keys.datagram import ControlMessage, DatagramKind
-from wirecrypt.keys.derive import KeyEnd, PairKeys, Side, Terms, pair_keys
+from wirecrypt.keys.derive import KeyEnd, PairKeys, Terms, pair_keys
 from wirecrypt.keys.encoding import frames
 from wirecrypt.keys.nodekey import new_seed, pair_secret, share, shares
 from wirecrypt.keys.sessionkey import SessionKey, new_session_key
@@ -19,7 +19,6 @@ __all__ = [
     "KeyEnd",
     "PairKeys",
     "SessionKey",
-    "Side",
     "Terms",
     "frames",
     "new_seed",

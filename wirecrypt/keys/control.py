@@ -8,7 +8,7 @@ generation, with the mark of the SA that the datagram came out of.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from cryptography.hazmat.primitives.constant_time import bytes_eq
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -17,9 +17,7 @@ from cryptography.hazmat.primitives.hmac import HMAC
 from wirecrypt.errors import DatagramError, SecretError
 from wirecrypt.keys.datagram import ControlMessage, DatagramKind, decode, encode
 from wirecrypt.keys.derive import CONTROL_BYTES
-
-if TYPE_CHECKING:
-    from wirecrypt.model.secret import SecretBytes
+from wirecrypt.model.secret import SecretBytes
 
 MIN_SIZE: Final = 256
 MAX_SIZE: Final = 65507  # the largest UDP payload over IPv4

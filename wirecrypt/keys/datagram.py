@@ -20,13 +20,9 @@ VERSION: Final = 1
 NONCE_BYTES: Final = 16
 MAX_SENDING: Final = 4  # three receiving generations, and the one in use whose receiving side the peer let go
 
-_ACCEPTS_PLAIN: Final = 1
-_SENDS_PLAIN: Final = 2
+_FLAGS: Final = {"accepts_plain": 1, "sends_plain": 2, "seals_nodes": 8, "requires_nodes": 16, "exempts_nodes": 32}
 _HAS_IN_USE: Final = 4
-_SEALS_NODES: Final = 8
-_REQUIRES_NODES: Final = 16
-_EXEMPTS_NODES: Final = 32
-_KNOWN_FLAGS: Final = _ACCEPTS_PLAIN | _SENDS_PLAIN | _HAS_IN_USE | _SEALS_NODES | _REQUIRES_NODES | _EXEMPTS_NODES
+_KNOWN_FLAGS: Final = _HAS_IN_USE + sum(_FLAGS.values())
 
 _HEAD: Final = struct.Struct(">BBBBB3x3Q16sQ3Q12Q")  # the 3x must be zero: compared by encoding again
 HEAD_BYTES: Final = _HEAD.size
@@ -103,23 +99,13 @@ def _announcement(flags: int, count: int, numbers: list[int]) -> Announcement:
         sending=frozenset(Generation(*listed[at : at + 3]) for at in range(0, 3 * count, 3)),
         in_use=in_use if flags & _HAS_IN_USE else None,
         newest=newest,
-        accepts_plain=bool(flags & _ACCEPTS_PLAIN),
-        sends_plain=bool(flags & _SENDS_PLAIN),
-        seals_nodes=bool(flags & _SEALS_NODES),
-        requires_nodes=bool(flags & _REQUIRES_NODES),
-        exempts_nodes=bool(flags & _EXEMPTS_NODES),
+        **{name: bool(flags & bit) for name, bit in _FLAGS.items()},
     )
 
 
 def _flags(announcement: Announcement) -> int:
-    return (
-        _ACCEPTS_PLAIN * announcement.accepts_plain
-        | _SENDS_PLAIN * announcement.sends_plain
-        | _HAS_IN_USE * (announcement.in_use is not None)
-        | _SEALS_NODES * announcement.seals_nodes
-        | _REQUIRES_NODES * announcement.requires_nodes
-        | _EXEMPTS_NODES * announcement.exempts_nodes
-    )
+    said = sum(bit for name, bit in _FLAGS.items() if getattr(announcement, name))
+    return said + _HAS_IN_USE * (announcement.in_use is not None)
 
 
 def _numbers(generation: Generation) -> tuple[int, int, int]:

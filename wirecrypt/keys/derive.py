@@ -18,7 +18,7 @@ Every fact that tells two SAs apart is in *info*, so no two of them have one key
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -29,14 +29,11 @@ from wirecrypt.keys.sessionkey import PUBLIC_BYTES, SessionKey
 from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.session import Epoch, Generation
 from wirecrypt.model.spi import MAX_LANES
-
-if TYPE_CHECKING:
-    from wirecrypt.model.xfrm import Algorithm
+from wirecrypt.model.xfrm import Algorithm
 
 Side = Literal["lo", "hi"]
 Use = Literal["esp", "control"]
 
-TRAFFIC_BYTES: Final = 36
 CONTROL_BYTES: Final = 32
 SECRET_BYTES: Final = 32
 
@@ -119,8 +116,8 @@ class PairKeys:
         return "hi" if self.own == "lo" else "lo"
 
     def traffic_key(self, sender: Side, lane: int) -> SecretBytes:
-        """Return the 36 bytes of the SA by which *sender* sends on *lane*: key, then salt."""
-        return self._derive(self.terms.info("esp", sender, lane), TRAFFIC_BYTES)
+        """Return the bytes of the SA by which *sender* sends on *lane*, as many as the cipher takes: key, then salt."""
+        return self._derive(self.terms.info("esp", sender, lane), self.terms.algorithm.cipher.key_bytes)
 
     def control_key(self, sender: Side) -> SecretBytes:
         """Return the 32 bytes under which *sender* authenticates its control datagrams of this generation."""

@@ -17,17 +17,15 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Iterable
 from operator import mul
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from cryptography.hazmat.primitives.hashes import SHA512
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from wirecrypt.errors import SecretError
 from wirecrypt.model.secret import SecretBytes
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 PRIME: Final = 2**255 - 19
 COEFFICIENTS: Final = 64  # degree 63 in each variable: up to 63 shares together say nothing about another pair

@@ -18,14 +18,13 @@ from wirecrypt.lab.daemon import FIELDS, RECORD, began
 from wirecrypt.lab.machine import folders
 from wirecrypt.lab.machine.channel import Channel, Command, guest_environment
 from wirecrypt.lab.machine.supervisor_client import control
-from wirecrypt.lab.waiting import until
+from wirecrypt.lab.waiting import DEADLINE, until
 from wirecrypt.lab.wire.capture import Capture
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 DEFAULT_NAME = "lab"
-DOWN_DEADLINE = 30.0  # seconds
 FOREVER = 365 * 86400.0  # seconds; a person's command runs until they end it
 
 
@@ -161,10 +160,10 @@ def down(name: str = DEFAULT_NAME) -> None:
     folder = folders.place(name)
     folders.refuse_foreign(folder)
     with _daemon(folder) as daemon:
-        until(lambda: _asked_to_end(folder, daemon), what=f"lab {name} is told to end", seconds=DOWN_DEADLINE, every=0.2)
-        until(lambda: not folders.held(folder), what=f"the end of lab {name}", seconds=DOWN_DEADLINE)
-        until(lambda: folders.remove(folder), what=f"removal of {folder}", seconds=DOWN_DEADLINE)
-        until(lambda: _has_ended(daemon), what=f"the end of the process of lab {name}", seconds=DOWN_DEADLINE)
+        until(lambda: _asked_to_end(folder, daemon), what=f"lab {name} is told to end", seconds=DEADLINE, every=0.2)
+        until(lambda: not folders.held(folder), what=f"the end of lab {name}", seconds=DEADLINE)
+        until(lambda: folders.remove(folder), what=f"removal of {folder}", seconds=DEADLINE)
+        until(lambda: _has_ended(daemon), what=f"the end of the process of lab {name}", seconds=DEADLINE)
 
 
 def _asked_to_end(folder: Path, daemon: int) -> bool:

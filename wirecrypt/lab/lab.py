@@ -19,7 +19,7 @@ from wirecrypt.lab.kube.kubelet import Kubelet
 from wirecrypt.lab.machine import controlplane, kernels, outside
 from wirecrypt.lab.machine.channel import DEFAULT_TIMEOUT, Command, Completed, Process
 from wirecrypt.lab.machine.machine import Build, Machine
-from wirecrypt.lab.waiting import until
+from wirecrypt.lab.waiting import DEADLINE, until
 from wirecrypt.lab.wire.network import LabNode, LabPod, Network
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from wirecrypt.lab.machine.channel import Channel
     from wirecrypt.lab.machine.kernels import Kernel
 
-API_DEADLINE = 120.0  # seconds; a loaded machine takes 15
-KUBECTL_DEADLINE = 120.0  # seconds
 SPARE_NODES = 8  # nodes that may join later: the API server's side has routes to their pods
 MEMORY = 1024, 256  # MB: base, and for each node
 
@@ -145,7 +143,7 @@ class Lab:
         LabError when it fails and *check* is set, and when it takes too long.
         """
         argv = [str(controlplane.program("kubectl")), *words]
-        done = outside.run(argv, environment={"KUBECONFIG": str(self.kubeconfig)}, stdin=stdin, seconds=KUBECTL_DEADLINE)
+        done = outside.run(argv, environment={"KUBECONFIG": str(self.kubeconfig)}, stdin=stdin, seconds=DEADLINE)
         if check and done.returncode:
             raise LabError("kubectl failed", what=" ".join(words), answer=done.stderr.strip())
         return done.stdout
@@ -214,7 +212,7 @@ class Lab:
             self.machine.check_alive()
             return self.api.ready()
 
-        until(ready, what="the API server is ready", seconds=API_DEADLINE, every=0.1)
+        until(ready, what="the API server is ready", seconds=DEADLINE, every=0.1)
 
     def audit(self, *verbs: str) -> list[dict[str, Any]]:
         """Return the API server's audit events, oldest first; with *verbs* only those (`create`, `update`, `patch`, ...)."""

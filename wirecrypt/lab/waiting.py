@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from wirecrypt.errors import TimedOut, WirecryptError
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 T = TypeVar("T")
+DEADLINE: Final = 120.0  # seconds for what a lab does at once, on a loaded machine: who waits for more says how long
 
 
 def until(

@@ -39,14 +39,13 @@ class GuardEntry:
 class GuardSettings:
     """What the eBPF programs are configured with.
 
-    The mark field's shift, strict or permissive, lanes to spread flows over, UDP ports of VXLAN, Geneve and the control
+    The mark field's shift, strict or permissive, UDP ports of VXLAN, Geneve and the control
     protocol. *node_id* and *own*: this node, and where its tunnels begin, the first of each family; entries say so as well, but
     need not be looked up then. *esp_keeps_mark*: there are sending SAs that do not take a pod's mark off what they encrypt.
     """
 
     mark_shift: int
     strict: bool
-    lanes: int
     vxlan_ports: tuple[int, ...]
     geneve_ports: tuple[int, ...]
     control_port: int

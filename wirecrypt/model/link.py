@@ -1,4 +1,4 @@
-"""A network link of a node."""
+"""A network link of a node, and what arrives at the control port."""
 
 from __future__ import annotations
 
@@ -23,3 +23,12 @@ class Link:
     foreign_peer: bool
     addresses: tuple[Address, ...]
     leads: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A control datagram as it came: the sender's address, the mark that its SA set, the bytes."""
+
+    src: Address
+    mark: int
+    data: bytes

@@ -1,6 +1,7 @@
 """Packet marks: one 8-bit field of kind and lane, at a configurable place (shared with bpf/wirecrypt.h).
 
-The kind nibble: 0 none, 1 ENCRYPT, 4..6 CONTROL + slot, 8..10 DECRYPTED + slot. The low nibble is the lane.
+The kind nibble: 0 none, 1 ENCRYPT, 4..6 CONTROL + slot, 8..10 DECRYPTED + slot. The low nibble is the lane;
+beside ENCRYPT it is a number of the flow, from which each pair takes as many bits as it needs to choose one of its lanes.
 """
 
 from __future__ import annotations
@@ -49,13 +50,13 @@ class MarkLayout:
         """Return the mask of the whole field."""
         return _FIELD << self.shift
 
-    def encrypt(self, lane: int) -> Mark:
-        """Return the mark of pod traffic that takes *lane*."""
-        return self._mark(MarkKind.ENCRYPT, lane)
+    def encrypt(self, number: int, bits: int = 4) -> Mark:
+        """Return the mark of pod traffic whose flow's number, of 0..15, has *number* in its lowest *bits*."""
+        return Mark((MarkKind.ENCRYPT << 4 | number) << self.shift, (0xF0 | (1 << bits) - 1) << self.shift)
 
     def pods(self) -> Mark:
-        """Return the mark that fits pod traffic on whatever lane."""
-        return Mark(MarkKind.ENCRYPT << 4 << self.shift, 0xF0 << self.shift)
+        """Return the mark that fits pod traffic of every flow."""
+        return self.encrypt(0, 0)
 
     def unmarked(self) -> Mark:
         """Return the mark that fits what none of our programs and SAs marked."""

@@ -6,18 +6,21 @@ Field names of the API are camelCase; `wirecrypt.cluster` translates and refuses
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from typing import Final
 
+from wirecrypt.model.access import KeyAccess
 from wirecrypt.model.conditions import Condition
 from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.session import Epoch, Session
-from wirecrypt.model.xfrm import Address, Network
+from wirecrypt.model.xfrm import Address, Network, host
 
 LABEL = "wirecrypt.io/encryption"
 LABEL_ENABLED = "enabled"
+MOST_JOINING: Final = 64  # nodes that begin to join together: the others wait for their turn
 LABEL_CONTROL_PLANE = "node-role.kubernetes.io/control-plane"  # NodeRestriction keeps a kubelet from setting it
 FINALIZER = "wirecrypt.io/cleanup"
 SYSTEM_NAMESPACE = "wirecrypt-system"
@@ -67,6 +70,11 @@ class Node:
     created: datetime
     ready: bool = True
     control_plane: bool = False
+
+    @property
+    def claims(self) -> tuple[Network, ...]:
+        """Return all prefixes that the Node mentions: its pods', then its own addresses."""
+        return (*self.pod_cidrs, *map(host, self.endpoints))
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,30 +200,18 @@ class NodeKey:
 
 @dataclass(frozen=True, slots=True)
 class KeySecret:
-    """The Secret with a node's keys: whose shares they are (*node_uid*), one entry per live epoch, sorted."""
+    """The Secret with a node's keys: whose shares they are (*node_uid*), one entry per live epoch, sorted.
+
+    *node_id*: the node's ID, 0 where it is not written; *active*: the node was Active once. For the day when nothing else
+    says so any more.
+    """
 
     node: str
     node_uid: str
     keys: tuple[NodeKey, ...]
     resource_version: str = ""
-
-
-class AccessPart(Enum):
-    """The kinds of objects by which a node's account may read the Secret with the node's keys, as they are made."""
-
-    ACCOUNT = "ServiceAccount"
-    ROLE = "Role"
-    BINDING = "RoleBinding"
-
-
-@dataclass(frozen=True, slots=True)
-class KeyAccess:
-    """One of the objects by which the keys of *node* can be read by its own agent alone; *sound*: it says what it should."""
-
-    node: str
-    part: AccessPart
-    uid: str
-    sound: bool = True
+    node_id: int = 0
+    active: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,3 +251,38 @@ def unfit(*, linux: bool, architecture: str, kernel: str) -> str:
     if version is None or (int(version[1]), int(version[2])) < OLDEST_KERNEL:
         return f"runs Linux {kernel}, and the agent needs {'.'.join(map(str, OLDEST_KERNEL))} or newer"
     return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Who leads: *holder* ("" for nobody), since and until when by the writer's clock, for how many seconds it counts."""
+
+    holder: str
+    acquired: datetime
+    renewed: datetime
+    seconds: int
+    transitions: int
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerView:
+    """All that the controller decides from, by name.
+
+    *tombstones*: NodePeers that say of a node that it was removed (state Removed); *peers* has none of them.
+    *unreadable*: names of Nodes, NodePeers and EncryptedNodes that are there and malformed; nothing about them is changed.
+    *unusable_keys*: by node, why the Secret with its keys, which is there, cannot be read; it is not missing. *access*: by
+    node, the objects by which its agent may read them.
+    """
+
+    nodes: Mapping[str, Node]
+    peers: Mapping[str, NodePeer]
+    encrypted: Mapping[str, EncryptedNode]
+    keys: Mapping[str, KeySecret]
+    seeds: tuple[SeedSecret, ...]
+    rotations: tuple[KeyRotation, ...]
+    config: ConfigDocument | None
+    unreadable: frozenset[str] = frozenset()
+    unusable_keys: Mapping[str, str] = field(default_factory=dict)
+    tombstones: Mapping[str, NodePeer] = field(default_factory=dict)
+    access: Mapping[str, tuple[KeyAccess, ...]] = field(default_factory=dict)

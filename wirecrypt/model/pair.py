@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wirecrypt.errors import ObjectError
-from wirecrypt.model.xfrm import Address, Network
+from wirecrypt.model.xfrm import Address, Network, host
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,16 @@ class End:
     def hosts(self) -> tuple[Address, ...]:
         """Return all addresses that are the node's own: endpoints, then the others."""
         return (*self.endpoints, *self.addresses)
+
+    @property
+    def host_prefixes(self) -> tuple[Network, ...]:
+        """Return `hosts`, each as the prefix that holds just it."""
+        return tuple(map(host, self.hosts))
+
+    @property
+    def claims(self) -> tuple[Network, ...]:
+        """Return all prefixes of the end: its pods', then its own addresses."""
+        return (*self.pod_cidrs, *self.host_prefixes)
 
 
 @dataclass(frozen=True, slots=True)

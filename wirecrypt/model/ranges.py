@@ -7,13 +7,15 @@ What no machine can own is in no list, and claimed by nobody.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from wirecrypt.model.xfrm import Address, Network
 
+T = TypeVar("T")
 NOBODYS: Final[tuple[Network, ...]] = tuple(
     ip_network(text)
     for text in (
@@ -69,6 +71,56 @@ class ClaimRanges:
     def subnet(self, address: Address) -> Network:
         """Return the narrowest range of nodes that holds *address*, the address itself when none does."""
         return max((r for r in self.nodes if address in r), key=lambda r: r.prefixlen, default=ip_network(address))
+
+
+class PrefixMap(Generic[T]):
+    """Values of prefixes of both families, to be asked for one after another without a look at each of them."""
+
+    def __init__(self, values: Iterable[tuple[Network, T]] = ()) -> None:
+        self._values: dict[tuple[int, int], dict[int, T]] = {}  # by version and length, then by where the prefix begins
+        self._starts: dict[int, list[tuple[int, int]]] = {4: [], 6: []}  # where prefixes begin, each with its length
+        for prefix, value in values:
+            self._of_length(prefix).setdefault(int(prefix.network_address), value)
+        for (version, length), known in self._values.items():
+            self._starts[version] += [(start, length) for start in known]
+        for starts in self._starts.values():
+            starts.sort()
+
+    def add(self, prefix: Network, value: T) -> None:
+        """Add the *value* of a *prefix*; one that it has already stays."""
+        known, start = self._of_length(prefix), int(prefix.network_address)
+        if start not in known:
+            known[start] = value
+            insort(self._starts[prefix.version], (start, prefix.prefixlen))
+
+    def _of_length(self, prefix: Network) -> dict[int, T]:
+        return self._values.setdefault((prefix.version, prefix.prefixlen), {})
+
+    def holding(self, address: Address) -> Iterator[T]:
+        """Yield the values of the prefixes that hold *address*, the widest first."""
+        for version, length in sorted(self._values):
+            rest = address.max_prefixlen - length
+            if version == address.version and (start := int(address) >> rest << rest) in self._values[version, length]:
+                yield self._values[version, length][start]
+
+    def meeting(self, prefix: Network) -> Iterator[T]:
+        """Yield the values of the prefixes that have an address in common with *prefix*: those that hold it, those in it."""
+        yield from self.holding(prefix.network_address)
+        starts = self._starts[prefix.version]
+        bounds = (int(prefix.network_address), int(prefix.broadcast_address) + 1)
+        first, end = (bisect_left(starts, (bound, 0)) for bound in bounds)
+        yield from (self._values[prefix.version, starts[at][1]][starts[at][0]] for at in range(first, end))
+
+
+class PrefixSet(PrefixMap[None]):
+    """Prefixes of both families."""
+
+    def __init__(self, prefixes: Iterable[Network]) -> None:
+        super().__init__((prefix, None) for prefix in prefixes)
+
+    def meets(self, prefix: Network) -> bool:
+        """Return whether *prefix* has an address in common with any of them."""
+        return any(True for _ in self.meeting(prefix))
 
 
 def _joined(ranges: Sequence[Network]) -> tuple[Network, ...]:

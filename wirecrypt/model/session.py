@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from wirecrypt.model.spi import RESIDUES, Spi
 from wirecrypt.model.xfrm import Algorithm
+
+LEAP: Final = 1_000_000  # epochs that a backup may be behind what nodes publish: those of a century, one an hour
 
 
 @dataclass(frozen=True, slots=True, order=True)

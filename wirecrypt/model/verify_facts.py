@@ -7,10 +7,12 @@ not know, so that agents of two versions can be asked; a field that is missing o
 from __future__ import annotations
 
 import types
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from typing import Any, Final, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 from wirecrypt.errors import ObjectError
+from wirecrypt.model.xfrm import Address
 
 FORMAT: Final = 1
 Made = TypeVar("Made")
@@ -81,6 +83,16 @@ class Clear:
     def __str__(self) -> str:
         inside = f" inside {self.inside}" if self.inside else ""
         return f"{self.packets} packets {self.src} → {self.dst} proto {self.proto} {self.sport} → {self.dport}{inside}"
+
+
+@dataclass(frozen=True, slots=True)
+class CapturedPackets:
+    """What left: ESP packets by (outer target, SPI), readable flows, packets read, and packets lost unread."""
+
+    esp: Mapping[tuple[Address, int], int]
+    clear: Sequence[Clear]
+    packets: int
+    lost: int
 
 
 @dataclass(frozen=True, slots=True)

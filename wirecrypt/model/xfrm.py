@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import Final
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from typing import Final, NamedTuple
 
+from wirecrypt.errors import KernelError
 from wirecrypt.model.mark import Mark
 from wirecrypt.model.secret import SecretBytes
 
@@ -21,22 +23,43 @@ REPLAY_WINDOW: Final = 4096
 PRIORITY_BAND: Final = range(0x5700, 0x5800)  # ours: a policy outside it is foreign
 
 
+@lru_cache(maxsize=2**16)
+def host(address: Address) -> Network:
+    """Return the prefix that holds just *address*."""
+    return ip_network(f"{address}/{address.max_prefixlen}")
+
+
+class Cipher(NamedTuple):
+    """Facts of a cipher: the AEAD's name in the kernel, lengths of key (with salt) and tag, the flag of a CPU that is quick."""
+
+    kernel_name: str
+    key_bytes: int
+    icv_bits: int
+    cpu_flag: str  # in /proc/cpuinfo; empty where every CPU is quick
+
+
 class Algorithm(Enum):
-    """Ciphers, by the name that objects of the API use."""
+    """Ciphers, by the name that objects of the API use; the first are preferred, and who names one has all after it."""
 
     AES_256_GCM = "aes-256-gcm"
     CHACHA20_POLY1305 = "chacha20-poly1305"
 
     @property
-    def kernel_name(self) -> str:
-        """Return the kernel's name of the AEAD."""
-        return _KERNEL_NAMES[self]
+    def cipher(self) -> Cipher:
+        """Return its facts."""
+        return _CIPHERS[self]
 
 
-_KERNEL_NAMES: Final = {
-    Algorithm.AES_256_GCM: "rfc4106(gcm(aes))",
-    Algorithm.CHACHA20_POLY1305: "rfc7539esp(chacha20,poly1305)",
+_CIPHERS: Final = {
+    Algorithm.AES_256_GCM: Cipher("rfc4106(gcm(aes))", 36, 128, "aes"),  # RFC 4106: 32 bytes of key, 4 of salt
+    Algorithm.CHACHA20_POLY1305: Cipher("rfc7539esp(chacha20,poly1305)", 36, 128, ""),  # RFC 7634: the same
 }
+
+
+def strongest_common(own: Algorithm, peer: Algorithm) -> Algorithm:
+    """Return the cipher of a pair whose ends name these: the first that both have."""
+    order = list(Algorithm)
+    return max(own, peer, key=order.index)
 
 
 class Direction(Enum):
@@ -134,6 +157,13 @@ class Selector:
     proto: int = 0
     sport: int = 0
     dport: int = 0
+    _hash: int = field(init=False, repr=False, compare=False)  # policies are looked up by it again and again
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash((self.src, self.dst, self.proto, self.sport, self.dport)))
+
+    def __hash__(self) -> int:
+        return self._hash
 
     def __str__(self) -> str:
         ports = "".join(f" {name} {port}" for name, port in (("sport", self.sport), ("dport", self.dport)) if port)
@@ -168,11 +198,12 @@ class PolicyKey:
         return f"{self.direction.value} {self.selector}{mark}"
 
     @property
-    def order(self) -> tuple[str, int, str, str, tuple[int, ...]]:
+    def order(self) -> tuple[str, tuple[int, ...]]:
         """Return a sort key that is total also over both address families."""
         mark = (self.mark.value, self.mark.mask) if self.mark else (0, 0)
         s = self.selector
-        return (self.direction.value, s.dst.version, str(s.dst), str(s.src), (s.proto, s.dport, s.sport, *mark))
+        prefixes = (int(s.dst.network_address), s.dst.prefixlen, int(s.src.network_address), s.src.prefixlen)
+        return (self.direction.value, (s.dst.version, *prefixes, s.proto, s.dport, s.sport, *mark))
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,3 +226,11 @@ class Policy:
     def ours(self) -> bool:
         """Return whether the policy stands in our priority band."""
         return self.priority in PRIORITY_BAND
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One object of a batch that the kernel refused."""
+
+    what: Sa | Policy | SaKey | PolicyKey
+    error: KernelError

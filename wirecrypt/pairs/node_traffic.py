@@ -3,7 +3,7 @@
 It is sealed unless an end exempts it: a Node with an API server, or `nodeToNode: off`, for the key update must not cross the
 tunnel that it repairs. Whoever has ESP with a peer takes node→node both ways, ESP and plaintext, so sealing needs no question;
 plaintext is refused only on the peer's word that it seals, a drain later, and sent again only to a peer that knows that this
-end stopped sealing and says that it refuses nothing ◆. One end that exempts is enough: the other one learns it by its word.
+end stopped sealing and says that it refuses nothing ◆R34. One end that exempts is enough: the other one learns it by its word.
 """
 
 from __future__ import annotations

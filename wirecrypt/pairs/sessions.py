@@ -1,10 +1,10 @@
 """Which sessions a node needs, when it may publish one, and when a private key is over: pure decisions.
 
-The phase of the rotation decides which epochs a node has sessions of, not which node keys happen to be in its Secret ◆:
+The phase of the rotation decides which epochs a node has sessions of, not which node keys happen to be in its Secret ◆R39:
 `from` until Retiring, `to` from Switching on. An epoch is its number and its id: after an etcd restore a number may come back
 with another id, and what is at hand of the one is of no use for the other.
 
-A session is published only when its generations are installed towards every peer that is published already ◆, except towards
+A session is published only when its generations are installed towards every peer that is published already ◆R9, except towards
 pairs that are full and skip it, and towards peers with which it cannot be installed: what one peer published, or one kernel
 lacks, holds up nobody else.
 """
@@ -18,7 +18,8 @@ from typing import Final
 from wirecrypt.model.objects import KeyRotation, Phase
 from wirecrypt.model.session import Epoch
 from wirecrypt.model.spi import AHEAD, RESIDUES
-from wirecrypt.pairs.decide import Decision, OfferedSession, PairInputs
+from wirecrypt.pairs.decide import Decision
+from wirecrypt.pairs.inputs import OfferedSession, PairInputs
 
 MAX_PUBLISHED: Final = 3
 _STARTED: Final = (Phase.SWITCHING, Phase.RETIRING, Phase.COMPLETE)
@@ -65,14 +66,16 @@ def replaced(epoch: Epoch, wanted: Iterable[Epoch]) -> bool:
 
 
 def next_number(last: int, residues_in_kernel: Collection[int]) -> int:
-    """Return the next own session number, with a residue that no SA in the kernel carries ◆.
+    """Return the next own session number above *last*, with a residue that nothing in the kernel carries ◆R2.
 
-    It is above *last* and above what the kernel has: residues shortly after *last* are of sessions that a lost state file
-    named and nobody else.
+    None of the AHEAD numbers after it has one that the kernel carries: where nothing else names a number it is read from its
+    residue, up to so far ahead, and what is older must not be read as newer. Where there is no such number, the roomiest one.
     """
-    ahead = [(residue - last) % RESIDUES for residue in residues_in_kernel]
-    last += max((distance for distance in ahead if distance <= AHEAD), default=0)
-    return next(n for n in range(last + 1, last + 2 + RESIDUES) if n % RESIDUES not in residues_in_kernel)
+
+    def room(number: int) -> int:
+        return min(((residue - number) % RESIDUES for residue in residues_in_kernel), default=RESIDUES)
+
+    return max(range(last + 1, last + 1 + RESIDUES), key=lambda number: min(room(number), AHEAD + 1))
 
 
 def needs(
@@ -125,7 +128,7 @@ def to_publish(own: Sequence[OfferedSession]) -> list[OfferedSession]:
 def ended(own: Sequence[OfferedSession], wanted: Sequence[Epoch], epochs_in_kernel: Collection[int]) -> frozenset[int]:
     """Return the numbers of living sessions whose private key is to be destroyed.
 
-    Overtaken by a published one of the same epoch ◆ (or of another that took its number: a pair's generations go on with
+    Overtaken by a published one of the same epoch ◆R4 (or of another that took its number: a pair's generations go on with
     that), or of an epoch that is neither wanted nor in the kernel any more.
     """
     found = set()

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network
 
 from wirecrypt.model.guard import GuardEntry
@@ -69,25 +70,52 @@ class DesiredPair:
     policies: tuple[Policy, ...]
 
 
-def plan(
+def plan(  # noqa: PLR0913 - what is wanted, of pairs and of the node
     desired_pairs: Iterable[DesiredPair],
     guard: Mapping[Network, GuardEntry],
     kernel: KernelSnapshot,
     *,
     shared: Collection[Policy] = (),
     strays: Iterable[Strays] = (),
+    settled: Collection[DesiredPair] = (),
 ) -> list[Action]:
     """Return the ordered actions that bring the kernel to what is wanted; none when it is there already.
 
     *shared*: the policies that a node with any pair has besides. *strays*: what is left from before, and may go.
+    *settled*: more pairs, which have what they want: nothing of them is compared.
     """
     desired_pairs = list(desired_pairs)
-    wanted = {p.name for desired in desired_pairs for p in desired.policies}
+    wanted = _Wanted([*desired_pairs, *settled])
     actions = [a for desired in desired_pairs for a in _pair_actions(desired, kernel, wanted)]
-    actions += _shared_actions(shared if wanted else (), kernel)
+    actions += _shared_actions(shared if wanted.any else (), kernel)
     actions += [a for stray in strays for a in _stray_actions(stray, wanted)]
     actions += _guard_actions(guard, kernel.guard)
     return sorted(actions, key=_order)
+
+
+def is_settled(desired: DesiredPair, kernel: KernelSnapshot) -> bool:
+    """Return whether a pair has all that it should and nothing else, whatever other pairs want."""
+    whole = not _pair_actions(desired, kernel, _Wanted([desired]))
+    return whole and not any(in_the_way(policy, kernel) for policy in desired.policies)
+
+
+class _Wanted:
+    """The names of the policies that any of *desired_pairs* wants; found out when somebody asks for one."""
+
+    def __init__(self, desired_pairs: Collection[DesiredPair]) -> None:
+        self._desired_pairs = desired_pairs
+
+    @property
+    def any(self) -> bool:
+        """Return whether any policy is wanted."""
+        return any(desired.policies for desired in self._desired_pairs)
+
+    def __contains__(self, name: PolicyKey) -> bool:
+        return name in self._names
+
+    @cached_property
+    def _names(self) -> AbstractSet[PolicyKey]:
+        return {policy.name for desired in self._desired_pairs for policy in desired.policies}
 
 
 def _shared_actions(shared: Collection[Policy], kernel: KernelSnapshot) -> list[Action]:
@@ -105,7 +133,7 @@ def _shared_actions(shared: Collection[Policy], kernel: KernelSnapshot) -> list[
     return found + [Action(_delete(p.direction), p.name, "", "no pair is left") for p in extra]
 
 
-def _stray_actions(stray: Strays, wanted: AbstractSet[PolicyKey]) -> list[Action]:
+def _stray_actions(stray: Strays, wanted: _Wanted) -> list[Action]:
     why = "left from a tunnel between other addresses"
     found = [Action(_delete(p.direction), p.name, stray.peer, why) for p in stray.policies if p.name not in wanted]
     for sa in stray.sas:
@@ -122,7 +150,7 @@ def _delete(direction: Direction) -> Step:
     return Step.DELETE_SENDING_POLICY if direction is Direction.OUT else Step.DELETE_RECEIVING_POLICY
 
 
-def _pair_actions(desired: DesiredPair, kernel: KernelSnapshot, wanted: AbstractSet[PolicyKey]) -> list[Action]:
+def _pair_actions(desired: DesiredPair, kernel: KernelSnapshot, wanted: _Wanted) -> list[Action]:
     return [*_additions(desired, kernel), *_policy_actions(desired, kernel, wanted), *_removals(desired, kernel)]
 
 
@@ -136,12 +164,13 @@ def _additions(desired: DesiredPair, kernel: KernelSnapshot) -> list[Action]:
     return found
 
 
-def _policy_actions(desired: DesiredPair, kernel: KernelSnapshot, wanted: AbstractSet[PolicyKey]) -> list[Action]:
+def _policy_actions(desired: DesiredPair, kernel: KernelSnapshot, wanted: _Wanted) -> list[Action]:
     """Return what brings the pair's policies to what is wanted; what another pair wants (same addresses) stays."""
     peer = desired.pair.peer.name
     why = desired.decision.why
     differ = (p for p in desired.policies if kernel.policies.get(p.name) != p and not in_the_way(p, kernel))
-    extra = (p for p in policies_of(desired.pair, kernel) if p.name not in wanted)
+    own = {p.name for p in desired.policies}
+    extra = (p for p in policies_of(desired.pair, kernel) if p.name not in own and p.name not in wanted)
     return [
         *(Action(_set(p.direction), p, peer, why) for p in differ),
         *(Action(_delete(p.direction), p.name, peer, why) for p in extra),

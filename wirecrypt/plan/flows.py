@@ -10,15 +10,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import Enum
 from ipaddress import ip_network
 from typing import Final
 
 from wirecrypt.model.pair import Pair
 from wirecrypt.model.xfrm import Direction, Network, Selector
 from wirecrypt.pairs.node_traffic import NodeTraffic
-from wirecrypt.plan.snapshot import host
 
+_ANY: Final = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
 _ICMP: Final = {4: 1, 6: 58}  # protocol by IP version
+
+
+class FlowClass(Enum):
+    """Who on one node sends to whom on the other: all the traffic of a pair, each class in either direction."""
+
+    POD_TO_POD = "pod to pod"
+    POD_TO_NODE = "pod to node"
+    NODE_TO_POD = "node to pod"
+    NODE_TO_NODE = "node to node"
+
+    @property
+    def from_pod(self) -> bool:
+        """Whether pods send it, and not the node itself."""
+        return self in (FlowClass.POD_TO_POD, FlowClass.POD_TO_NODE)
+
+    @property
+    def to_pod(self) -> bool:
+        """Whether it is for pods."""
+        return self in (FlowClass.POD_TO_POD, FlowClass.NODE_TO_POD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +63,7 @@ def flows_out(pair: Pair, nodes: NodeTraffic) -> Iterator[OutFlow]:
     """Yield what leaves by ESP, *nodes* telling whether that is all to the peer's addresses."""
     for prefix in pair.peer.pod_cidrs:
         yield OutFlow(Selector(_any(prefix), prefix))
-    for prefix in map(host, pair.peer.hosts):
+    for prefix in pair.peer.host_prefixes:
         if nodes.sends:
             yield OutFlow(Selector(_any(prefix), prefix))
         else:
@@ -63,7 +83,7 @@ def flows_in(pair: Pair, nodes: NodeTraffic) -> Iterator[InFlow]:
     for direction in (Direction.FWD, Direction.IN):
         for prefix in pair.peer.pod_cidrs:
             yield InFlow(direction, Selector(prefix, _any(prefix)))
-        for prefix in map(host, pair.peer.hosts):
+        for prefix in pair.peer.host_prefixes:
             yield InFlow(direction, Selector(prefix, _any(prefix)), nodes=True)
             if not nodes.requires:
                 for cidr in pair.own.pod_cidrs:
@@ -72,4 +92,4 @@ def flows_in(pair: Pair, nodes: NodeTraffic) -> Iterator[InFlow]:
 
 
 def _any(prefix: Network) -> Network:
-    return ip_network("0.0.0.0/0" if prefix.version == 4 else "::/0")  # noqa: PLR2004 - the IP version
+    return _ANY[prefix.version]

@@ -13,9 +13,10 @@ from typing import Final
 from wirecrypt.model.guard import GuardAction, GuardEntry
 from wirecrypt.model.objects import LABEL_ENABLED, Node
 from wirecrypt.model.pair import End, Pair
-from wirecrypt.model.xfrm import Address, Network
-from wirecrypt.pairs.decide import Decision, Out, Receive
-from wirecrypt.plan.snapshot import host
+from wirecrypt.model.ranges import PrefixSet
+from wirecrypt.model.xfrm import Address, Network, host
+from wirecrypt.pairs.decide import Decision
+from wirecrypt.pairs.inputs import Out, Receive
 
 _NODES: Final = {False: GuardAction.NODE, True: GuardAction.SEALED}
 
@@ -39,7 +40,7 @@ def wanted(
     for prefix in map(host, api):
         found[prefix] = GuardEntry(prefix, GuardAction.PASS, GuardAction.PASS)
     for node in plain:
-        for prefix in (*node.pod_cidrs, *map(host, node.endpoints)):
+        for prefix in node.claims:
             found[prefix] = GuardEntry(prefix, GuardAction.PASS, GuardAction.PASS)
     for prefix in own.pod_cidrs:
         found[prefix] = GuardEntry(prefix, GuardAction.OWN, GuardAction.OWN)
@@ -58,15 +59,10 @@ def plain_nodes(nodes: Iterable[Node], participants: Sequence[End], former: Sequ
     One with the label is in clear until it has joined, but not where it has a *former* claim of a peer that was encrypted:
     nothing is known of that until then.
     """
-    claims = [p for end in participants for p in (*end.pod_cidrs, *map(host, end.hosts))]
+    claims, gone = PrefixSet(p for end in participants for p in end.claims), PrefixSet(former)
     names = {end.name for end in participants}
-    taken = [n for n in nodes if n.name not in names and not _overlaps(n, claims)]
-    return [n for n in taken if n.label != LABEL_ENABLED or not _overlaps(n, former)]
-
-
-def _overlaps(node: Node, claims: Iterable[Network]) -> bool:
-    own = (*node.pod_cidrs, *map(host, node.endpoints))
-    return any(a.version == b.version and a.overlaps(b) for a in own for b in claims)
+    taken = [n for n in nodes if n.name not in names and not any(map(claims.meets, n.claims))]
+    return [n for n in taken if n.label != LABEL_ENABLED or not any(map(gone.meets, n.claims))]
 
 
 def _peer(pair: Pair, decision: Decision) -> Mapping[Network, GuardEntry]:
@@ -78,7 +74,7 @@ def _peer(pair: Pair, decision: Decision) -> Mapping[Network, GuardEntry]:
         found[prefix] = _entry(prefix, (GuardAction.DROP, GuardAction.DROP), owner, sends=sends, requires=requires)
     nodes = decision.nodes
     actions = (_NODES[nodes.sends and decision.guarded.nodes], _NODES[nodes.requires])
-    for prefix in map(host, pair.peer.hosts):
+    for prefix in pair.peer.host_prefixes:
         found[prefix] = _entry(prefix, actions, owner, sends=sends, requires=requires)
     return found
 

@@ -1,7 +1,10 @@
-"""Which node has an address that several NodePeers list: the controller and the agents come to the same one. Pure.
+"""Who has which claim, where objects do not say it plainly: the controller and the agents come to the same answer. Pure.
 
 An address that moves is listed by the new node before the old one loses it: in between both list it, and at no moment nobody
-does, for then it would be readable ◆. The one that still says that it holds it, from a node that is Ready, has it meanwhile.
+does, for then it would be readable ◆R20. The one that still says that it holds it, from a node that is Ready, has it meanwhile.
+
+What a Node without the label stops to mention is held for it ◆R16: a list that is empty for a moment, as cloud controllers
+write it, would make traffic with it unknown, which is dropped, and its addresses free for whoever proposes them.
 """
 
 from __future__ import annotations
@@ -10,8 +13,11 @@ from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import replace
 
-from wirecrypt.model.objects import NodePeer
-from wirecrypt.model.xfrm import Address
+from wirecrypt.model.objects import Node, NodePeer
+from wirecrypt.model.ranges import overlap
+from wirecrypt.model.xfrm import Address, Network, host
+
+Claims = tuple[Network, ...]
 
 
 def holds(peer: NodePeer, address: Address, ready: Container[str]) -> bool:
@@ -45,3 +51,34 @@ def without(peer: NodePeer, taken: Iterable[Address]) -> NodePeer:
     if gone.isdisjoint(peer.addresses):
         return peer
     return replace(peer, addresses=tuple(a for a in peer.addresses if a not in gone))
+
+
+def with_held(
+    nodes: Iterable[Node], peers: Iterable[NodePeer], before: Mapping[str, Claims]
+) -> tuple[tuple[Node, ...], Mapping[str, Claims]]:
+    """Return *nodes*, the plain ones with all that is held for them, and that by node UID, to be given as *before* next time.
+
+    Held is what a Node has mentioned, or had while it left, until another one mentions it or has it as its claim, the Node is
+    gone, or has the label.
+    """
+    nodes = tuple(nodes)
+    of_peers = {peer.node_uid: (*peer.pod_cidrs, *map(host, peer.endpoints)) for peer in peers}
+    held: dict[str, Claims] = {}
+    for node in (n for n in nodes if n.label is None):
+        said = dict.fromkeys((*node.claims, *before.get(node.uid, ()), *of_peers.get(node.uid, ())))
+        silent = [claim for claim in said if claim not in node.claims]
+        if silent:
+            others = [claim for n in nodes if n.uid != node.uid for claim in n.claims]
+            others += [claim for uid, claims in of_peers.items() if uid != node.uid for claim in claims]
+            silent = [claim for claim in silent if not any(overlap(claim, other) for other in others)]
+        held[node.uid] = (*node.claims, *silent)
+    return tuple(_holding(node, held.get(node.uid, ())) for node in nodes), held
+
+
+def _holding(node: Node, claims: Claims) -> Node:
+    more = [claim for claim in claims if claim not in node.claims]
+    if not more:
+        return node
+    addresses = [c.network_address for c in more if c.prefixlen == c.max_prefixlen]
+    prefixes = [c for c in more if c.prefixlen < c.max_prefixlen]
+    return replace(node, endpoints=(*node.endpoints, *addresses), pod_cidrs=(*node.pod_cidrs, *prefixes))

@@ -1,7 +1,7 @@
 """Read a pair's state out of the kernel: the kernel is the state, nothing else remembers what was done.
 
 Where several objects disagree (an agent died in the middle of a change) the answer is the one that cannot leak or lose:
-the oldest generation that a policy points at is in use ◆, and one required template makes the pair require.
+the oldest generation that a policy points at is in use ◆R14, and one required template makes the pair require.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from wirecrypt.model.pair import Pair
 from wirecrypt.model.session import Generation
 from wirecrypt.model.spi import AHEAD, RESIDUES, Spi
 from wirecrypt.model.xfrm import Direction, Network, Policy, PolicyAction, Sa
-from wirecrypt.pairs.decide import Installed, Observed, Out, Receive
+from wirecrypt.pairs.inputs import Installed, Observed, Out, Receive
 from wirecrypt.pairs.node_traffic import GuardedOut, NodeTraffic
 from wirecrypt.plan.flows import flows_in, flows_out
 from wirecrypt.plan.policies import UDP, base_mark
-from wirecrypt.plan.snapshot import KernelSnapshot, host, policies_of, sas_of
+from wirecrypt.plan.snapshot import KernelSnapshot, policies_of, sas_of
 
 KeyCheck = Callable[[Generation, int, Sa], bool]
 
@@ -76,14 +76,17 @@ def observe(pair: Pair, kernel: KernelSnapshot, known: KnownGenerations, marks: 
 
 
 def _former(pair: Pair, kernel: KernelSnapshot, known: KnownGenerations) -> frozenset[Generation]:
-    """Return the generations of a node that was in the peer's place ◆: another one sends from there, by its receiving SAs.
+    """Return the generations of a node that was in the place of either end ◆R32: another one sends from there, by its SAs.
 
-    A sending SA names its receiver nowhere; the receiving one next to it, of the same session numbers, tells whose it is.
+    An SA does not name its receiver: the one next to it, of the same session numbers the other way, tells whose it is.
     """
     own, peer = pair.outer()
     ends = {pair.own.node_id, pair.peer.node_id}
-    there = [Spi.decode(sa.spi) for sa in kernel.sas.values() if sa.receives and (sa.src, sa.dst) == (peer, own)]
-    others = [spi for spi in there if spi is not None and spi.sender not in ends]
+    there = kernel.sas_between.get(frozenset((own, peer)), ())
+    theirs = (sa for sa in there if sa.receives and sa.src == peer)
+    ours = (sa for sa in there if not sa.receives and sa.reqid == sa.spi and sa.src == own)
+    found = (Spi.decode(sa.spi) for sa in (*theirs, *ours))
+    others = [spi for spi in found if spi is not None and spi.sender not in ends]
     return frozenset(known.generation(spi, own_is_lo=pair.own_is_lo) for spi in others)
 
 
@@ -106,7 +109,7 @@ def _in_complete(pair: Pair, nodes: NodeTraffic, policies: Iterable[Policy]) -> 
 
 def _nodes(pair: Pair, kernel: KernelSnapshot, data_out: Iterable[Policy], data_in: Iterable[Policy]) -> NodeTraffic:
     """Return what of node→node is sealed: all to the peer's addresses whatever its source, all from there."""
-    theirs = {host(address) for address in pair.peer.hosts}
+    theirs = set(pair.peer.host_prefixes)
     sends = any(
         p.selector.dst in theirs and not p.selector.src.prefixlen and not p.selector.proto and p.mark is None for p in data_out
     )
@@ -130,7 +133,7 @@ def _installed(
     rx: dict[Generation, set[int]] = {}
     tx: dict[Generation, set[int]] = {}
     slots: dict[Generation, int] = {}
-    touched: set[Generation] = set()
+    packets: dict[Generation, int | None] = {}
     for sa, spi in sas_of(pair, kernel):
         generation = known.generation(spi, own_is_lo=pair.own_is_lo)
         sending = spi.sender == pair.own.node_id
@@ -138,8 +141,8 @@ def _installed(
         found.setdefault(generation, set())
         if right_key(generation, spi.lane, sa):
             found[generation].add(spi.lane)
-        if not sending and sa.name not in kernel.untouched:
-            touched.add(generation)
+        if not sending:
+            packets[generation] = _sum(packets.get(generation, 0), kernel.packets.get(sa.name))
         slot = marks.slot_of(sa.set_mark.value) if sa.set_mark and not sending else None
         if slot is not None:
             slots[generation] = slot[0]
@@ -149,10 +152,15 @@ def _installed(
             rx=frozenset(rx.get(g, ())),
             tx=frozenset(tx.get(g, ())),
             slot=slots.get(g, -1),
-            untouched=g not in touched,
+            packets=packets.get(g, 0),
         )
         for g in sorted(rx.keys() | tx.keys())
     }
+
+
+def _sum(so_far: int | None, more: int | None) -> int | None:
+    """Return the sum; what is not known of a part is not known of all."""
+    return None if so_far is None or more is None else so_far + more
 
 
 def _in_use(pair: Pair, policies: Iterable[Policy], known: KnownGenerations) -> Generation | None:
@@ -179,10 +187,10 @@ def _guarded(pair: Pair, kernel: KernelSnapshot) -> GuardedOut:
         entries = [kernel.guard.get(prefix) for prefix in prefixes]
         return bool(entries) and all(entry is not None and entry.egress is action for entry in entries)
 
-    nodes = all_are(GuardAction.SEALED, map(host, pair.peer.hosts))
+    nodes = all_are(GuardAction.SEALED, pair.peer.host_prefixes)
     return GuardedOut(all_are(GuardAction.DROP, pair.peer.pod_cidrs) or nodes, nodes)
 
 
 def _guard_accepts(pair: Pair, kernel: KernelSnapshot) -> bool:
-    entries = [kernel.guard.get(prefix) for prefix in (*pair.peer.pod_cidrs, *map(host, pair.peer.hosts))]
+    entries = [kernel.guard.get(prefix) for prefix in pair.peer.claims]
     return not any(e is not None and e.ingress in (GuardAction.DROP, GuardAction.SEALED) for e in entries)

@@ -15,10 +15,10 @@ from typing import Final
 from wirecrypt.model.mark import SLOTS, Mark, MarkLayout
 from wirecrypt.model.pair import Pair
 from wirecrypt.model.session import Generation
-from wirecrypt.model.xfrm import PRIORITY_BAND, Direction, Network, Policy, PolicyAction, Selector, Template
-from wirecrypt.pairs.decide import Decision, Out, Receive
+from wirecrypt.model.xfrm import PRIORITY_BAND, Direction, Network, Policy, PolicyAction, Selector, Template, host
+from wirecrypt.pairs.decide import Decision
+from wirecrypt.pairs.inputs import Out, Receive
 from wirecrypt.plan.flows import OutFlow, flows_in, flows_out
-from wirecrypt.plan.snapshot import host
 
 UDP: Final = 17
 PRIORITY_CONTROL: Final = PRIORITY_BAND.start + 0x10
@@ -72,7 +72,7 @@ def _receiving(pair: Pair, decision: Decision) -> Iterator[Policy]:
 
 
 def _control(pair: Pair, decision: Decision, senders: Senders, layout: Layout) -> Iterator[Policy]:
-    """Yield a way per slot and lane, each by its own mark, and a block for whatever else goes to the control port ◆."""
+    """Yield a way per slot and lane, each by its own mark, and a block for whatever else goes to the control port ◆R12."""
     own, peer = pair.outer()
     port = layout.control_port
     arriving = control_selector(host(peer), host(own), port)
@@ -97,12 +97,20 @@ def _sending(pair: Pair, decision: Decision, senders: Senders, layout: Layout) -
         if decision.out is Out.BLOCK or decision.in_use is None:
             yield Policy(Direction.OUT, flow.selector, PRIORITY_DATA, verdict=PolicyAction.BLOCK, mark=mark)
             continue
-        for lane in range(1, senders.lanes.get(decision.in_use, 1) if flow.spread else 1):
+        for lane_mark, lane in spread(senders.lanes.get(decision.in_use, 1) if flow.spread else 1, layout.marks):
             template = _pinned(pair, decision.in_use, lane)
-            lane_mark = layout.marks.encrypt(lane)
             yield Policy(Direction.OUT, flow.selector, PRIORITY_LANE, templates=(template,), mark=lane_mark)
         template = _pinned(pair, decision.in_use, 0)
         yield Policy(Direction.OUT, flow.selector, PRIORITY_DATA, templates=(template,), mark=mark)
+
+
+def spread(lanes: int, marks: MarkLayout) -> Iterator[tuple[Mark, int]]:
+    """Yield which flows take which lane but 0: those are told apart by as many bits of their numbers as it takes.
+
+    So all lanes of the pair are used alike (where they are a power of two), however many either end would have offered.
+    """
+    bits = (lanes - 1).bit_length()
+    yield from ((marks.encrypt(number, bits), number % lanes) for number in range(1, 1 << bits) if number % lanes)
 
 
 def base_mark(flow: OutFlow, marks: MarkLayout) -> Mark | None:

@@ -7,31 +7,35 @@ its selector is about the peer. Everything else is foreign here and is never tou
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import ip_network
+from functools import cached_property
 
 from wirecrypt.model.guard import GuardEntry
 from wirecrypt.model.pair import Pair
 from wirecrypt.model.spi import Spi
 from wirecrypt.model.xfrm import Address, Network, Policy, PolicyAction, PolicyKey, Sa, SaKey
 
+Ends = frozenset[Address]
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True)
 class KernelSnapshot:
     """States, policies and guard entries of one node, by name.
 
-    *untouched*: SAs that never carried a packet, by the kernel's counters; one that is not listed may have. *used_up*: SAs
-    at or above a soft limit, by the same counters. *foreign*: policies of others that `Policy` cannot express, in words, by
-    the name of the policy that would replace them.
+    *packets*: how many each SA has carried, by the kernel's counters; of one that is not listed nothing is known. *used_up*:
+    SAs at or above a soft limit, by the same counters. *foreign*: policies of others that `Policy` cannot express, in words, by
+    the name of the policy that would replace them. *headroom*: how much the busiest SA has left, in percent of a soft limit.
     """
 
     sas: Mapping[SaKey, Sa] = field(default_factory=dict)
     policies: Mapping[PolicyKey, Policy] = field(default_factory=dict)
     guard: Mapping[Network, GuardEntry] = field(default_factory=dict)
-    untouched: frozenset[SaKey] = frozenset()
+    packets: Mapping[SaKey, int] = field(default_factory=dict)
     used_up: frozenset[SaKey] = frozenset()
     foreign: Mapping[PolicyKey, str] = field(default_factory=dict)
+    headroom: int = 100
 
     @classmethod
     def of(  # noqa: PLR0913 - each is a list of its own
@@ -39,20 +43,49 @@ class KernelSnapshot:
         sas: Iterable[Sa],
         policies: Iterable[Policy],
         guard: Iterable[GuardEntry],
-        untouched: Iterable[SaKey] = (),
         *,
+        packets: Mapping[SaKey, int] | None = None,
         used_up: Iterable[SaKey] = (),
         foreign: Mapping[PolicyKey, str] | None = None,
+        headroom: int = 100,
     ) -> KernelSnapshot:
         """Index what the adapters listed."""
         return cls(
             sas={sa.name: sa for sa in sas},
             policies={policy.name: policy for policy in policies},
             guard={entry.prefix: entry for entry in guard},
-            untouched=frozenset(untouched),
+            packets=dict(packets or {}),
             used_up=frozenset(used_up),
             foreign=dict(foreign or {}),
+            headroom=headroom,
         )
+
+    @cached_property
+    def sas_between(self) -> Mapping[Ends, Sequence[Sa]]:
+        """SAs by the two addresses that they join, in either direction."""
+        found: defaultdict[Ends, list[Sa]] = defaultdict(list)
+        for sa in self.sas.values():
+            found[frozenset((sa.src, sa.dst))].append(sa)
+        return found
+
+    @cached_property
+    def policies_between(self) -> Mapping[Ends, Sequence[Policy]]:
+        """Policies of ours with a template, by the two addresses that it joins."""
+        found: defaultdict[Ends, list[Policy]] = defaultdict(list)
+        for policy in self.policies.values():
+            for ends in {frozenset((t.src, t.dst)) for t in policy.templates} if policy.ours else ():
+                found[ends].append(policy)
+        return found
+
+    @cached_property
+    def blocks_about(self) -> Mapping[Network, Sequence[Policy]]:
+        """Blocks of ours by the prefixes of their selectors."""
+        found: defaultdict[Network, list[Policy]] = defaultdict(list)
+        for policy in self.policies.values():
+            if policy.ours and not policy.templates and policy.verdict is PolicyAction.BLOCK:
+                for prefix in {policy.selector.src, policy.selector.dst}:
+                    found[prefix].append(policy)
+        return found
 
 
 def decoded(sa: Sa, pair: Pair) -> Spi | None:
@@ -70,30 +103,19 @@ def decoded(sa: Sa, pair: Pair) -> Spi | None:
 
 def sas_of(pair: Pair, kernel: KernelSnapshot) -> list[tuple[Sa, Spi]]:
     """Return the pair's SAs, sorted by SPI, each with the parts of its SPI."""
-    found = [(sa, spi) for sa in kernel.sas.values() if (spi := decoded(sa, pair)) is not None]
+    there = kernel.sas_between.get(frozenset(pair.outer()), ())
+    found = [(sa, spi) for sa in there if (spi := decoded(sa, pair)) is not None]
     return sorted(found, key=lambda item: (item[0].spi, str(item[0].dst)))
+
+
+def pointed_at(pair: Pair, kernel: KernelSnapshot) -> list[Spi]:
+    """Return the SPIs of this end that the pair's policies point at; their SAs may be gone."""
+    found = [Spi.decode(t.spi) for policy in policies_of(pair, kernel) for t in policy.templates]
+    return [spi for spi in found if spi is not None and spi.sender == pair.own.node_id]
 
 
 def policies_of(pair: Pair, kernel: KernelSnapshot) -> list[Policy]:
     """Return the pair's policies, in a stable order."""
-    ends = frozenset(pair.outer())
-    about = _prefixes(pair)
-    found = [p for p in kernel.policies.values() if p.ours and _belongs(p, ends, about)]
-    return sorted(found, key=lambda p: p.name.order)
-
-
-def _belongs(policy: Policy, ends: frozenset[Address], about: frozenset[Network]) -> bool:
-    if policy.templates:
-        return any({t.src, t.dst} == ends for t in policy.templates)
-    if policy.verdict is not PolicyAction.BLOCK:
-        return False
-    return policy.selector.dst in about or policy.selector.src in about
-
-
-def _prefixes(pair: Pair) -> frozenset[Network]:
-    return frozenset(pair.peer.pod_cidrs) | frozenset(host(a) for a in pair.peer.hosts)
-
-
-def host(address: Address) -> Network:
-    """Return the prefix that holds just *address*."""
-    return ip_network(f"{address}/{address.max_prefixlen}")
+    found = {p.name: p for p in kernel.policies_between.get(frozenset(pair.outer()), ())}
+    found |= {p.name: p for prefix in pair.peer.claims for p in kernel.blocks_about.get(prefix, ())}
+    return sorted(found.values(), key=lambda p: p.name.order)

@@ -2,7 +2,7 @@
 
 An SA says itself who sends on it: an SPI of ours names the node. One by which a known peer sends, between addresses that are
 no tunnel of that pair any more, is left from before; and so is every SA and policy between the same two addresses. Of a sender
-that is not known nothing is said: that a view does not show it is no reason ◆.
+that is not known nothing is said: that a view does not show it is no reason ◆R15.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from wirecrypt.model.mark import MarkLayout
 from wirecrypt.model.pair import Pair
 from wirecrypt.model.spi import Spi
-from wirecrypt.model.xfrm import Address, Network, Policy, PolicyAction, Sa
-from wirecrypt.plan.snapshot import KernelSnapshot, host
+from wirecrypt.model.xfrm import Address, Network, Policy, PolicyAction, Sa, host
+from wirecrypt.plan.shared import is_shared
+from wirecrypt.plan.snapshot import KernelSnapshot
 
 Ends = frozenset[Address]
 
@@ -51,6 +52,13 @@ def strays(
         ends: _between(ends, peer, own_id, kernel, marks)
         for ends, peer in sorted(former.items(), key=lambda f: sorted(map(str, f[0])))
     }
+
+
+def everything(kernel: KernelSnapshot) -> Strays:
+    """Return all that is ours by what is in it: for a node that takes no part any more, whatever pairs it was of."""
+    sas = (sa for sa in kernel.sas.values() if sa.reqid == sa.spi and sa.set_mark is not None and Spi.decode(sa.spi))
+    policies = (p for p in kernel.policies.values() if p.ours and not is_shared(p))  # which go after all others
+    return Strays("", tuple(sas), tuple(policies))
 
 
 def _between(ends: Ends, peer: str, own_id: int, kernel: KernelSnapshot, marks: MarkLayout) -> Strays:

@@ -3,33 +3,16 @@
 Adapters in kernel/ and cluster/ implement them; tests inject what they need.
 """
 
-from wirecrypt.ports.agent_api import (
-    AgentApi,
-    Changed,
-    Watcher,
-)
-from wirecrypt.ports.control_channel import (
-    Arrived,
-    ControlChannel,
-)
-from wirecrypt.ports.controller_api import (
-    ControllerApi,
-    ControllerView,
-    Lease,
-    LeaseStore,
-)
-from wirecrypt.ports.kernel import Failure, Guard, Links, Xfrm
+from wirecrypt.ports.agent_api import AgentApi, Watcher
+from wirecrypt.ports.control_channel import ControlChannel
+from wirecrypt.ports.controller_api import ControllerApi, LeaseStore
+from wirecrypt.ports.kernel import Guard, Links, Xfrm
 
 __all__ = [
     "AgentApi",
-    "Arrived",
-    "Changed",
     "ControlChannel",
     "ControllerApi",
-    "ControllerView",
-    "Failure",
     "Guard",
-    "Lease",
     "LeaseStore",
     "Links",
     "Watcher",

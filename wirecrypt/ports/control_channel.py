@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from wirecrypt.errors import KernelError
+from wirecrypt.model.link import Arrived
 from wirecrypt.model.mark import MarkLayout
 from wirecrypt.model.xfrm import Address
-
-
-@dataclass(frozen=True, slots=True)
-class Arrived:
-    """A control datagram as it came: the sender's address, the mark that its SA set, the bytes."""
-
-    src: Address
-    mark: int
-    data: bytes
 
 
 class ControlChannel(Protocol):

@@ -2,46 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Sequence
 from typing import Protocol
 
+from wirecrypt.model.access import AccessPart, KeyAccess
+from wirecrypt.model.conditions import Reason
 from wirecrypt.model.objects import (
-    AccessPart,
-    ConfigDocument,
+    ControllerView,
     EncryptedNode,
-    KeyAccess,
     KeyRotation,
     KeySecret,
+    Lease,
     Node,
     NodePeer,
     NodeState,
     SeedSecret,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class ControllerView:
-    """All that the controller decides from, by name.
-
-    *tombstones*: NodePeers that say of a node that it was removed (state Removed); *peers* has none of them.
-    *unreadable*: names of Nodes, NodePeers and EncryptedNodes that are there and malformed; nothing about them is changed.
-    *unusable_keys*: by node, why the Secret with its keys, which is there, cannot be read; it is not missing. *access*: by
-    node, the objects by which its agent may read them.
-    """
-
-    nodes: Mapping[str, Node]
-    peers: Mapping[str, NodePeer]
-    encrypted: Mapping[str, EncryptedNode]
-    keys: Mapping[str, KeySecret]
-    seeds: tuple[SeedSecret, ...]
-    rotations: tuple[KeyRotation, ...]
-    config: ConfigDocument | None
-    unreadable: frozenset[str] = frozenset()
-    unusable_keys: Mapping[str, str] = field(default_factory=dict)
-    tombstones: Mapping[str, NodePeer] = field(default_factory=dict)
-    access: Mapping[str, tuple[KeyAccess, ...]] = field(default_factory=dict)
 
 
 class ControllerApi(Protocol):
@@ -107,26 +83,14 @@ class ControllerApi(Protocol):
     def write_rotation(self, old: KeyRotation, new: KeyRotation) -> None:
         """Write the status of a KeyRotation."""
 
-    def node_event(self, node: str, *, reason: str, message: str, warning: bool) -> None:
+    def node_event(self, node: str, *, reason: Reason, message: str, warning: bool) -> None:
         """Write an Event on a Node, once per text."""
 
-    def policy_event(self, policy: str, *, reason: str, message: str) -> None:
+    def policy_event(self, policy: str, *, reason: Reason, message: str) -> None:
         """Write a warning as an Event on an admission policy, which may be missing, once per text."""
 
-    def rotation_event(self, rotation: KeyRotation, *, reason: str, message: str) -> None:
+    def rotation_event(self, rotation: KeyRotation, *, reason: Reason, message: str) -> None:
         """Write an Event on a KeyRotation, once per text."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """Who leads: *holder* ("" for nobody), since and until when by the writer's clock, for how many seconds it counts."""
-
-    holder: str
-    acquired: datetime
-    renewed: datetime
-    seconds: int
-    transitions: int
-    version: str = ""
 
 
 class LeaseStore(Protocol):

@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from typing import Protocol
 
-from wirecrypt.errors import KernelError
 from wirecrypt.model.guard import Attachment, Drop, GuardEntry, GuardSettings
 from wirecrypt.model.link import Link
-from wirecrypt.model.xfrm import Policy, PolicyKey, Sa, SaEntry, SaKey
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """One object of a batch that the kernel refused."""
-
-    what: Sa | Policy | SaKey | PolicyKey
-    error: KernelError
+from wirecrypt.model.xfrm import Failure, Policy, PolicyKey, Sa, SaEntry, SaKey
 
 
 class Xfrm(Protocol):
@@ -65,7 +55,7 @@ class Guard(Protocol):
         """Add or replace entries."""
 
     def delete_entries(self, prefixes: Iterable[IPv4Network | IPv6Network]) -> None:
-        """Delete exactly these entries."""
+        """Delete exactly these entries; one that is gone already is no failure."""
 
     def attachments(self) -> Sequence[Attachment]:
         """Return our filters on all links."""
@@ -80,7 +70,7 @@ class Guard(Protocol):
         """Keep what is attached alive as long as this process lives, though somebody removes what it is pinned by."""
 
     def detach(self, link: str) -> None:
-        """Detach our filters from a link, and the clsact qdisc only if we made it and nobody uses it."""
+        """Detach our programs from a link, and the clsact qdisc only if we made it and nobody uses it."""
 
     def unload(self) -> None:
         """Remove every filter, pin and map of ours: the last step of leaving."""
@@ -106,6 +96,3 @@ class Links(Protocol):
 
     def links(self) -> Sequence[Link]:
         """Return all links."""
-
-    def threshold(self) -> tuple[int, int, int, int]:
-        """Return XFRM hash thresholds (IPv4 local, remote, IPv6 local, remote)."""

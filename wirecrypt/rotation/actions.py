@@ -37,10 +37,11 @@ class DeleteSeed:
 
 @dataclass(frozen=True, slots=True)
 class WriteNodeKeys:
-    """Write a node's keys of these epochs into its Secret, next to those that are there for the same Node UID."""
+    """Write a node's keys of these epochs into its Secret, next to those that are there for the same Node UID, and its ID."""
 
     node: str
     node_uid: str
+    node_id: int
     epochs: tuple[Epoch, ...]
     why: str
 
@@ -106,7 +107,8 @@ class RotationInputs:
 
     *wanted*: some node is to be encrypted, so there has to be a first epoch. *unusable*: by node, why its Secret, which is
     there, cannot be read: nothing is written over it. *refused*: by node, why the last write of its Secret failed. *patience*:
-    seconds from the beginning of a rotation after which a person may have it go on without a node.
+    seconds from the beginning of a rotation after which a person may have it go on without a node. *unheard*: nodes that were
+    Active and whose words were lost with their objects, which may use any epoch.
     """
 
     rotations: tuple[KeyRotation, ...] = ()
@@ -119,3 +121,4 @@ class RotationInputs:
     unusable: Mapping[str, str] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
     patience: float = 0.0
+    unheard: frozenset[str] = frozenset()

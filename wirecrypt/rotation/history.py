@@ -2,7 +2,7 @@
 
 A rotation is more than history while its number is the highest, for it may be the only witness that the number was used; while
 somebody holds a key of its epoch or an open rotation begins with it, for agents read the epoch's id from it; and while it
-carries our finalizer, which the last completed one does ◆.
+carries our finalizer, which the last completed one does ◆R37.
 """
 
 from __future__ import annotations

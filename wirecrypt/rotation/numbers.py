@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
 
 from wirecrypt.model.objects import KeyRotation, KeySecret, NodePeer, SeedSecret
+from wirecrypt.model.session import LEAP
 from wirecrypt.rotation.actions import RotationInputs
-
-LEAP: Final = 1_000_000  # epochs that a backup may be behind what nodes publish: those of a century, one an hour
 
 
 def next_number(snapshot: RotationInputs) -> int:
-    """Return 1 + the highest epoch number in Secrets, sessions, words of nodes and rotations: a number is never used twice ◆.
+    """Return 1 + the highest epoch number in Secrets, sessions, words of nodes and rotations: no number is used twice ◆R36.
 
     Nodes may know more than the API server, which may have been restored from a backup. An epoch that never was does not
     count: after its number no other could follow.

@@ -8,8 +8,9 @@ reports that it accepts traffic under it, all at once, for a report may be older
     Pending ─► Distributing ─► Switching ─► Retiring ─► Complete
        └──────────────┴─► Aborted
 
-What a node reports counts only if it is of the boot that published its sessions. `sendingEpoch` must be the epoch of all
-its pairs whose peers can be proved: a pair with a silent peer is in `failing` and holds nobody up.
+What a node reports counts only if it is of the boot that published its sessions; a node that was Active and whose objects
+were lost has not come along before it speaks again. `sendingEpoch` must be the epoch of all its pairs whose peers can be
+proved: a pair with a silent peer is in `failing` and holds nobody up.
 
 A Secret that cannot be written or read holds up no other Secret; its node is a laggard, and the condition says why.
 """
@@ -18,30 +19,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
-from wirecrypt.model.conditions import COMPLETE, Condition, find
+from wirecrypt.model.conditions import COMPLETE, Condition, Reason, find
 from wirecrypt.model.objects import KeyRotation, NodeState, Phase, SeedSecret
-from wirecrypt.model.session import Epoch
+from wirecrypt.model.session import LEAP, Epoch
 from wirecrypt.rotation import reports
 from wirecrypt.rotation.actions import (
     Action,
     CreateRotation,
     CreateSeed,
     DeleteSeed,
-    ExcludePeer,
     RotationInputs,
     SetFinalizer,
     UpdateRotationStatus,
 )
-from wirecrypt.rotation.numbers import LEAP, base_epoch, held, next_number
+from wirecrypt.rotation.exclusions import exclusions
+from wirecrypt.rotation.numbers import base_epoch, held, next_number
 
 WAVE: Final = 64  # node keys written per step, so that one rotation does not flood the API server
 MOST_LAGGARDS: Final = 64
 MOST_EPOCHS: Final = 3  # a pair has room for the generations of three
 LAGGARDS_HINT: Final = "; bring it back, or take its label off, or cut it off: `wirecrypt rotate --without NAME`"
-SECRET_FAILED: Final = "KeySecretFailed"  # noqa: S105 - a reason, no password
 FINISHED: Final = frozenset({Phase.COMPLETE, Phase.ABORTED})
 _WAITING: Final = frozenset({None, Phase.PENDING})
 
@@ -63,14 +63,14 @@ def step(snapshot: RotationInputs, now: datetime, *, fresh: str, due: bool = Fal
 
 
 def current(rotations: Iterable[KeyRotation]) -> KeyRotation | None:
-    """Return the rotation whose turn it is: the one that has begun, else the oldest that waits ◆ one at a time."""
+    """Return the rotation whose turn it is: the one that has begun, else the oldest that waits ◆R38 one at a time."""
     open_ = [r for r in _ordered(rotations) if r.phase not in FINISHED]
     begun = [r for r in open_ if r.phase not in _WAITING]
     return next(iter(begun or [r for r in open_ if not r.abort]), None)
 
 
 def joining_epochs(snapshot: RotationInputs) -> tuple[Epoch, ...]:
-    """Return the epochs whose keys a node that joins now must have: the phase decides, not the Secrets ◆.
+    """Return the epochs whose keys a node that joins now must have: the phase decides, not the Secrets ◆R39.
 
     The new epoch of a rotation that still distributes comes with the others' turn; the old one of a rotation that
     retires is not given out any more, nor one that stayed behind with laggards.
@@ -95,8 +95,12 @@ def _record(rotations: Iterable[KeyRotation]) -> KeyRotation | None:
 
 
 def _is_record(rotation: KeyRotation, snapshot: RotationInputs) -> bool:
-    """Return whether *rotation* is the record that agents read; a deleted one that nobody reads (uninstalling) is none."""
-    return rotation == _record(snapshot.rotations) and not (rotation.deleting and not snapshot.peers and not snapshot.wanted)
+    """Return whether *rotation* is the record that agents read. One that somebody deleted is none, but for an open rotation.
+
+    Its kind could not be replaced otherwise: nothing can be made of it meanwhile, so no rotation could take the record's place.
+    Without a record agents go on as they are, and a rotation is asked for that makes another.
+    """
+    return rotation == _record(snapshot.rotations) and not (rotation.deleting and current(snapshot.rotations) is None)
 
 
 def _idle(rotation: KeyRotation, now: datetime, active: KeyRotation | None, *, record: bool) -> Iterable[Action]:
@@ -108,7 +112,7 @@ def _idle(rotation: KeyRotation, now: datetime, active: KeyRotation | None, *, r
         yield from _move(rotation, Phase.ABORTED if rotation.phase else Phase.PENDING, now, "aborted before it began")
     elif active is not None:
         waiting = replace(rotation, phase=rotation.phase or Phase.PENDING)
-        yield from _update_status(rotation, waiting, now, "Queued", f"waits for {active.name}")
+        yield from _update_status(rotation, waiting, now, Reason.QUEUED, f"waits for {active.name}")
 
 
 def _pending(snapshot: RotationInputs, rotation: KeyRotation, now: datetime, fresh: str) -> Iterable[Action]:
@@ -139,7 +143,7 @@ def _distributing(snapshot: RotationInputs, rotation: KeyRotation, now: datetime
     elif lacking := reports.lacking(snapshot, to):
         yield from list(reports.missing(snapshot, to))[:WAVE]
         total, stuck = len(snapshot.peers), reports.stuck(snapshot, lacking)
-        reason = SECRET_FAILED if len(stuck) == len(lacking) else "Distributing"
+        reason = Reason.KEY_SECRET_FAILED if len(stuck) == len(lacking) else Reason.DISTRIBUTING
         text = f"{len(lacking)} node keys to write{reports.why_stuck(snapshot, stuck)}"
         yield from _update_status(rotation, _progress(rotation, total, total - len(lacking), stuck), now, reason, text)
     else:
@@ -158,34 +162,27 @@ def _abort(snapshot: RotationInputs, rotation: KeyRotation, now: datetime) -> It
 
 
 def _switching(snapshot: RotationInputs, rotation: KeyRotation, now: datetime) -> Iterable[Action]:
-    """Wait until every live node sends with the new epoch; a request to abort comes too late and is ignored ◆."""
+    """Wait until every live node sends with the new epoch; a request to abort comes too late and is ignored ◆R40."""
     to = Epoch(rotation.to_epoch, rotation.to_epoch_id)
     yield from reports.missing(snapshot, to)
     stuck = reports.stuck(snapshot, reports.lacking(snapshot, to))
     counted = [p for p in snapshot.peers if p.sessions and p.state is not NodeState.LEAVING]
-    open_ = [p.name for p in counted if not reports.sends(snapshot, p, rotation.to_epoch)]
+    behind = [p.name for p in counted if not reports.sends(snapshot, p, rotation.to_epoch)]
+    open_ = [*behind, *snapshot.unheard]
     laggards = sorted(name for name in open_ if name in snapshot.down)
-    progress = _progress(rotation, len(counted), len(counted) - len(open_), sorted({*laggards, *stuck}))
+    total = len(counted) + len(snapshot.unheard)
+    progress = _progress(rotation, total, total - len(open_), sorted({*laggards, *stuck}))
     waiting = sorted(set(open_) - set(laggards))
-    yield from _exclusions(snapshot, rotation, open_, now)
+    yield from exclusions(snapshot, rotation, open_, now)
     if waiting:
-        text = f"waits for {_names(waiting)}{reports.why_stuck(snapshot, stuck)}"
-        yield from _update_status(rotation, progress, now, "Switching", text)
+        text = f"waits for {_names(waiting)}{reports.why_waiting(snapshot, waiting)}{reports.why_stuck(snapshot, stuck)}"
+        yield from _update_status(rotation, progress, now, Reason.SWITCHING, text)
     else:
         yield from _move(rotation, Phase.RETIRING, now, f"every live node sends with epoch {rotation.to_epoch}", base=progress)
 
 
-def _exclusions(snapshot: RotationInputs, rotation: KeyRotation, open_: Iterable[str], now: datetime) -> Iterable[ExcludePeer]:
-    """Yield an `ExcludePeer` for each node that a person named and that still holds the rotation up when patience is over."""
-    if rotation.started is None or now - rotation.started < timedelta(seconds=snapshot.patience):
-        return
-    for name in {*rotation.without} & {*open_}:
-        peer = next(p for p in snapshot.peers if p.name == name)
-        yield ExcludePeer(peer, why=f"{rotation.name} goes on without it: a person said so")
-
-
 def _retiring(snapshot: RotationInputs, rotation: KeyRotation, now: datetime, *, due: bool) -> Iterable[Action]:
-    """Wait until nobody, laggards included, accepts an older epoch; then remove its keys everywhere, then its seed ◆.
+    """Wait until nobody, laggards included, accepts an older epoch; then remove its keys everywhere, then its seed ◆R41.
 
     While only laggards do, a rotation that waits goes on in its place, and inherits the old epoch, as long as three fit.
     """
@@ -194,19 +191,23 @@ def _retiring(snapshot: RotationInputs, rotation: KeyRotation, now: datetime, *,
     yield from reports.missing(snapshot, to)
     stuck = reports.stuck(snapshot, lacking)
     published = [p for p in snapshot.peers if p.sessions]
-    open_ = sorted(p.name for p in published if rotation.from_epoch and reports.accepts_older(snapshot, p, rotation.to_epoch))
+    behind = [p.name for p in published if reports.accepts_older(snapshot, p, rotation.to_epoch)]
+    open_ = sorted([*behind, *snapshot.unheard]) if rotation.from_epoch else []
     laggards = [name for name in open_ if name in snapshot.down]
-    progress = _progress(rotation, len(published), len(published) - len(open_), sorted({*laggards, *stuck}))
+    total = len(published) + len(snapshot.unheard)
+    progress = _progress(rotation, total, total - len(open_), sorted({*laggards, *stuck}))
     older = sorted(n for n in held(snapshot.seeds, snapshot.keys.values()) if n < rotation.to_epoch)
-    yield from _exclusions(snapshot, rotation, open_, now)
+    yield from exclusions(snapshot, rotation, open_, now)
     if laggards and laggards == open_ and not lacking:
         yield from _go_on(snapshot, rotation, progress, reports.over(snapshot, published, older), now, due=due)
     elif open_:
-        text = f"waits for {_names(open_)}{LAGGARDS_HINT if laggards else ''}{reports.why_stuck(snapshot, stuck)}"
-        yield from _update_status(rotation, progress, now, "Retiring", text)
+        waiting = [name for name in open_ if name not in laggards]
+        why = f"{LAGGARDS_HINT if laggards else ''}{reports.why_waiting(snapshot, waiting)}{reports.why_stuck(snapshot, stuck)}"
+        text = f"waits for {_names(open_)}{why}"
+        yield from _update_status(rotation, progress, now, Reason.RETIRING, text)
     elif stuck:
         text = f"{len(lacking)} node keys to write{reports.why_stuck(snapshot, stuck)}"
-        yield from _update_status(rotation, progress, now, SECRET_FAILED, text)
+        yield from _update_status(rotation, progress, now, Reason.KEY_SECRET_FAILED, text)
     elif not lacking:
         why = f"nobody accepts epoch {rotation.from_epoch} any more" if rotation.from_epoch else "the first epoch is in use"
         yield from _retire(snapshot, older, why)
@@ -227,7 +228,7 @@ def _go_on(  # noqa: PLR0913 - what is known of the rotation
     else:
         full = f"; {MOST_EPOCHS} epochs are in use, so no other rotation begins before" if waiting else ""
         text = f"waits for {names}{LAGGARDS_HINT}{full}"
-        yield from _update_status(rotation, progress, now, "WaitingForLaggards", text)
+        yield from _update_status(rotation, progress, now, Reason.WAITING_FOR_LAGGARDS, text)
         if due and room and not waiting:
             taken = {r.name for r in snapshot.rotations}
             name = _unused(f"scheduled-{next_number(snapshot)}", taken)
@@ -288,11 +289,11 @@ def _names(names: list[str]) -> str:
 def _move(
     old: KeyRotation, phase: Phase, now: datetime, why: str, *, base: KeyRotation | None = None
 ) -> Iterable[UpdateRotationStatus]:
-    yield from _update_status(old, replace(base or old, phase=phase), now, phase.value, why)
+    yield from _update_status(old, replace(base or old, phase=phase), now, Reason[phase.name], why)
 
 
 def _update_status(
-    old: KeyRotation, new: KeyRotation, now: datetime, reason: str, message: str
+    old: KeyRotation, new: KeyRotation, now: datetime, reason: Reason, message: str
 ) -> Iterable[UpdateRotationStatus]:
     """Yield the write that makes *new* of *old*, with the condition `Complete`; nothing when they are equal."""
     complete = new.phase is Phase.COMPLETE

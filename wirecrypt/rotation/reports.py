@@ -5,7 +5,7 @@ What a node reports counts only if it is of the boot that published its sessions
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from wirecrypt.model.objects import NodePeer, NodeStatus
 from wirecrypt.model.session import Epoch
@@ -21,7 +21,7 @@ def missing(snapshot: RotationInputs, epoch: Epoch) -> Iterable[WriteNodeKeys]:
         return
     for peer in sorted(lacking(snapshot, epoch), key=lambda p: (p.name in snapshot.refused, p.name)):
         if peer.name not in snapshot.unusable:
-            yield WriteNodeKeys(peer.name, peer.node_uid, (epoch,), why=f"has no key of epoch {epoch.number}")
+            yield WriteNodeKeys(peer.name, peer.node_uid, peer.node_id, (epoch,), why=f"has no key of epoch {epoch.number}")
 
 
 def lacking(snapshot: RotationInputs, epoch: Epoch) -> list[NodePeer]:
@@ -43,6 +43,18 @@ def why_stuck(snapshot: RotationInputs, stuck: Iterable[str]) -> str:
     """Return, in words, why the Secret of each of *stuck* cannot be read or written."""
     reasons = {**snapshot.refused, **snapshot.unusable}
     return "".join(f"; {name}: {reasons[name]}" for name in stuck)
+
+
+def failing(snapshot: RotationInputs, name: str) -> Mapping[str, str]:
+    """Return the peers that the node called *name* gets no answer of, with the reason that it gives."""
+    status = snapshot.statuses.get(name)
+    return dict(entry.split(": ", 1) for entry in status.failing if ": " in entry) if status else {}
+
+
+def why_waiting(snapshot: RotationInputs, names: Iterable[str]) -> str:
+    """Return, in words, the first peer that one of *names* gets no answer of: it may be what holds the rotation up."""
+    found = ((name, peer, why) for name in names for peer, why in failing(snapshot, name).items() if peer not in snapshot.down)
+    return next((f"; {name} has no answer of {peer}: {why}" for name, peer, why in found), "")
 
 
 def removals(snapshot: RotationInputs, which: int | Epoch, why: str) -> Iterable[RemoveNodeKey]:
@@ -73,7 +85,7 @@ def accepts_older(snapshot: RotationInputs, peer: NodePeer, number: int) -> bool
 def over(snapshot: RotationInputs, peers: Iterable[NodePeer], numbers: Iterable[int]) -> list[int]:
     """Return those of *numbers* that none of *peers* may accept: epochs that nobody needs."""
     found = [words(snapshot, peer) for peer in peers]
-    if None in found:
+    if None in found or snapshot.unheard:
         return []
     used = {epoch for status in found if status for epoch in (*status.accepting_epochs, status.sending_epoch)}
     return [number for number in numbers if number not in used]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Final, NoReturn
 
-from wirecrypt.errors import ConfigError
+from wirecrypt.errors import APPLY_AGAIN, ConfigError
 from wirecrypt.model.objects import ConfigDocument
 from wirecrypt.settings.fields import DOCUMENT, Settings
 from wirecrypt.settings.loading import load, refusal, shown
@@ -15,9 +15,13 @@ _ABBREVIATIONS: Final = ("cidrs",)
 
 
 def from_document(document: ConfigDocument | None) -> Settings:
-    """Return the settings of the ConfigMap's document, the defaults when there is none; raises `ConfigError`."""
+    """Return the settings of the ConfigMap's document; raises `ConfigError`, also when there is none.
+
+    Agents, controllers, `doctor` and `enable` judge by this alone. Defaults are no configuration: they guard no range.
+    """
     if document is None:
-        return Settings()
+        answer = "it is not there, or is no ConfigMap with data"
+        raise ConfigError("read the configuration", what="ConfigMap wirecrypt-config", answer=answer, hint=APPLY_AGAIN)
     if set(document.data) != {DOCUMENT}:
         raise ConfigError(
             "read the ConfigMap wirecrypt-config",

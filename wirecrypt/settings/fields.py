@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from wirecrypt.model.mark import MarkLayout
 from wirecrypt.model.ranges import ClaimRanges
@@ -27,9 +27,6 @@ from wirecrypt.settings.kinds import (
     optional,
     size,
 )
-
-if TYPE_CHECKING:
-    pass
 
 DOCUMENT: Final = "config.yaml"  # the key in the ConfigMap
 AGENT_HEALTH_PORT: Final = 14582  # TCP, on loopback; the manifests' probes ask there, so no configuration moves it
@@ -173,9 +170,11 @@ class Probe:
     """How often pairs are tried."""
 
     steady: float = option(
-        10.0,
+        4.0,
         duration(1, 3600),
-        "Time between two probes of a pair whose traffic keys are proved: how soon a dead path is noticed.",
+        "Time between two probes of a pair whose traffic keys are proved, which its ends send in turn: a dead path is noticed "
+        "after it and five seconds, in which the probe is repeated. A node sends fifty a second at most, so it is longer where "
+        "there are more than fifty peers for each of its seconds.",
     )
 
 
@@ -226,10 +225,11 @@ class Settings:
         "The cipher of new sessions. Auto takes AES-GCM where both CPUs have AES instructions, else ChaCha20-Poly1305.",
     )
     lanes: int | None = option(
-        1,
+        None,
         optional("auto", None, integer(1, 16)),
         "SAs per pair and direction; flows are spread over them, so that more than one CPU encrypts. Auto is the "
-        "number of CPUs, at most 16. A pair uses the smaller of both ends' numbers.",
+        "number of CPUs as a power of two, at most 16, with more than 200 peers 4, with more than 1,000 peers 2. A pair uses "
+        "the smaller of both ends' numbers.",
     )
     cluster_cidrs: tuple[Network, ...] = option(
         (),
@@ -296,8 +296,8 @@ class Settings:
     drain: float = option(
         10.0,
         duration(1, 300),
-        "How long a receiving SA stays after the peer's word that it sends on it no more: longer than a packet can be "
-        "on its way.",
+        "How long packets may be on their way, at most: so long a receiving SA stays after the peer's word that it sends on "
+        "it no more. Where answers and counters show that they are quicker, it is less, and never less than a second.",
     )
     linger: float = option(
         1.0,

@@ -6,18 +6,16 @@ bare ``off`` as false and ``on`` as true: kinds with these words take the boolea
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from ipaddress import ip_address, ip_network
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from wirecrypt.model.ranges import NOBODYS, inside, unfit_range
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from wirecrypt.model.xfrm import Address, Network
+from wirecrypt.model.xfrm import Address, Network
 
 E = TypeVar("E", bound=Enum)
 
@@ -31,10 +29,11 @@ _PORTS: Final = range(1, 65536)
 
 @dataclass(frozen=True, slots=True)
 class ValueKind:
-    """How a value is read, and the allowed values in words."""
+    """How a value is read, the allowed values in words, and how a document says a value."""
 
     read: Callable[[Any], Any]
     allowed: str
+    written: Callable[[Any], str] = json.dumps
 
 
 def _word(raw: object) -> object:
@@ -44,7 +43,7 @@ def _word(raw: object) -> object:
 def choice(enum: type[E]) -> ValueKind:
     """Return the kind whose values are the words of *enum*."""
     words = {member.value: member for member in enum}
-    return ValueKind(lambda raw: _among(_word(raw), words), " or ".join(words))
+    return ValueKind(lambda raw: _among(_word(raw), words), " or ".join(words), lambda member: str(member.value))
 
 
 def _among(raw: object, words: dict[str, E]) -> E:
@@ -55,7 +54,11 @@ def _among(raw: object, words: dict[str, E]) -> E:
 
 def optional(word: str, value: object, kind: ValueKind) -> ValueKind:
     """Return *kind* with *word* as another allowed text, which stands for *value*."""
-    return ValueKind(lambda raw: value if _word(raw) == word else kind.read(raw), f"{word}, or {kind.allowed}")
+    return ValueKind(
+        lambda raw: value if _word(raw) == word else kind.read(raw),
+        f"{word}, or {kind.allowed}",
+        lambda known: word if known == value else kind.written(known),
+    )
 
 
 def integer(low: int, high: int) -> ValueKind:
@@ -86,7 +89,7 @@ def _within(raw: object, low: int, high: int) -> int:
 def duration(low: float, high: float) -> ValueKind:
     """Return the kind of durations in seconds from *low* to *high*; a unit s, m, h or d may follow the number."""
     words = f"a duration, {span(low)} to {span(high)}, such as 10s, 15m, 24h, 7d"
-    return ValueKind(lambda raw: _bounded(_scaled(raw, _UNITS), low, high), words)
+    return ValueKind(lambda raw: _bounded(_scaled(raw, _UNITS), low, high), words, span)
 
 
 def size(low: int, high: int) -> ValueKind:

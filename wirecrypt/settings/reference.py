@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import textwrap
-from enum import Enum
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator
+from typing import Any, Final
 
 from wirecrypt.settings.document import api_name
 from wirecrypt.settings.fields import Settings
-from wirecrypt.settings.kinds import span
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from wirecrypt.settings.kinds import ValueKind
 
 _HEAD: Final = """\
 # Configuration
@@ -26,8 +22,6 @@ unchanged. This page is generated:
 
 """
 _WIDTH: Final = 108
-_DURATIONS: Final = ("jitter", "patience", "max_age", "steady", "drain", "linger")
-_AUTO: Final = {"algorithm": "auto", "uplinks": "auto", "mtu": "auto", "interval": "off"}
 
 
 def page() -> str:
@@ -57,14 +51,8 @@ def _entry(path: str, field: dataclasses.Field[Any]) -> str:
 
 def default_text(field: dataclasses.Field[Any]) -> str:
     """Return the default of *field* as a document would say it."""
-    value: Any = field.default
-    if field.name in _AUTO:
-        return _AUTO[field.name]
-    if field.name in _DURATIONS:
-        return span(value)
-    if isinstance(value, Enum):
-        return str(value.value)
-    return json.dumps(value)
+    kind: ValueKind = field.metadata["kind"]
+    return kind.written(field.default)
 
 
 def _lines(cls: type, indent: str) -> Iterator[str]:

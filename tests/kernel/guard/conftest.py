@@ -15,7 +15,7 @@ from tests.kernel.guard.wire import Wire, inside
 from wirecrypt.kernel.bpf import syscall
 from wirecrypt.kernel.bpf.guard import KernelGuard
 from wirecrypt.kernel.bpf.pins import Pins
-from wirecrypt.kernel.bpf.tcx import tcx_supported
+from wirecrypt.kernel.bpf.syscall import tcx_supported
 from wirecrypt.model.guard import GuardAction, GuardEntry, GuardSettings
 
 _ENTRIES = {
@@ -30,7 +30,7 @@ _ENTRIES = {
 }
 HERE, EXEMPT, SEALED = 0x1011, 0x1012, 0x1013
 SETTINGS = GuardSettings(
-    mark_shift=20, strict=True, lanes=4, vxlan_ports=(4789, 8472), geneve_ports=(6081,), control_port=7700, node_id=HERE,
+    mark_shift=20, strict=True, vxlan_ports=(4789, 8472), geneve_ports=(6081,), control_port=7700, node_id=HERE,
     own=(ip_address("192.0.2.11"), ip_address("fd00:99::11")),
 )  # fmt: skip
 _NODES = {

@@ -19,7 +19,9 @@ from wirecrypt.errors import BpfError, LinkError
 from wirecrypt.kernel.bpf import syscall, tc
 from wirecrypt.kernel.bpf.guard import KernelGuard
 from wirecrypt.kernel.bpf.pins import Pins
-from wirecrypt.kernel.bpf.tcx import Tcx, TcxHook, tcx_supported
+from wirecrypt.kernel.bpf.records import ENTRY_MAPS
+from wirecrypt.kernel.bpf.syscall import TcxHook, tcx_supported
+from wirecrypt.kernel.bpf.tcx import Tcx
 from wirecrypt.kernel.net.links import KernelLinks
 from wirecrypt.model.guard import Attachment, GuardAction, GuardEntry
 
@@ -95,8 +97,12 @@ def test_entries_are_listed_as_they_were_written(guard: KernelGuard) -> None:
 
 
 def test_thousands_of_entries_are_taken_in_one_go(guard: KernelGuard) -> None:
-    """A burst of 3,000 entries is written whole, though the kernel's stock of elements runs dry in between."""
-    many = [GuardEntry(ip_network((0x0B000000 + n * 256, 24)), GuardAction.DROP, GuardAction.DROP) for n in range(3000)]
+    """6,000 prefixes and addresses are written whole, though the kernel's stock of elements runs dry in between."""
+    many = [
+        GuardEntry(ip_network((0x0B000000 + n * 256, length)), GuardAction.DROP, GuardAction.DROP)
+        for n in range(3000)
+        for length in (24, 32)
+    ]
     guard.set_entries(many)
     assert set(many) <= set(guard.entries())
 
@@ -184,7 +190,7 @@ def test_an_older_guard_is_not_replaced_by_an_empty_one(guard: KernelGuard, bpff
 def test_another_layout_of_entries_begins_empty_behind_the_older_guard(guard: KernelGuard, bpffs: Path, wire: Wire) -> None:
     """Where an upgrade changed what entries are made of, the older guard drops by its own maps until there are new entries."""
     pins = Pins(bpffs)
-    older = [*(pins.map(name) for name in ("guard4", "guard6")), pins.program("wirecrypt_guard_egress")]
+    older = [*(pins.map(name) for name in ENTRY_MAPS), pins.program("wirecrypt_guard_egress")]
     for path in older:
         path.rename(pins.folder / f"{path.name.split('-')[0]}-00000000")
     with inside(wire.node):
@@ -234,7 +240,7 @@ def test_unload_takes_another_versions_pins_off(guard: KernelGuard, bpffs: Path,
     with inside(wire.node):
         older.attach_guard(spare)
         pins = Pins(elsewhere)
-        for path in (*(pins.map(name) for name in ("guard4", "guard6")), pins.program("wirecrypt_guard_egress")):
+        for path in (*(pins.map(name) for name in ENTRY_MAPS), pins.program("wirecrypt_guard_egress")):
             path.rename(pins.folder / f"{path.name.split('-')[0]}-00000000")
         pins.map("settings").unlink()
         later = KernelGuard(elsewhere)

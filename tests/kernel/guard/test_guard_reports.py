@@ -116,7 +116,7 @@ def tunnel(guard: KernelGuard, wire: Wire) -> Iterator[int]:
         run("ip addr add 192.0.2.11/24 dev wctun")
         run("ip route add 10.244.0.0/16 dev wctun")
         guard.attach_guard("wctun")
-    guard.configure(replace(SETTINGS, lanes=2))  # what is known of links is no part of it
+    guard.configure(replace(SETTINGS, control_port=7701))  # what is known of links is no part of it
     yield far
     with inside(wire.node):
         guard.detach("wctun")

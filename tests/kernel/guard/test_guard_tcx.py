@@ -18,8 +18,8 @@ from tests.kernel.guard.wire import Wire, inside, run
 from wirecrypt.kernel.bpf import records, syscall, tc
 from wirecrypt.kernel.bpf.guard import KernelGuard
 from wirecrypt.kernel.bpf.pins import Pins
-from wirecrypt.kernel.bpf.tcx import TcxHook
-from wirecrypt.lab.waiting import until
+from wirecrypt.kernel.bpf.syscall import TcxHook
+from wirecrypt.lab.waiting import DEADLINE, until
 from wirecrypt.model.guard import Attachment
 
 __all__ = ["spare"]  # a fixture
@@ -190,4 +190,4 @@ def test_what_is_not_held_goes_with_its_pin(guard: KernelGuard, bpffs: Path, wir
         guard.attach_guard(spare)
         for pin in Pins(bpffs).attached.glob(f"*-{tc_index(spare)}-*"):
             pin.unlink()
-        until(lambda: not chain(spare, TcxHook.EGRESS), what="the kernel keeps a program that nobody holds", seconds=30)
+        until(lambda: not chain(spare, TcxHook.EGRESS), what="the kernel keeps a program that nobody holds", seconds=DEADLINE)

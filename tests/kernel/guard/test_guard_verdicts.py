@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from ipaddress import ip_network
 
 import pytest
 
@@ -11,6 +12,7 @@ from tests.kernel.guard.conftest import EXEMPT, HERE
 from tests.kernel.guard.counting import cases, counted
 from tests.kernel.guard.wire import Wire
 from wirecrypt.kernel.bpf.guard import KernelGuard
+from wirecrypt.model.guard import GuardAction, GuardEntry
 
 OWN4, OWN6 = "10.244.1.5", "fd00:11::5"
 PEER4, PEER6 = "10.244.2.7", "fd00:12::7"
@@ -208,3 +210,26 @@ def test_the_observer_sees_cleartext_when_there_is_no_entry(guard: KernelGuard, 
     guard.delete_entries([entry.prefix for entry in guard.entries()])
     unseen = [name for name, (frame, _) in EGRESS_DROPPED.items() if not wire.leaves(frame)]
     assert unseen == []
+
+
+@pytest.mark.L1
+@pytest.mark.parametrize(("own", "address", "around"), [(OWN4, PEER4, "10.244.2.6/31"), (OWN6, PEER6, "fd00:12::6/127")])
+def test_the_longest_prefix_decides_also_where_it_is_one_address(
+    guard: KernelGuard, wire: Wire, own: str, address: str, around: str
+) -> None:
+    """An address goes before every prefix around it, both ways, a longer prefix before a shorter; each falls back."""
+    there, back = f.ether(pod(own, address)), f.ether(pod(address, own))
+    assert not wire.leaves(there)
+    guard.set_entries([GuardEntry(ip_network(around), GuardAction.PASS, GuardAction.PASS)])
+    assert wire.leaves(there)
+    assert wire.enters(back)
+    guard.set_entries([GuardEntry(ip_network(address), GuardAction.DROP, GuardAction.DROP)])
+    assert not wire.leaves(there)
+    assert not wire.enters(back)
+    guard.set_entries([GuardEntry(ip_network(address), GuardAction.PASS, GuardAction.PASS)])
+    guard.delete_entries([ip_network(around)])
+    assert wire.leaves(there)
+    assert wire.enters(back)
+    guard.delete_entries([ip_network(address)])
+    assert not wire.leaves(there)
+    assert not wire.enters(back)

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
 
+from tests.fakes.builders import START
 from wirecrypt.agent.last_pass import PassSnapshot
 from wirecrypt.agent.serve.evidence import EGRESS, INGRESS, EvidenceSnapshot
 from wirecrypt.agent.steps.installing import guard_wanted
@@ -20,7 +20,8 @@ from wirecrypt.model.objects import Node, NodePeer, NodeState
 from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.session import Announcement, Epoch, Generation, Session
 from wirecrypt.model.xfrm import Algorithm, Policy, PolicyKey, Sa, SaEntry, SaLimits, SaUsage
-from wirecrypt.pairs.decide import Decision, Out, Receive
+from wirecrypt.pairs.decide import Decision
+from wirecrypt.pairs.inputs import Out, Receive
 from wirecrypt.pairs.memory import PairMemory
 from wirecrypt.plan.policies import Layout, Senders, wanted
 from wirecrypt.plan.shared import shared
@@ -34,7 +35,6 @@ GENERATION = Generation(1, 1, 1)
 LANES = 2
 SETTINGS = replace(Settings(), cluster_cidrs=(ip_network("10.0.0.0/13"),))
 MARKS = SETTINGS.mark.layout
-CREATED = datetime(2030, 1, 1, tzinfo=UTC)
 
 
 def peer(name: str, number: int) -> NodePeer:
@@ -47,7 +47,7 @@ def peer(name: str, number: int) -> NodePeer:
         endpoints=(ip_address(f"192.0.2.{number}"), ip_address(f"fd00:2::{number}")),
         pod_cidrs=(ip_network(f"10.{number % 8}.0.0/24"), ip_network(f"fd00:{number}::/64")),
         state=NodeState.ACTIVE,
-        created=CREATED,
+        created=START,
         boot_session=1,
         last_session=1,
         sessions=(session,),
@@ -110,9 +110,9 @@ def state() -> State:
 
 def pass_state(kernel: KernelSnapshot, decision: Decision = STEADY) -> PassState:
     """Return a round that decided *decision* on *kernel*."""
-    nodes = tuple(Node(p.name, p.node_uid, "enabled", p.endpoints, p.pod_cidrs, CREATED) for p in (OWN, PEER))
+    nodes = tuple(Node(p.name, p.node_uid, "enabled", p.endpoints, p.pod_cidrs, START) for p in (OWN, PEER))
     cluster_view = ClusterView(OWN, (PEER,), nodes, (), ())
-    made = PassState(own=OWN, cluster_view=cluster_view, state=state(), kernel=kernel, trusted=True)
+    made = PassState(own=OWN, cluster_view=cluster_view, state=state(), kernel=kernel, marks=MARKS, trusted=True)
     flags = Flags(gone=False, marked=True, block_joining=False)
     made.pair_views[PEER.node_uid] = view_pair(OWN, PEER, made.state, kernel, marks=MARKS, ring=KeyRing(), flags=flags)
     made.decisions[PEER.node_uid] = decision

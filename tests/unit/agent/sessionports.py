@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
+from tests.fakes.agent_side import AgentSide
+from tests.fakes.api import ApiServer
+from tests.fakes.builders import START, node_key
+from tests.fakes.kernel import Kernel
+from tests.fakes.store import Store
 from tests.unit.agent import node
 from wirecrypt import keys
 from wirecrypt.agent.components import Components, PairsOnDisk
+from wirecrypt.agent.datapath.guard_attachment import guard_settings
 from wirecrypt.agent.datapath.writes import Datapath
 from wirecrypt.agent.steps.installing import Installer
 from wirecrypt.agent.steps.publishing import Publisher
@@ -21,26 +27,21 @@ from wirecrypt.agent.store.state import State
 from wirecrypt.agent.view.cluster_view import ClusterView
 from wirecrypt.agent.view.pair_view import Flags, view_pair
 from wirecrypt.agent.view.pass_state import PassState
-from wirecrypt.errors import Conflict, Unreachable, XfrmError
-from wirecrypt.model.guard import GuardEntry
-from wirecrypt.model.objects import KeyRotation, NodeKey, NodePeer, Phase
+from wirecrypt.errors import Unreachable
+from wirecrypt.model.access import AccessPart, KeyAccess
+from wirecrypt.model.objects import KeyRotation, KeySecret, NodePeer, Phase
 from wirecrypt.model.session import Epoch, Session
-from wirecrypt.model.xfrm import Algorithm, Policy, PolicyKey, Sa, SaEntry, SaKey, SaUsage
+from wirecrypt.model.xfrm import Algorithm
 from wirecrypt.pairs.decide import decide
 from wirecrypt.pairs.memory import PairMemory, Timing
-from wirecrypt.ports import AgentApi, Failure, Guard, Xfrm
 from wirecrypt.settings import Settings
 
 BOOT = "boot-1"
 ONE, TWO, OTHER_TWO = Epoch(1, "01" * 16), Epoch(2, "02" * 16), Epoch(2, "ff" * 16)
-_SEEDS = {epoch: keys.new_seed() for epoch in (ONE, TWO, OTHER_TWO)}
 LANES = 1
 SETTINGS = replace(Settings(), lanes=LANES, algorithm=Algorithm.AES_256_GCM)
+MARKS = SETTINGS.mark.layout
 SMALL_ORDER = bytes(32)  # a public key with which no secret can be agreed on
-
-
-def node_key(epoch: Epoch, node_uid: str = "uid-a") -> NodeKey:
-    return NodeKey(epoch, keys.share(_SEEDS[epoch], node_uid))
 
 
 def peer(name: str, number: int, *sessions: Session) -> NodePeer:
@@ -58,143 +59,58 @@ def session(number: int, epoch: Epoch = ONE, *, public: bytes = b"", lanes: int 
 def rotation(to: Epoch, phase: Phase = Phase.COMPLETE, start: int = 0) -> KeyRotation:
     name = f"r{to.number}"
     return KeyRotation(
-        name, name, "", node.CREATED, phase=phase, from_epoch=start, to_epoch=to.number, to_epoch_id=to.id
+        name, name, "", START, phase=phase, from_epoch=start, to_epoch=to.number, to_epoch_id=to.id
     )  # fmt: skip
 
 
-class Store:
-    """A state file in memory; *logged* hears of each save."""
-
-    def __init__(self, logged: Callable[[str], None] = lambda _what: None) -> None:
-        self.state: State | None = None
-        self._logged = logged
-
-    def load(self) -> State | None:
-        """Return what was kept."""
-        return self.state
-
-    def save(self, state: State) -> None:
-        """Keep *state*."""
-        self.state = state
-        self._logged("save")
-
-    def remove(self) -> None:
-        """Keep nothing."""
-        self.state = None
-
-
-class Api:
-    """The API server's part: the own NodePeer with its versions and CRD rules, the Secret's keys.
+class Api(AgentSide):
+    """What the agent of *own* has of an API server that gave it keys of *epochs*; *log* has its reads and writes.
 
     *answer_lost*: a write is done and its answer does not arrive. *before_write* happens between read and write.
     """
 
     def __init__(self, own: NodePeer, *epochs: Epoch) -> None:
-        self.own = own
-        self.epochs = epochs or (ONE,)
+        access = {(own.name, part): KeyAccess(own.name, part, "uid") for part in AccessPart}
+        super().__init__(ApiServer(access=access, version=100), own.name, own.node_uid)
+        self.own, self.epochs = own, epochs or (ONE,)
         self.answer_lost = False
         self.before_write: Callable[[], None] = lambda: None
         self.writes = 0
         self.log: list[str] = []
 
-    def node_peer(self, _name: str) -> NodePeer | None:
+    @property
+    def own(self) -> NodePeer:
         """Return the own NodePeer."""
+        return self.server.peers[self.name]
+
+    @own.setter
+    def own(self, peer: NodePeer) -> None:
+        self.server.peers[self.name] = peer
+
+    @property
+    def epochs(self) -> tuple[Epoch, ...]:
+        """Return those of the Secret's keys."""
+        return tuple(key.epoch for key in self.server.keys[self.name].keys)
+
+    @epochs.setter
+    def epochs(self, epochs: tuple[Epoch, ...]) -> None:
+        keys = tuple(node_key(epoch, self.token) for epoch in epochs)
+        self.server.keys[self.name] = KeySecret(self.name, self.token, keys)
+
+    def node_peer(self, name: str) -> NodePeer | None:
+        """Note the read."""
         self.log.append("read")
-        return self.own
+        return super().node_peer(name)
 
-    def node_keys(self, _node: str) -> Sequence[NodeKey]:
-        """Return the Secret's keys."""
-        return [node_key(epoch) for epoch in self.epochs]
-
-    def publish_sessions(self, read: NodePeer, *, boot_id: str, boot_session: int, sessions: Sequence[Session]) -> NodePeer:
-        """Write the status if the version is still the one that was read."""
+    def publish_sessions(self, peer: NodePeer, *, boot_id: str, boot_session: int, sessions: Sequence[Session]) -> NodePeer:
+        """Note the write, and perhaps lose the answer."""
         self.log.append("write")
         self.before_write()
-        if read.resource_version != self.own.resource_version:
-            raise Conflict("patch", answer="the object has been modified")
-        known = {s.number: s for s in self.own.sessions}
-        assert all(known.get(s.number) == s or s.number > self.own.last_session for s in sessions), "refused by the CRD"
+        written = super().publish_sessions(peer, boot_id=boot_id, boot_session=boot_session, sessions=sessions)
         self.writes += 1
-        self.own = replace(
-            self.own,
-            boot_id=boot_id,
-            boot_session=boot_session,
-            last_session=max(self.own.last_session, *(s.number for s in sessions)),
-            sessions=tuple(sessions),
-            resource_version=str(int(self.own.resource_version) + 1),
-        )
         if self.answer_lost:
             raise Unreachable("patch", answer="no answer")
-        return self.own
-
-
-@dataclass
-class Kernel:
-    """States and policies in memory, as ports. *lacks*: ciphers that it does not have."""
-
-    sas: dict[SaKey, Sa] = field(default_factory=dict)
-    policies: dict[PolicyKey, Policy] = field(default_factory=dict)
-    guard: dict[object, GuardEntry] = field(default_factory=dict)
-    usage: dict[SaKey, SaUsage] = field(default_factory=dict)
-    lacks: frozenset[Algorithm] = frozenset()
-    logged: Callable[[str], None] = lambda _what: None
-
-    def list_sas(self) -> Sequence[SaEntry]:
-        """Return the states."""
-        return [SaEntry(sa, self.usage.get(name, SaUsage(0, 0, 0))) for name, sa in self.sas.items()]
-
-    def list_policies(self) -> Sequence[Policy]:
-        """Return the policies."""
-        return list(self.policies.values())
-
-    def list_all_policies(self) -> tuple[Sequence[Policy], Mapping[PolicyKey, str]]:
-        """Return the policies; nobody else has any."""
-        return self.list_policies(), {}
-
-    def add_sas(self, sas: Sequence[Sa]) -> Sequence[Failure]:
-        """Add states; those of a cipher that is not there are refused."""
-        self.logged("add")
-        bad = [sa for sa in sas if sa.algorithm in self.lacks]
-        self.sas |= {sa.name: sa for sa in sas if sa not in bad}
-        return [Failure(sa, XfrmError("add a state", answer="Function not implemented")) for sa in bad]
-
-    def set_policies(self, policies: Sequence[Policy]) -> Sequence[Failure]:
-        """Set policies."""
-        self.policies |= {p.name: p for p in policies}
-        return ()
-
-    def delete_sas(self, names: Sequence[SaKey]) -> Sequence[Failure]:
-        """Delete states."""
-        for name in names:
-            self.sas.pop(name, None)
-        return ()
-
-    def delete_policies(self, names: Sequence[PolicyKey]) -> Sequence[Failure]:
-        """Delete policies."""
-        for name in names:
-            self.policies.pop(name, None)
-        return ()
-
-    def stats(self) -> Mapping[str, int]:
-        """Return no counter."""
-        return {}
-
-    def loaded(self) -> bool:
-        """Say that the guard is there."""
-        return True
-
-    def entries(self) -> Sequence[GuardEntry]:
-        """Return the guard entries."""
-        return list(self.guard.values())
-
-    def set_entries(self, entries: Sequence[GuardEntry]) -> None:
-        """Set guard entries."""
-        self.guard |= {e.prefix: e for e in entries}
-
-    def delete_entries(self, prefixes: Sequence[object]) -> None:
-        """Delete guard entries."""
-        for prefix in prefixes:
-            self.guard.pop(prefix, None)
+        return written
 
 
 class Node:
@@ -204,21 +120,22 @@ class Node:
         self.log: list[str] = []
         self.store = Store(self.log.append)
         self.api = Api(own or peer("a", 16))
-        self.kernel = Kernel(logged=self.log.append)
+        self.kernel = Kernel(self.log.append)
         self.peers = peers
         self.rotations: tuple[KeyRotation, ...] = (rotation(ONE),)
         self.inputs: NodePeer | None = None  # an older one than the API's
         self.now = 1000.0
         self.lanes = LANES
-        kernel: Any = self.kernel
-        self.session_keeper = SessionKeeper(self.store, cast("AgentApi", self.api), BOOT)
-        self.datapath = Datapath(cast("Xfrm", kernel), cast("Guard", kernel))
+        self.kernel.guard.load(guard_settings(self.api.own, SETTINGS, marks=MARKS, esp_keeps_mark=False))
+        self.log.clear()
+        self.session_keeper = SessionKeeper(self.store, self.api, BOOT, clock=lambda: 0.0)
+        self.datapath = Datapath(self.kernel, self.kernel.guard)
         outside: Any = SimpleNamespace()
         self.components = Components(
             node="a",
             cache=outside,
-            api=cast("AgentApi", self.api),
-            xfrm=kernel,
+            api=self.api,
+            xfrm=self.kernel,
             channel=outside,
             datapath=self.datapath,
             guard_attachment=outside,
@@ -242,12 +159,11 @@ class Node:
         """Look at every peer and decide."""
         own = self.inputs or self.api.own
         state, kernel = self.session_keeper.open(own), self.datapath.snapshot()
-        pass_state = PassState(
-            own=own, cluster_view=ClusterView(own, self.peers, (), self.rotations, ()), state=state, kernel=kernel, trusted=True
-        )
+        cluster_view, marks = ClusterView(own, self.peers, (), self.rotations, ()), MARKS
+        pass_state = PassState(own=own, cluster_view=cluster_view, state=state, kernel=kernel, marks=marks, trusted=True)
         flags = Flags(gone=False, marked=False, block_joining=False)
         for each in self.peers:
-            found = view_pair(own, each, state, kernel, marks=SETTINGS.mark.layout, ring=self.ring, flags=flags)
+            found = view_pair(own, each, state, kernel, marks=marks, ring=self.ring, flags=flags)
             pass_state.pair_views[each.node_uid] = found
             pass_state.decisions[each.node_uid] = decide(found.inputs, PairMemory(), self.now, Timing())
         return pass_state

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from tests.unit.agent.cloud import Cloud, Machine, active
+from tests.unit.agent.cloud import CONFIG, TICK, Cloud, Machine, active
 from wirecrypt.errors import StateError
 from wirecrypt.model.objects import NodeState
+from wirecrypt.model.spi import AHEAD
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def roll_back(cloud: Cloud, *names: str) -> None:
     """Have the API server as before these nodes were labelled."""
     for name in names:
         cloud.remove(name)
-        cloud.api.nodes_by_name[name] = replace(cloud.api.nodes_by_name[name], label=None)
+        cloud.api.nodes[name] = replace(cloud.api.nodes[name], label=None)
 
 
 # ---- a peer's deletion
@@ -71,7 +72,7 @@ def test_a_peer_that_nobody_could_ask_about_is_not_gone(cloud: Cloud, why: str) 
         cloud.api.malformed = {"b"}
     else:
         cloud.api.hidden, cloud.api.down = {"b"}, True
-    cloud.api.nodes_by_name.pop("b")
+    cloud.api.nodes.pop("b")
     cloud.run(20, "a")
     assert cloud.machines["a"].kernel.sas
 
@@ -79,7 +80,7 @@ def test_a_peer_that_nobody_could_ask_about_is_not_gone(cloud: Cloud, why: str) 
 def test_a_deleted_peer_is_removed(cloud: Cloud) -> None:
     """When both the NodePeer and the Node are gone, by the API server's own answer, nothing of the pair stays."""
     gone = cloud.peer("b")
-    del cloud.api.by_name["b"], cloud.api.nodes_by_name["b"]
+    del cloud.api.peers["b"], cloud.api.nodes["b"]
     cloud.run(12, "a")
     a = cloud.machines["a"]
     assert (a.kernel.sas, a.kernel.policies, a.kernel.out(gone)) == ({}, {}, set())
@@ -115,16 +116,53 @@ def test_a_rollback_of_the_api_strips_no_node(cloud: Cloud) -> None:
 
 
 @pytest.mark.L1
+@pytest.mark.parametrize("joining", ["plain", "block"])
+def test_a_rollback_strips_no_node_whose_pairs_are_not_on_disk_yet(tmp_path: Path, joining: str) -> None:
+    """One that was still joining keeps what its kernel has of its pairs, also over a restart."""
+    cloud = Cloud(tmp_path)
+    cloud.api.configure(f"{CONFIG}joining: {joining}\n")
+    for number, name in enumerate("ab", 16):
+        cloud.add(name, number)
+        cloud.label(name)
+    a = cloud.machines["a"]
+    for _ in range(40):
+        if not a.kernel.sas:
+            cloud.run(TICK)
+    assert a.kernel.sas
+    assert json.loads(a.pairs.read_bytes())["peers"] == []
+    own = cloud.peer("a")
+    roll_back(cloud, "a", "b")
+    before = dict(a.kernel.sas), dict(a.kernel.policies), dict(a.filters.table)
+    for _ in range(2):
+        cloud.run(70, "a")
+        assert (a.kernel.sas, a.kernel.policies, a.filters.table) == before
+        a.start()
+    cloud.api.peers["a"] = replace(own, state=NodeState.REMOVED)
+    cloud.run(70, "a")
+    assert (bare(a), a.pairs.exists()) == (True, False)
+
+
+def test_a_node_that_was_never_enabled_is_not_looked_at(tmp_path: Path) -> None:
+    """What others have in its kernel stays, however much it is like what the product makes."""
+    cloud = active(tmp_path, "a", "b")
+    cloud.add("c", 18)
+    c, a = cloud.machines["c"], cloud.machines["a"]
+    c.kernel.sas, c.kernel.policies = dict(a.kernel.sas), dict(a.kernel.policies)
+    cloud.run(70, "c")
+    assert (c.kernel.sas, c.kernel.policies, c.journal) == (a.kernel.sas, a.kernel.policies, [])
+
+
+@pytest.mark.L1
 def test_a_rollback_is_reported(cloud: Cloud) -> None:
     """An EncryptedNode that is still there says RollbackSeen; that is written once."""
     encrypted = cloud.api.encrypted["a"]
     roll_back(cloud, "a")
     cloud.api.encrypted["a"] = encrypted
     cloud.run(1, "a")
-    written = len(cloud.api.writes)
+    written = len(cloud.writes)
     cloud.run(70, "a")
-    assert cloud.api.ready("a") == (False, "RollbackSeen")
-    assert len(cloud.api.writes) == written
+    assert cloud.ready("a") == (False, "RollbackSeen")
+    assert len(cloud.writes) == written
 
 
 def test_after_a_rollback_the_label_set_and_taken_off_again_is_a_farewell(cloud: Cloud) -> None:
@@ -166,7 +204,7 @@ def test_a_new_nodepeer_forgets_the_farewell_of_the_one_before(cloud: Cloud) -> 
 def test_a_node_that_is_another_now_is_cleaned_up(cloud: Cloud) -> None:
     """When the API server shows a Node of this name with another UID, the identity on disk is over."""
     roll_back(cloud, "b")
-    cloud.api.nodes_by_name["b"] = replace(cloud.api.nodes_by_name["b"], uid="uid-of-another")
+    cloud.api.nodes["b"] = replace(cloud.api.nodes["b"], uid="uid-of-another")
     cloud.run(10, "b")
     b = cloud.machines["b"]
     assert (bare(b), b.pairs.exists()) == (True, False)
@@ -195,6 +233,70 @@ def test_the_farewell_is_written_beside_the_pairs(cloud: Cloud) -> None:
     assert b.pairs.stat().st_ino == before
 
 
+# ---- objects that are lost under the label
+
+
+def lose(cloud: Cloud) -> dict[str, tuple[dict[object, object], ...]]:
+    """Have no NodePeer and no EncryptedNode any more, as when somebody deletes the kinds; return what the kernels have."""
+    for name in cloud.machines:
+        cloud.remove(name)
+    return {name: (dict(m.kernel.sas), dict(m.kernel.policies)) for name, m in cloud.machines.items()}
+
+
+@pytest.mark.L1
+@pytest.mark.parametrize("restarted", ["", "a", "ab"])
+@pytest.mark.parametrize("state", [NodeState.ACTIVE, NodeState.JOINING])
+def test_objects_that_are_lost_and_made_again_stop_no_pair(cloud: Cloud, state: NodeState, restarted: str) -> None:
+    """All of them, one after the other, whatever their state then, and over a restart of agents: nothing is touched."""
+    before = lose(cloud)
+    cloud.run(70)
+    for name in restarted:
+        cloud.machines[name].start()
+    for name in "ab":
+        cloud.run(5)
+        cloud.label(name)
+        cloud.state(state, name)
+    cloud.run(8)
+    assert {name: (m.kernel.sas, m.kernel.policies) for name, m in cloud.machines.items()} == before
+    assert {name: cloud.peer(name).last_session for name in "ab"} == {"a": 1, "b": 1}
+    cloud.state(NodeState.ACTIVE, "a", "b")
+    cloud.run(5)
+    assert {cloud.ready(name) for name in "ab"} == {(True, "AllPeersProtected")}
+
+
+@pytest.mark.parametrize("ahead", [1, 2, AHEAD, AHEAD + 1, AHEAD + 2])
+def test_numbers_that_are_lost_begin_above_what_a_policy_points_at(cloud: Cloud, ahead: int) -> None:
+    """NodePeer, state file and SAs go at once: what is left of the number in use is the residue of it in a policy's SPI."""
+    a, b = cloud.machines["a"], cloud.machines["b"]
+    cloud.clock = 64 * 1000 + cloud.peer("b").last_session - ahead
+    b.store.kept = None
+    b.kernel.sas.clear()
+    lose(cloud)
+    cloud.label("a")
+    cloud.label("b")
+    cloud.state(NodeState.ACTIVE, "a", "b")
+    b.start()
+    cloud.run(40)
+    assert {cloud.ready(name) for name in "ab"} == {(True, "AllPeersProtected")}
+    assert a.kernel.sas.keys() == b.kernel.sas.keys()
+    assert len(a.kernel.sas) == 2
+
+
+@pytest.mark.L1
+def test_an_object_that_comes_back_with_another_id_is_never_in_clear(cloud: Cloud) -> None:
+    """Nobody knows the old one any more: the pair is made anew, and blocks until it is proved."""
+    lose(cloud)
+    cloud.run(5)
+    for name, node_id in (("a", 17), ("b", 16)):
+        cloud.label(name, node_id=node_id)
+    for _ in range(40):
+        cloud.run(0.25)
+        assert all(cloud.machines["a"].kernel.out(cloud.peer("b")))
+    cloud.state(NodeState.ACTIVE, "a", "b")
+    cloud.run(5)
+    assert {cloud.ready(name) for name in "ab"} == {(True, "AllPeersProtected")}
+
+
 # ---- the own status
 
 
@@ -205,10 +307,10 @@ def test_a_status_that_is_not_there_any_more_is_written_again(cloud: Cloud, chan
     assert before.status is not None
     older = replace(before.status, ready_for=(), peers_protected=0) if change == "from a backup" else None
     cloud.api.encrypted["a"] = replace(before, uid="anew", status=older)
-    writes = len(cloud.api.writes)
+    writes = len(cloud.writes)
     cloud.run(125)
     assert cloud.api.encrypted["a"].status == before.status
-    assert [w for w in cloud.api.writes[writes:] if w == "status a"] == ["status a"]
+    assert [w for w in cloud.writes[writes:] if w == "status a"] == ["status a"]
 
 
 def test_a_pass_that_failed_is_told_until_one_succeeds(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,7 +326,7 @@ def test_a_pass_that_failed_is_told_until_one_succeeds(cloud: Cloud, monkeypatch
     with pytest.raises(StateError) as raised:
         cloud.run(5, "a")
     a.agent.failed(raised.value, cloud.now)
-    assert cloud.api.ready("a") == (False, "PassFailed")
+    assert cloud.ready("a") == (False, "PassFailed")
     monkeypatch.undo()
     cloud.run(10)
-    assert cloud.api.ready("a") == (True, "AllPeersProtected")
+    assert cloud.ready("a") == (True, "AllPeersProtected")

@@ -22,7 +22,7 @@ def cloud(tmp_path: Path) -> Cloud:
 
 @pytest.mark.L1
 def test_a_node_that_is_cut_off_is_blocked_and_not_in_clear(cloud: Cloud) -> None:
-    """Nothing of its keys stays in a peer's kernel, a boot blocks it too, and the other pair goes on."""
+    """◆R33 Nothing of its keys stays in a peer's kernel, a boot blocks it too, and the other pair goes on."""
     for _ in range(20):
         cloud.run(0.25)
         assert cloud.machines["a"].kernel.out(cloud.peer("b")) <= {"esp", "block"}
@@ -40,7 +40,7 @@ def test_a_node_that_is_cut_off_is_blocked_and_not_in_clear(cloud: Cloud) -> Non
 def test_a_node_that_is_cut_off_is_no_failure_of_the_others(cloud: Cloud) -> None:
     """They are protected from whom they talk to; the node itself says why it is not Ready."""
     cloud.run(5)
-    assert {name: cloud.api.ready(name) for name in "abc"} == {
+    assert {name: cloud.ready(name) for name in "abc"} == {
         "a": (True, "AllPeersProtected"),
         "b": (False, "Excluded"),
         "c": (True, "AllPeersProtected"),

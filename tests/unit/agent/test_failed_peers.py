@@ -11,13 +11,12 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from tests.fakes.builders import START
 from tests.unit.agent.cloud import Cloud, Machine, active
-from tests.unit.agent.inmemory import CREATED
 from wirecrypt.agent.serve.inspector import Inspector, Readers, RunningCapture
 from wirecrypt.model.guard import GuardAction
 from wirecrypt.model.objects import NodeState, NodeStatus
-from wirecrypt.model.xfrm import Address, Direction, Policy, PolicyKey
-from wirecrypt.plan.snapshot import host
+from wirecrypt.model.xfrm import Address, Direction, Policy, PolicyKey, host
 from wirecrypt.settings import Settings
 
 
@@ -35,7 +34,7 @@ def status(cloud: Cloud, name: str) -> NodeStatus:
 
 def without_common_family(cloud: Cloud, name: str) -> None:
     """Have a node whose only address is of a family that no other has."""
-    cloud.api.by_name[name] = replace(cloud.peer(name), endpoints=(ip_address("fd00::9"),))
+    cloud.api.peers[name] = replace(cloud.peer(name), endpoints=(ip_address("fd00::9"),))
 
 
 def egress(machine: Machine, other: Machine) -> set[GuardAction]:
@@ -82,7 +81,7 @@ def test_a_peer_that_cannot_be_decided_is_reported(cloud: Cloud) -> None:
     without_common_family(cloud, "b")
     with capture_logs() as said:
         cloud.run(20, "a")
-    assert cloud.api.ready("a") == (False, "PeersFailing")
+    assert cloud.ready("a") == (False, "PeersFailing")
     now = status(cloud, "a")
     assert (now.peers_desired, now.peers_protected, now.peers_failing) == (1, 0, 1)
     assert "no address family in common" in now.failing[0]
@@ -104,9 +103,9 @@ def test_a_peer_that_can_be_decided_again_goes_on(cloud: Cloud) -> None:
     sas = dict(a.kernel.sas)
     without_common_family(cloud, "b")
     cloud.run(10, "a")
-    cloud.api.by_name["b"] = before
+    cloud.api.peers["b"] = before
     cloud.run(10)
-    assert (cloud.api.ready("a"), a.kernel.sas) == ((True, "AllPeersProtected"), sas)
+    assert (cloud.ready("a"), a.kernel.sas) == ((True, "AllPeersProtected"), sas)
 
 
 def test_a_node_is_not_clean_while_such_a_pair_is_in_its_kernel(cloud: Cloud) -> None:
@@ -128,7 +127,7 @@ def test_a_refused_peer_is_not_passed_in_clear(cloud: Cloud) -> None:
     cloud.state(NodeState.ACTIVE, "c")
     cloud.run(5, "a", "b")
     assert egress(cloud.machines["a"], c) == {GuardAction.DROP}
-    assert cloud.api.ready("a") == (False, "PeersFailing")
+    assert cloud.ready("a") == (False, "PeersFailing")
     assert ["c: " in line and "DuplicateNodeID" in line for line in status(cloud, "a").failing] == [True]
 
 
@@ -138,17 +137,17 @@ def test_a_node_that_is_itself_refused_keeps_what_it_has(cloud: Cloud) -> None:
     b = cloud.machines["b"]
     cloud.add("c", 18)
     cloud.label("c", node_id=17)
-    cloud.api.by_name["c"] = replace(cloud.peer("c"), created=CREATED)  # older than b's
+    cloud.api.peers["c"] = replace(cloud.peer("c"), created=START)  # older than b's
     cloud.run(1, "b")
-    writes, kernel = len(cloud.api.writes), len(b.journal)
+    writes, kernel = len(cloud.writes), len(b.journal)
     with capture_logs() as said:
         cloud.run(70, "b")
         b.start()
         cloud.run(70, "b")
-    assert cloud.api.ready("b") == (False, "DuplicateNodeID")
+    assert cloud.ready("b") == (False, "DuplicateNodeID")
     assert b.kernel.out(cloud.peer("a")) == {"esp"}
     assert (len(b.journal), b.channel.open) == (kernel, False)
-    assert len(cloud.api.writes) - writes <= 1  # a new agent tells it anew
+    assert len(cloud.writes) - writes <= 1  # a new agent tells it anew
     assert len([entry for entry in said if entry["log_level"] == "error"]) == 1
 
 
@@ -156,11 +155,11 @@ def test_a_refused_node_goes_on_when_the_other_is_gone(cloud: Cloud) -> None:
     """With the nodeID its own again, it is protected again."""
     cloud.add("c", 18)
     cloud.label("c", node_id=17)
-    cloud.api.by_name["c"] = replace(cloud.peer("c"), created=CREATED)
+    cloud.api.peers["c"] = replace(cloud.peer("c"), created=START)
     cloud.run(2, "b")
-    del cloud.api.by_name["c"]
+    del cloud.api.peers["c"]
     cloud.run(20)
-    assert cloud.api.ready("b") == (True, "AllPeersProtected")
+    assert cloud.ready("b") == (True, "AllPeersProtected")
 
 
 def test_a_refused_node_that_left_is_bare(cloud: Cloud) -> None:
@@ -168,7 +167,7 @@ def test_a_refused_node_that_left_is_bare(cloud: Cloud) -> None:
     b = cloud.machines["b"]
     cloud.add("c", 18)
     cloud.label("c", node_id=17)
-    cloud.api.by_name["c"] = replace(cloud.peer("c"), created=CREATED)
+    cloud.api.peers["c"] = replace(cloud.peer("c"), created=START)
     cloud.run(2, "b")
     cloud.unlabel("b")
     cloud.run(2, "b")
@@ -193,10 +192,10 @@ def test_a_foreign_policy_in_the_place_of_ours_is_reported(cloud: Cloud) -> None
     a.kernel.policies[name] = foreign
     with capture_logs() as said:
         cloud.run(1, "a")
-        written, logged = len(a.journal), len(cloud.api.writes)
+        written, logged = len(a.journal), len(cloud.writes)
         cloud.run(20, "a")
-    assert (len(a.journal), len(cloud.api.writes)) == (written, logged)
-    assert cloud.api.ready("a") == (False, "PeersFailing")
+    assert (len(a.journal), len(cloud.writes)) == (written, logged)
+    assert cloud.ready("a") == (False, "PeersFailing")
     assert "foreign policy" in status(cloud, "a").failing[0]
     assert status(cloud, "a").peers_protected == 0
     assert a.kernel.policies[PolicyKey(name.direction, name.selector, name.mark)] == foreign
@@ -208,9 +207,9 @@ def test_a_steady_pass_writes_nothing(cloud: Cloud) -> None:
     """With nothing changed neither kernel, nor API server, nor disk is written."""
     cloud.run(10)
     inodes = [m.pairs.stat().st_ino for m in cloud.machines.values()]
-    before = [len(m.journal) for m in cloud.machines.values()], len(cloud.api.writes)
+    before = [len(m.journal) for m in cloud.machines.values()], len(cloud.writes)
     cloud.run(30)
-    assert ([len(m.journal) for m in cloud.machines.values()], len(cloud.api.writes)) == before
+    assert ([len(m.journal) for m in cloud.machines.values()], len(cloud.writes)) == before
     assert [m.pairs.stat().st_ino for m in cloud.machines.values()] == inodes
 
 

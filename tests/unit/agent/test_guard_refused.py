@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from tests.unit.agent.cloud import Cloud, active
-from tests.unit.agent.inmemory import CONFIG
+from tests.unit.agent.cloud import CONFIG, Cloud, active
 from wirecrypt.model.objects import NodeState
 
 
@@ -23,10 +23,10 @@ def test_a_guard_that_fails_keeps_no_pair_from_being_blocked(tmp_path: Path) -> 
     assert a.kernel.out(cloud.peer("b")) == {"block"}
     cloud.run(10)
     assert a.kernel.out(cloud.peer("b")) == {"esp"}
-    assert cloud.api.ready("a") == (False, "GuardRefused")
+    assert cloud.ready("a") == (False, "GuardRefused")
     a.filters.refusal = ""
     cloud.run(10)
-    assert cloud.api.ready("a") == (True, "AllPeersProtected")
+    assert cloud.ready("a") == (True, "AllPeersProtected")
 
 
 def test_a_node_that_joins_without_a_guard_is_not_ready(tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_a_node_that_joins_without_a_guard_is_not_ready(tmp_path: Path) -> None:
     a.filters.refusal = "the verifier said no"
     cloud.run(10)
     assert a.kernel.out(cloud.peer("b")) == {"esp"}
-    assert not a.pairs.exists()
+    assert json.loads(a.pairs.read_bytes())["peers"] == []
     assert cloud.api.encrypted["a"].status is not None
     assert cloud.api.encrypted["a"].status.ready_for == ()
     a.filters.refusal = ""
@@ -56,7 +56,7 @@ def test_the_mark_field_moves_only_when_no_sa_carries_it(tmp_path: Path) -> None
     cloud.run(10)
     assert a.filters.settings is not None
     assert (a.filters.settings.mark_shift, a.kernel.policies) == (20, before)
-    assert cloud.api.ready("a") == (False, "ConfigInvalid")
+    assert cloud.ready("a") == (False, "ConfigInvalid")
     for name in ("a", "b"):
         cloud.unlabel(name)
     cloud.run(20)
@@ -69,4 +69,4 @@ def test_the_mark_field_moves_only_when_no_sa_carries_it(tmp_path: Path) -> None
     cloud.state(NodeState.ACTIVE, "a", "b")
     cloud.run(2)
     assert a.filters.settings.mark_shift == 16
-    assert cloud.api.ready("a") == (True, "AllPeersProtected")
+    assert cloud.ready("a") == (True, "AllPeersProtected")

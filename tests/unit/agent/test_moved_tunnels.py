@@ -22,8 +22,8 @@ def cloud(tmp_path: Path) -> Cloud:
 def move(cloud: Cloud, name: str) -> None:
     """Have a node with another address, in its kernel, its Node and, by the controller, its NodePeer."""
     cloud.machines[name].addresses = (NEW,)
-    cloud.api.nodes_by_name[name] = replace(cloud.api.nodes_by_name[name], endpoints=(NEW,))
-    cloud.api.by_name[name] = replace(cloud.peer(name), endpoints=(NEW,))
+    cloud.api.nodes[name] = replace(cloud.api.nodes[name], endpoints=(NEW,))
+    cloud.api.peers[name] = replace(cloud.peer(name), endpoints=(NEW,))
 
 
 def tunnels(machine: Machine) -> set[frozenset[str]]:
@@ -54,7 +54,7 @@ def test_both_ends_have_the_new_tunnel_alone_a_drain_later(cloud: Cloud, restart
     cloud.run(40)
     for machine in cloud.machines.values():
         assert tunnels(machine) == {frozenset((str(cloud.machines["a"].addresses[0]), str(NEW)))}
-        assert cloud.api.ready(machine.name) == (True, "AllPeersProtected")
+        assert cloud.ready(machine.name) == (True, "AllPeersProtected")
 
 
 @pytest.mark.C1
@@ -80,6 +80,6 @@ def test_nothing_is_left_of_a_node_that_was_deleted_right_after_it_moved(cloud: 
     cloud.run(TICK, "a")
     assert len(tunnels(cloud.machines["a"])) > 1, "it still has both"
     cloud.remove("b")
-    del cloud.api.nodes_by_name["b"]
+    del cloud.api.nodes["b"]
     cloud.run(60, "a")
     assert not tunnels(cloud.machines["a"])

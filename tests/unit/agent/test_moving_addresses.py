@@ -7,8 +7,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from tests.unit.agent.cloud import Cloud, Machine, active
-from wirecrypt.model.xfrm import Address, Direction
-from wirecrypt.plan.snapshot import host
+from wirecrypt.model.xfrm import Address, Direction, host
 
 VIP = ip_address("198.51.100.7")
 
@@ -23,7 +22,7 @@ def put(cloud: Cloud, holder: str) -> None:
 
 def grant(cloud: Cloud, name: str, *addresses: Address) -> None:
     """Write what the controller grants, and let the agents see it."""
-    cloud.api.by_name[name] = replace(cloud.api.by_name[name], addresses=addresses)
+    cloud.api.peers[name] = replace(cloud.api.peers[name], addresses=addresses)
     cloud.run(0.5)
 
 
@@ -47,7 +46,7 @@ def test_an_address_is_proposed_and_once_it_is_granted_peers_send_to_it_by_esp(t
 
 
 def test_an_address_that_moves_is_replaced_in_the_kernel_and_never_missing(tmp_path: Path) -> None:
-    """◆ Withdrawn, granted to the new one, taken from the old one: at each step peers have a way by ESP, and one."""
+    """◆R20 Withdrawn, granted to the new one, taken from the old one: at each step peers have a way by ESP, and one."""
     cloud = active(tmp_path, "a", "b", "c")
     put(cloud, "b")
     grant(cloud, "b", VIP)

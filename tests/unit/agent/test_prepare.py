@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from tests.fakes.links import Uplink
 from tests.unit.agent.cloud import Machine, active
-from tests.unit.agent.inmemory import Uplink
 from wirecrypt.agent.prepare import compile_ahead, prepare
 from wirecrypt.agent.store.blocklist import load_blocklist, save_blocklist
 from wirecrypt.errors import BpfError
@@ -57,7 +57,7 @@ def run(machine: Machine) -> int:
 
 @pytest.mark.L1
 def test_the_kernel_blocks_before_the_guard_is_touched(booted: Machine) -> None:
-    """All block policies are in the kernel before a program is loaded or attached; the guard's entries come last."""
+    """◆R24 All block policies are in the kernel before a program is loaded or attached; the guard's entries come last."""
     assert run(booted) == 1
     assert booted.kernel.out(booted.cloud.peer("b")) == {"block"}
     kinds = [line.split()[0] for line in booted.journal]
@@ -124,7 +124,7 @@ def test_a_listed_pair_without_a_tunnel_keeps_no_other_from_being_blocked(booted
     listed = load_blocklist(booted.pairs)
     assert listed is not None
     odd = End("c", 18, "uid-c", (ip_address("fd00::9"),), (ip_network("10.5.0.0/24"),))
-    save_blocklist(listed.with_peer(odd), booted.pairs)
+    save_blocklist(listed.with_peers([(odd, False)]), booted.pairs)
     assert run(booted) == 1
     assert booted.kernel.out(booted.cloud.peer("b")) == {"block"}
     assert booted.filters.table[odd.pod_cidrs[0]].egress is GuardAction.DROP

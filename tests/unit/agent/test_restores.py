@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes.builders import EPOCH, START
 from tests.unit.agent.cloud import Cloud, active
-from tests.unit.agent.inmemory import CREATED, EPOCH
 from wirecrypt.model.objects import KeyRotation, NodeState, Phase
 from wirecrypt.model.session import Epoch
+
+pytestmark = pytest.mark.simulation
 
 
 @pytest.fixture
@@ -25,7 +27,7 @@ class Backup:
 
     def __init__(self, cloud: Cloud) -> None:
         self.cloud = cloud
-        self.kept = {name: copy.copy(getattr(cloud.api, name)) for name in ("nodes_by_name", "by_name", "encrypted")}
+        self.kept = {name: copy.copy(getattr(cloud.api, name)) for name in ("nodes", "peers", "encrypted")}
 
     def restore(self) -> None:
         """Have the API server show it again, and the copies see that it went back."""
@@ -55,15 +57,13 @@ def test_the_hold_ends_with_the_next_session(cloud: Cloud) -> None:
     cloud.api.undone += 1
     cloud.run(1)
     b = cloud.peer("b")
-    del cloud.api.nodes_by_name["b"]
+    del cloud.api.nodes["b"]
     cloud.remove("b")
     cloud.run(30, "a")
     assert cloud.machines["a"].kernel.out(b) == {"esp"}
     new = Epoch(2, "cd" * 16)
-    cloud.api.epochs = (EPOCH, new)
-    cloud.api.moving = KeyRotation(
-        "next", "uid", "", CREATED, phase=Phase.SWITCHING, from_epoch=1, to_epoch=2, to_epoch_id=new.id
-    )
+    cloud.give(EPOCH, new)
+    cloud.rotate(KeyRotation("next", "uid", "", START, phase=Phase.SWITCHING, from_epoch=1, to_epoch=2, to_epoch_id=new.id))
     cloud.run(30, "a")
     assert cloud.peer("a").last_session == 2
     assert cloud.machines["a"].kernel.out(b) == set()
@@ -86,36 +86,35 @@ def test_why_nothing_is_decided_is_said_again(cloud: Cloud) -> None:
     cloud.add("c", 18)
     cloud.label("c", node_id=16)
     cloud.run(5)
-    assert cloud.api.ready("c") == (False, "DuplicateNodeID")
+    assert cloud.ready("c") == (False, "DuplicateNodeID")
     status = cloud.api.encrypted["c"]
-    backup.kept |= {"nodes_by_name": cloud.api.nodes_by_name, "by_name": cloud.api.by_name}
+    backup.kept |= {"nodes": cloud.api.nodes, "peers": cloud.api.peers}
     backup.kept["encrypted"] = cloud.api.encrypted | {"c": replace(status, status=None)}
     backup.restore()
     cloud.run(10)
-    assert cloud.api.ready("c") == (False, "DuplicateNodeID")
+    assert cloud.ready("c") == (False, "DuplicateNodeID")
 
 
 def test_a_copy_that_nothing_confirms_is_told(cloud: Cloud) -> None:
     """Old copies of one kind while others are read, for longer than a pause can be: the node's word may be out of date."""
     cloud.api.age = 301.0
     cloud.run(55)
-    assert cloud.api.ready("a") == (True, "AllPeersProtected")
+    assert cloud.ready("a") == (True, "AllPeersProtected")
     cloud.run(10)
-    assert cloud.api.ready("a") == (False, "CopiesStale")
+    assert cloud.ready("a") == (False, "CopiesStale")
     cloud.api.age = 3.0
     cloud.run(2)
-    assert cloud.api.ready("a") == (True, "AllPeersProtected")
+    assert cloud.ready("a") == (True, "AllPeersProtected")
 
 
 def _rotate(cloud: Cloud, old: int, new: Epoch) -> None:
     """Rotate from epoch *old* to its end, as the controller does."""
-    cloud.api.epochs = (*cloud.api.epochs, new)
+    cloud.give(*cloud.epochs, new)
     for phase in (Phase.SWITCHING, Phase.RETIRING, Phase.COMPLETE):
-        cloud.api.moving = KeyRotation(
-            f"to-{new.number}", "uid", "", CREATED, phase=phase, from_epoch=old, to_epoch=new.number, to_epoch_id=new.id
-        )
+        made = f"to-{new.number}", "uid", "", START
+        cloud.rotate(KeyRotation(*made, phase=phase, from_epoch=old, to_epoch=new.number, to_epoch_id=new.id))
         cloud.run(20)
-    cloud.api.epochs = (new,)
+    cloud.give(new)
 
 
 def _words(cloud: Cloud) -> set[tuple[int, tuple[int, ...]]]:
@@ -130,14 +129,15 @@ def test_two_rotations_are_undone_and_the_next_one_moves_every_pair(cloud: Cloud
         _rotate(cloud, number - 1, Epoch(number, f"{number}" * 32))
     assert _words(cloud) == {(3, (3,))}
     sending = [set(machine.kernel.sas) for machine in cloud.machines.values()]
-    cloud.api.moving, cloud.api.epochs = None, (EPOCH,)
+    cloud.rotate(None)
+    cloud.give(EPOCH)
     backup.restore()
     cloud.run(30)
-    assert {p.last_session for p in cloud.api.by_name.values()} == {4}
-    assert all(3 in {s.epoch.number for s in p.sessions} for p in cloud.api.by_name.values())
+    assert {p.last_session for p in cloud.api.peers.values()} == {4}
+    assert all(3 in {s.epoch.number for s in p.sessions} for p in cloud.api.peers.values())
     assert {sends for sends, _ in _words(cloud)} == {3}
     assert all(before <= set(machine.kernel.sas) for before, machine in zip(sending, cloud.machines.values(), strict=True))
-    assert {cloud.api.ready(name) for name in cloud.machines} == {(True, "AllPeersProtected")}
+    assert {cloud.ready(name) for name in cloud.machines} == {(True, "AllPeersProtected")}
     _rotate(cloud, 1, Epoch(4, "4" * 32))
     assert _words(cloud) == {(4, (4,))}
-    assert {cloud.api.ready(name) for name in cloud.machines} == {(True, "AllPeersProtected")}
+    assert {cloud.ready(name) for name in cloud.machines} == {(True, "AllPeersProtected")}

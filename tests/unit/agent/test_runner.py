@@ -6,7 +6,7 @@ import contextlib
 import os
 import select
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
@@ -15,7 +15,7 @@ from wirecrypt.agent.runner import Runner
 from wirecrypt.errors import StateError, WirecryptError
 from wirecrypt.model.xfrm import SaKey
 
-DEADLINE = 10.0  # seconds
+DEADLINE = 60.0  # seconds
 
 
 class Channel:
@@ -54,7 +54,10 @@ class Loop:
 
     def __post_init__(self) -> None:
         self.reader, self.writer = os.pipe2(os.O_NONBLOCK)
+        self.tends_at = float("inf")
+        self.tended, self.alive = threading.Semaphore(0), threading.Semaphore(0)
         self.looks, self.failures = threading.Semaphore(0), threading.Semaphore(0)
+        self.rest = 0.0
 
     def happen(self, what: str) -> None:
         """Have the kernel tell something."""
@@ -68,6 +71,19 @@ class Loop:
             raise StateError("write the state file", answer="No space left on device", hint="make room")
         return now + 3600
 
+    @property
+    def tending_due(self) -> float:
+        """Return when there is something to do between two passes: when the test says so."""
+        return self.tends_at
+
+    def tend(self, now: float) -> bool:
+        """Be what is done between two passes; b"probe" in the news calls for one."""
+        self.tends_at = now + 3600
+        self.tended.release()
+        if "refused" in self.told:
+            raise StateError("probe", answer="No buffer space available", hint="wait")
+        return "silence" in self.told
+
     def hear(self, _now: float) -> bool:
         """Read one word; b"!" calls for a pass."""
         word = os.read(self.channel.reader, 1)
@@ -79,8 +95,9 @@ class Loop:
         self.told.append(str(error))
         self.failures.release()
 
-    def start(self, _wake: object) -> None:
-        """Watch nothing."""
+    def start(self, wake: Callable[[], None]) -> None:
+        """Watch nothing, and know how to tell of what others wrote."""
+        self.wake = wake
 
     def stop(self) -> None:
         """Watch nothing any more."""
@@ -112,6 +129,7 @@ def loop() -> Iterator[Loop]:
     """Run a loop until the test ends, its first pass done."""
     made = Loop()
     runner = Runner(made, made, made, made.channel)  # type: ignore[arg-type]  # only what the loop asks for
+    runner.alive = made.alive.release  # type: ignore[assignment]  # how often does not matter
     thread = threading.Thread(target=runner.run)
     thread.start()
     assert made.passes.acquire(timeout=DEADLINE)
@@ -144,6 +162,45 @@ def test_a_datagram_that_teaches_nothing_calls_for_no_pass(loop: Loop) -> None:
         assert loop.heard.acquire(timeout=DEADLINE)
     assert not loop.passes.acquire(blocking=False)
     loop.channel.say(b"!")
+    assert loop.passes.acquire(timeout=DEADLINE)
+
+
+def test_what_needs_no_pass_is_done_between_two(loop: Loop) -> None:
+    """And the loop says that it comes round."""
+    loop.tends_at = 0.0
+    loop.channel.say(b".")
+    assert loop.tended.acquire(timeout=DEADLINE)
+    assert loop.alive.acquire(timeout=DEADLINE)
+    assert not loop.passes.acquire(blocking=False)
+
+
+@pytest.mark.parametrize("what", ["silence", "refused"])
+def test_what_was_done_between_two_passes_may_call_for_one(loop: Loop, what: str) -> None:
+    """A peer that does not answer, or an error: a pass finds out more."""
+    loop.told.append(what)
+    loop.tends_at = 0.0
+    loop.channel.say(b".")
+    assert loop.passes.acquire(timeout=DEADLINE)
+
+
+@pytest.mark.parametrize("tells", ["an object", "a peer"])
+def test_what_others_say_while_the_loop_rests_is_one_reason_to_look(loop: Loop, tells: str) -> None:
+    """Of a hundred objects that changed, or peers that have something new, none has a pass of its own; all are heard."""
+    loop.rest = 3600.0
+    loop.happen("touched")
+    assert loop.passes.acquire(timeout=DEADLINE)
+    for _ in range(100):
+        if tells == "a peer":
+            loop.channel.say(b"!")
+            assert loop.heard.acquire(timeout=DEADLINE)
+        else:
+            loop.wake()
+            assert loop.looks.acquire(timeout=DEADLINE)
+    assert not loop.passes.acquire(blocking=False)
+    loop.rest = 0.0
+    loop.happen("touched")
+    assert loop.passes.acquire(timeout=DEADLINE), "what happened to the own kernel waits for no rest"
+    loop.wake()
     assert loop.passes.acquire(timeout=DEADLINE)
 
 

@@ -10,11 +10,15 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.unit.agent.cloud import Cloud, active
+from wirecrypt.agent.prepare import prepare
 from wirecrypt.agent.store.blocklist import load_blocklist
 from wirecrypt.model.guard import GuardAction
 from wirecrypt.model.objects import LABEL_ENABLED, NodePeer, NodeState
 from wirecrypt.model.spi import Spi
-from wirecrypt.plan.snapshot import host
+from wirecrypt.model.xfrm import host
+from wirecrypt.settings import from_document
+
+pytestmark = pytest.mark.simulation
 
 ANEW = "uid-b-anew"
 
@@ -27,7 +31,7 @@ def cloud(tmp_path: Path) -> Cloud:
 
 def made_anew(cloud: Cloud, label: str | None = LABEL_ENABLED) -> None:
     """Have Node b under another UID."""
-    cloud.api.nodes_by_name["b"] = replace(cloud.api.nodes_by_name["b"], uid=ANEW, label=label)
+    cloud.api.nodes["b"] = replace(cloud.api.nodes["b"], uid=ANEW, label=label)
 
 
 def watched(cloud: Cloud, seconds: float, peer: NodePeer, *names: str) -> list[set[str]]:
@@ -49,7 +53,7 @@ def senders(cloud: Cloud, name: str) -> set[int]:
 
 @pytest.mark.L1
 def test_a_node_that_was_made_anew_is_never_in_clear(cloud: Cloud) -> None:
-    """While its old objects stay it is encrypted, also when they are gone; with new ones it blocks until it is proved."""
+    """◆R17 While its old objects stay it is encrypted, also when they are gone; with new ones it blocks until it is proved."""
     old = cloud.peer("b")
     made_anew(cloud)
     assert watched(cloud, 5, old) == [{"esp"}] * 20
@@ -63,7 +67,7 @@ def test_a_node_that_was_made_anew_is_never_in_clear(cloud: Cloud) -> None:
     assert all(met)
     cloud.state(NodeState.ACTIVE, "b")
     cloud.run(5)
-    assert {cloud.api.ready(name) for name in "ab"} == {(True, "AllPeersProtected")}
+    assert {cloud.ready(name) for name in "ab"} == {(True, "AllPeersProtected")}
     assert cloud.machines["b"].kernel.out(cloud.peer("a")) == {"esp"}
 
 
@@ -72,8 +76,8 @@ def settled(cloud: Cloud) -> None:
     cloud.run(12)
     cloud.state(NodeState.ACTIVE, "b")
     cloud.run(5)
-    assert {cloud.api.ready(name) for name in "ab"} == {(True, "AllPeersProtected")}
-    assert senders(cloud, "a") == senders(cloud, "b") == {p.node_id for p in cloud.api.by_name.values()}
+    assert {cloud.ready(name) for name in "ab"} == {(True, "AllPeersProtected")}
+    assert senders(cloud, "a") == senders(cloud, "b") == {p.node_id for p in cloud.api.peers.values()}
     before = len(cloud.machines["a"].journal)
     cloud.run(5)
     assert len(cloud.machines["a"].journal) == before
@@ -81,7 +85,7 @@ def settled(cloud: Cloud) -> None:
 
 @pytest.mark.L1
 def test_a_node_that_was_made_anew_may_have_had_more_sessions_before(cloud: Cloud) -> None:
-    """Its numbers begin with 1 again: what is in the kernel of higher ones is the former node's, and holds nothing up."""
+    """◆R32 Its numbers begin with 1 again: what is in the kernel of higher ones is the former node's, and holds nothing up."""
     for _ in range(3):
         cloud.machines["b"].boot()
         cloud.run(12)
@@ -92,6 +96,22 @@ def test_a_node_that_was_made_anew_may_have_had_more_sessions_before(cloud: Clou
     cloud.label("b", node_id=99)
     cloud.machines["b"].boot()
     assert all(watched(cloud, 12, old))
+    settled(cloud)
+
+
+@pytest.mark.L1
+@pytest.mark.parametrize("renewals", [0, 1, 3])
+def test_a_node_that_was_made_anew_forgets_what_it_was_before(cloud: Cloud, renewals: int) -> None:
+    """Its machine goes on, with SAs of higher numbers than it has now: they are of the former node, and hold nothing up."""
+    for _ in range(renewals):
+        cloud.machines["a"].boot()
+        cloud.run(12)
+    cloud.api.nodes["a"] = replace(cloud.api.nodes["a"], uid="uid-a-anew", label=LABEL_ENABLED)
+    cloud.remove("a")
+    cloud.label("a", node_id=99)
+    cloud.machines["a"].start()
+    cloud.run(12)
+    cloud.state(NodeState.ACTIVE, "a")
     settled(cloud)
 
 
@@ -121,7 +141,7 @@ def test_a_node_that_was_made_anew_with_another_address_takes_its_prefix_along(c
     """A machine replaced under its name: nothing stays of the tunnel to the old address, and the prefix is never in clear."""
     old, moved = cloud.peer("b"), ip_address("192.0.2.77")
     made_anew(cloud)
-    cloud.api.nodes_by_name["b"] = replace(cloud.api.nodes_by_name["b"], endpoints=(moved,))
+    cloud.api.nodes["b"] = replace(cloud.api.nodes["b"], endpoints=(moved,))
     cloud.remove("b")
     assert watched(cloud, 8, old, "a") == [{"esp"}] * 32
     cloud.label("b", node_id=99)
@@ -140,9 +160,27 @@ def test_the_agent_of_a_node_that_was_made_anew_says_so(cloud: Cloud) -> None:
     made_anew(cloud)
     with capture_logs() as said:
         cloud.run(12, "b")
-    assert [entry["reason"] for entry in said if entry["log_level"] == "error"] == ["NodeReplaced"]
-    assert cloud.api.ready("b") == (False, "NodeReplaced")
+    errors = sorted((entry["event"], entry["reason"]) for entry in said if entry["log_level"] == "error")
+    events = "nothing is decided", "restarts for a token of the new Node"
+    assert errors == [(event, "NodeReplaced") for event in events]
+    assert cloud.ready("b") == (False, "NodeReplaced")
     assert cloud.machines["b"].kernel.out(cloud.peer("a")) == {"esp"}
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["before its objects are", "with its new objects"])
+def test_the_agent_of_a_node_that_was_made_anew_ends_its_pod(cloud: Cloud, *, again: bool) -> None:
+    """Once, and nothing in the kernel changes by it; the next one has a token of the new Node."""
+    cloud.run(3, "b")
+    assert not [write for write in cloud.writes if "delete" in write]
+    made_anew(cloud)
+    if again:
+        cloud.remove("b")
+        cloud.label("b", node_id=99)
+    cloud.run(0.25, "b")
+    before = dict(cloud.machines["b"].kernel.policies)
+    cloud.run(30, "b")
+    assert [write for write in cloud.writes if "delete" in write] == ["delete pod of b"]
+    assert cloud.machines["b"].kernel.policies.keys() == before.keys()
 
 
 def test_nothing_is_left_of_the_one_before(cloud: Cloud) -> None:
@@ -190,12 +228,12 @@ def test_a_node_that_is_made_anew_without_the_label_is_gone(cloud: Cloud) -> Non
 
 @pytest.mark.L1
 def test_another_machine_at_the_same_address_gets_its_own_pair(cloud: Cloud) -> None:
-    """A Node of another name that got address and prefix of one that is gone: the plan touches nothing of the live pair."""
+    """◆R17 A Node of another name that got address and prefix of a gone one: the plan touches nothing of the live pair."""
     old = cloud.peer("b")
-    del cloud.api.nodes_by_name["b"]
+    del cloud.api.nodes["b"]
     cloud.remove("b")
-    node = replace(cloud.machines["b"].cloud.api.nodes_by_name["a"], name="c", uid="uid-c", label=LABEL_ENABLED)
-    cloud.api.nodes_by_name["c"] = replace(node, endpoints=old.endpoints, pod_cidrs=old.pod_cidrs)
+    node = replace(cloud.machines["b"].cloud.api.nodes["a"], name="c", uid="uid-c", label=LABEL_ENABLED)
+    cloud.api.nodes["c"] = replace(node, endpoints=old.endpoints, pod_cidrs=old.pod_cidrs)
     cloud.label("c", node_id=98)
     assert all(watched(cloud, 12, old, "a"))
     assert senders(cloud, "a") <= {16, 98}
@@ -205,23 +243,57 @@ def test_another_machine_at_the_same_address_gets_its_own_pair(cloud: Cloud) -> 
 def test_a_prefix_that_was_encrypted_does_not_pass_with_a_node_that_is_not_there_yet(cloud: Cloud) -> None:
     """It went from a removed node to a new one with the label: unknown until that has its NodePeer, also with other claims."""
     old = cloud.peer("b")
-    del cloud.api.nodes_by_name["b"]
+    del cloud.api.nodes["b"]
     cloud.remove("b")
-    node = cloud.api.nodes_by_name["a"]
-    cloud.api.nodes_by_name["c"] = replace(
+    node = cloud.api.nodes["a"]
+    cloud.api.nodes["c"] = replace(
         node, name="c", uid="uid-c", endpoints=(ip_address("192.0.2.77"),), pod_cidrs=old.pod_cidrs, label=LABEL_ENABLED
     )
     cloud.run(12, "a")
     assert cloud.machines["a"].kernel.out(old) == set()
     assert not {*old.pod_cidrs} & {*cloud.machines["a"].filters.table}
-    cloud.api.nodes_by_name["c"] = replace(cloud.api.nodes_by_name["c"], label=None)
+    within = tuple(prefix.network_address + 9 for prefix in old.pod_cidrs)
+    cloud.api.nodes["d"] = replace(node, name="d", uid="uid-d", endpoints=within, pod_cidrs=(), label=None)
+    cloud.run(2, "a")  # a kubelet without the label says that it has an address in there: that opens no more than the address
+    assert not {*old.pod_cidrs} & {*cloud.machines["a"].filters.table}
+    del cloud.api.nodes["d"]
+    cloud.api.nodes["c"] = replace(cloud.api.nodes["c"], label=None)
     cloud.run(2, "a")
     assert {cloud.machines["a"].filters.table[prefix].egress for prefix in old.pod_cidrs} == {GuardAction.PASS}
+
+
+@pytest.mark.C1
+@pytest.mark.parametrize("slept", [False, True])
+def test_a_node_that_left_is_in_clear_until_it_has_joined_again(cloud: Cloud, *, slept: bool) -> None:
+    """Also for a peer that was off meanwhile and blocked it until it was told: nothing of it is taken for lost."""
+    old = cloud.peer("b")
+    if slept:
+        cloud.state(NodeState.LEAVING, "b")
+        cloud.run(1, "b")
+        blocked_at_boot(cloud)
+    else:
+        cloud.unlabel("b")
+        cloud.run(12)
+    cloud.api.nodes["b"] = replace(cloud.api.nodes["b"], label=None)
+    cloud.api.peers["b"] = replace(old, state=NodeState.REMOVED, endpoints=(), pod_cidrs=())
+    cloud.run(8, "a")
+    cloud.api.nodes["b"] = replace(cloud.api.nodes["b"], label=LABEL_ENABLED)
+    cloud.run(2, "a")
+    assert {cloud.machines["a"].filters.table[prefix].egress for prefix in old.pod_cidrs} == {GuardAction.PASS}
+
+
+def blocked_at_boot(cloud: Cloud) -> None:
+    """Have a boot, with b blocked as it is on disk."""
+    machine = cloud.machines["a"]
+    machine.boot()
+    assert machine.pairs.exists()
+    prepare(load_blocklist(machine.pairs), machine.kernel, machine.filters, machine.uplink, from_document(cloud.api.config))
+    assert machine.kernel.policies
 
 
 def test_a_node_that_joins_for_the_first_time_is_in_clear_until_then(cloud: Cloud) -> None:
     """The label before the NodePeer, as in a cluster that is labelled first and gets its agents then: no packet is lost."""
     machine = cloud.add("c", 18)
-    cloud.api.nodes_by_name["c"] = replace(cloud.api.nodes_by_name["c"], label=LABEL_ENABLED)
+    cloud.api.nodes["c"] = replace(cloud.api.nodes["c"], label=LABEL_ENABLED)
     cloud.run(2, "a")
     assert {cloud.machines["a"].filters.table[prefix].egress for prefix in machine.pods} == {GuardAction.PASS}

@@ -22,18 +22,32 @@ def test_a_claim_that_was_not_granted_makes_the_node_unready(tmp_path: Path, cla
     """Refused, or late: after some seconds it is said, with what it is; once there is none the node is Ready again."""
     cloud = active(tmp_path, "a", "b")
     ((field, values),) = claim.items()
-    there = cloud.api.nodes_by_name["a"]
-    cloud.api.nodes_by_name["a"] = replace(there, **{field: (*getattr(there, field), *values)})
+    there = cloud.api.nodes["a"]
+    cloud.api.nodes["a"] = replace(there, **{field: (*getattr(there, field), *values)})
     cloud.run(3)
-    assert cloud.api.ready("a") == (True, "AllPeersProtected")
+    assert cloud.ready("a") == (True, "AllPeersProtected")
     cloud.run(6)
-    assert cloud.api.ready("a") == (False, "ClaimNotGranted")
+    assert cloud.ready("a") == (False, "ClaimNotGranted")
     status = cloud.api.encrypted["a"].status
     assert status is not None
     assert str(values[0]) in status.conditions[0].message
-    cloud.api.nodes_by_name["a"] = there
+    cloud.api.nodes["a"] = there
     cloud.run(2)
-    assert cloud.api.ready("a") == (True, "AllPeersProtected")
+    assert cloud.ready("a") == (True, "AllPeersProtected")
+
+
+def test_a_node_without_a_pod_prefix_is_not_ready(tmp_path: Path) -> None:
+    """Its pods are nobody's: cut off, or in clear outside the cluster's ranges, while all its pairs are well."""
+    cloud = active(tmp_path, "a", "b")
+    node_of_a, peer = cloud.api.nodes["a"], cloud.api.peers["a"]
+    cloud.api.nodes["a"] = replace(node_of_a, pod_cidrs=())
+    cloud.api.peers["a"] = replace(peer, pod_cidrs=(), resource_version="none")
+    cloud.run(10)
+    assert (cloud.ready("a"), cloud.ready("b")) == ((False, "NoPodPrefixes"), (True, "AllPeersProtected"))
+    cloud.api.nodes["a"] = node_of_a
+    cloud.api.peers["a"] = replace(peer, resource_version="again")
+    cloud.run(10)
+    assert cloud.ready("a") == (True, "AllPeersProtected")
 
 
 def test_the_facts_name_what_was_not_granted() -> None:

@@ -54,6 +54,7 @@ STATE = State(
     node_keys=(NodeKey(EPOCH, SHARE),),
     ledger={PEER: frozenset({entry(4, OLD_KEY), entry(5)}), "uid-3": frozenset({entry(5)})},
     peer_uid="peer-uid-1",
+    node_id=16,
     rolled_back=3,
 )
 SECRETS = [KEY.store(), OLD_KEY.store(), SHARE, *CONTROL]

@@ -1,4 +1,4 @@
-"""A cluster in memory for the verbs: it passes the contract in `people_contract.py`, as the real one does."""
+"""A cluster in memory for the verbs: it passes the contract in `cli_client_contract.py`, as the real one does."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ class FakeCliClient:
     def exclude(self, rotation: KeyRotation, names: Iterable[str]) -> None:
         """Add to spec.without."""
         self.refuse(f"exclude {rotation.name}")
-        names = sorted({*rotation.without, *names})
+        names = sorted({*self.turns[rotation.name].without, *names})
         self.turns[rotation.name] = replace(self.turns[rotation.name], without=tuple(names))
         self.writes.append(f"exclude {','.join(names)} from {rotation.name}")
 

@@ -140,11 +140,11 @@ def test_an_interrupted_check_leaves_no_tcpdump(node: _Node, number: int) -> Non
     words = ["sh", SCRIPT, "-s", "60", "-i", "front", *PREFIXES]
     script = subprocess.Popen(words, env=node.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, process_group=0)
     try:
-        until(lambda: len(node.tcpdumps()) == 3, what="three tcpdumps run", seconds=30)
+        until(lambda: len(node.tcpdumps()) == 3, what="three tcpdumps run", seconds=60)
         os.killpg(script.pid, number)
-        script.communicate(timeout=30)
+        script.communicate(timeout=60)
         assert script.returncode == 69
-        until(lambda: not [pid for pid in node.tcpdumps() if Path(f"/proc/{pid}").exists()], what="their end", seconds=10)
+        until(lambda: not [pid for pid in node.tcpdumps() if Path(f"/proc/{pid}").exists()], what="their end", seconds=60)
         assert [path.name for path in node.traces.iterdir() if path.is_dir()] == []
     finally:
         if script.poll() is None:

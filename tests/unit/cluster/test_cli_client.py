@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from wirecrypt.cluster.answer import Answer, Throttled
 from wirecrypt.cluster.api import Api
 from wirecrypt.cluster.cli_client import CliClient, NodeLabel, node_labels
+from wirecrypt.cluster.codec import decode
+from wirecrypt.errors import Conflict
 
 
 class Busy:
@@ -37,6 +40,37 @@ def test_a_server_that_asks_for_a_minute_is_not_asked_before() -> None:
     with pytest.raises(Throttled) as caught:
         CliClient(api).node_labels()
     assert (caught.value.after, api.reads) == (60.0, 1)
+
+
+class Written:
+    """A server with a KeyRotation to which somebody else writes before each of the first *writes* patches."""
+
+    def __init__(self, writes: int) -> None:
+        self.version, self.left, self.without = 1, writes, ["other"]
+
+    def get(self, _path: str) -> dict[str, Any]:
+        """Return it as it is now."""
+        spec = {"reason": "", "without": self.without}
+        metadata = {"name": "r", "uid": "u", "resourceVersion": str(self.version), "creationTimestamp": "2026-01-01T00:00:00Z"}
+        return {"kind": "KeyRotation", "metadata": metadata, "spec": spec}
+
+    def patch(self, path: str, body: dict[str, Any]) -> None:
+        """Take a change of the present version alone."""
+        if self.left:
+            self.left, self.version = self.left - 1, self.version + 1
+        if body["metadata"] != {"uid": "u", "resourceVersion": str(self.version)}:
+            raise Conflict("PATCH", what=path, answer="409 Conflict")
+        self.without = body["spec"]["without"]
+
+
+@pytest.mark.parametrize(("writes", "without"), [(0, ["n", "other"]), (2, ["n", "other"]), (9, ["other"])])
+def test_a_rotation_that_the_controller_writes_to_goes_on_without_a_node(writes: int, without: list[str]) -> None:
+    """It is read again a few times; then the refusal is the answer, and nothing was changed."""
+    server: Any = Written(writes)
+    read = decode.key_rotation(server.get("r"))
+    with nullcontext() if "n" in without else pytest.raises(Conflict, match="go on without a node"):
+        CliClient(server).exclude(read, ["n"])
+    assert server.without == without
 
 
 @pytest.mark.parametrize(

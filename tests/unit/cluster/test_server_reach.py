@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from typing import Any, Self
@@ -17,7 +17,7 @@ from wirecrypt.cluster import paths
 from wirecrypt.cluster.api import Api
 from wirecrypt.cluster.connection import REMEMBERED_SECONDS, AnsweringPeers, Connection
 from wirecrypt.cluster.server_reach import EVERY, ServerReach
-from wirecrypt.errors import Forbidden
+from wirecrypt.errors import ClusterError, Forbidden, Unreachable
 from wirecrypt.model.xfrm import Address
 
 PATIENCE = 30.0
@@ -215,3 +215,39 @@ def test_a_server_that_is_gone_is_no_error_for_who_asks() -> None:
         it.settle()
         assert not it.reach.answered(0.0)
     assert [entry["log_level"] for entry in said] == ["warning"]
+
+
+@pytest.mark.parametrize(
+    ("verb", "status", "call"),
+    [
+        ("get", 403, lambda api: api.get(paths.CONFIG)),
+        ("list", 403, lambda api: api.items(paths.NODES)),
+        ("list", 409, lambda api: api.named(paths.NODES, "a")),
+        ("watch", 500, lambda api: api.stream(paths.NODES, version="1", seconds=1).__enter__()),
+    ],
+)
+def test_who_counts_refused_requests_hears_of_each(
+    server: Server, verb: str, status: int, call: Callable[[Api], object]
+) -> None:
+    """By the verb that the API server calls it, and what it answered; of a good answer nobody hears."""
+    api, heard = server.api(), []
+    api.failed = lambda verb, error: heard.append((verb, type(error)))
+    api.items(paths.NODES)
+    assert heard == []
+    server.status = status
+    with pytest.raises(ClusterError) as caught:
+        call(api)
+    assert heard == [(verb, caught.type)]
+    api.close()
+
+
+def test_an_api_server_that_does_not_answer_counts_as_well() -> None:
+    """As unreachable, whatever was asked."""
+    configuration = Configuration()
+    configuration.host = "http://127.0.0.1:1"
+    api, heard = Api(Connection(configuration)), []
+    api.failed = lambda verb, error: heard.append((verb, type(error)))
+    with pytest.raises(Unreachable):
+        api.patch(paths.NODES, {})
+    assert heard == [("patch", Unreachable)]
+    api.close()

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import socket
+import ssl
+import struct
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
@@ -204,10 +209,19 @@ def test_pauses_are_spread_by_chance(server: Server) -> None:
 @pytest.mark.parametrize("junk", [b"<html>bad gateway</html>\n", b"[]\n", line({"type": "ADDED", "object": None})])
 def test_a_line_that_is_no_event_loses_nothing(server: Server, junk: bytes) -> None:
     """A page of a proxy in a stream is an error of ours, and the watch goes on with the event after it."""
-    streams = [junk, line({"type": "ADDED", "object": thing("b", 6)})]
-    server.watches = lambda number: streams[number - 1] if number <= len(streams) else None
+
+    def watches(number: int) -> bytes | None:
+        if number != 2:
+            return junk if number == 1 else None
+        server.version = 6
+        server.shows(a=5, b=6)
+        return added("b", 6)
+
+    server.watches = watches
     with Watch(server, name_of) as watch:
+        assert wait_for(lambda: server.count(watching=True) == 3)
         watch.until(["a"], ["a", "b"])
+        assert watch.restores == 0
     server.watches = lambda _: junk
     with server.api().stream("/things", version="5", seconds=1) as stream, pytest.raises(ClusterError, match="GET /things"):
         list(stream.events())
@@ -337,3 +351,22 @@ def test_the_age_of_a_copy_grows_while_nobody_confirms_it(server: Server) -> Non
         watch.until(["a5"])
         first = watch.reflector.age()
         assert wait_for(lambda: watch.reflector.age() > first)
+
+
+def test_only_sockets_that_were_reset_before_tls_may_be_left_open(pytestconfig: pytest.Config) -> None:
+    """What the tests forgive is what the standard library leaves when a server is killed, and no open connection of ours."""
+    _, forgiven = pytestconfig.getini("filterwarnings")
+    action, message, category = forgiven.split(":", 2)
+    assert (action, category) == ("ignore", "ResourceWarning")
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as connected:
+        accepted, _ = server.accept()
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close resets
+        context = ssl.create_default_context()
+        with context.wrap_socket(connected.dup(), server_hostname="x", do_handshake_on_connect=False) as alive:
+            assert not re.match(message, f"unclosed {alive!r}")
+        accepted.close()
+        with warnings.catch_warnings(record=True) as left, contextlib.suppress(OSError):
+            warnings.simplefilter("always")
+            context.wrap_socket(connected, server_hostname="x")
+    assert all(re.match(message, str(one.message)) for one in left)
+    assert re.match(message, "unclosed <ssl.SSLSocket fd=47, family=2, type=1, proto=6, laddr=('127.0.0.1', 40856)>")

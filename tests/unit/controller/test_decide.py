@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from tests.unit.controller.standin import START, node
+from tests.fakes.builders import START, node, node_key
 from tests.unit.controller.test_nodes import SESSION, peer
-from wirecrypt.controller.actions import QuarantineNodeID
-from wirecrypt.controller.decide import ROTATION, SILENT_SECONDS, ControllerMemory, Now, decide, due
-from wirecrypt.model.objects import EncryptedNode, KeyRotation, NodeState, Phase, SeedSecret
+from wirecrypt.controller.actions import CreateEncrypted, EmitEvent, QuarantineNodeIDs
+from wirecrypt.controller.decide import ROTATION, SILENT_SECONDS, WAVE_SECONDS, ControllerMemory, Now, decide, due
+from wirecrypt.model.conditions import Reason
+from wirecrypt.model.objects import (
+    MOST_JOINING,
+    ControllerView,
+    EncryptedNode,
+    KeyRotation,
+    KeySecret,
+    NodeState,
+    Phase,
+    SeedSecret,
+)
 from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.session import Epoch
-from wirecrypt.ports import ControllerView
 from wirecrypt.rotation.actions import CreateSeed, UpdateRotationStatus
 from wirecrypt.settings import Rotation, Settings
 
@@ -98,7 +108,7 @@ def test_no_seed_is_made_in_the_pass_in_which_an_id_begins_to_rest() -> None:
     def kinds(view: ControllerView) -> set[type]:
         return {type(a) for c in decide(view, Settings(), ControllerMemory(), Now(START, 0.0, "f" * 32)) for a in c.actions}
 
-    assert QuarantineNodeID in kinds(begun)
+    assert QuarantineNodeIDs in kinds(begun)
     assert CreateSeed not in kinds(begun)
     rested = replace(begun, seeds=(replace(old, released=(17,)),))
     assert CreateSeed in kinds(rested)
@@ -109,6 +119,65 @@ def test_a_node_is_gone_since_it_was_first_missed() -> None:
     with_node = replace(cluster(a="1"), nodes={"a": node(1, name="a", uid="uid-a")})
     assert remembered((0.0, with_node), (5.0, cluster(a="1")), (9.0, cluster(a="1"))).gone == {"uid-a": 5.0}
     assert remembered((5.0, cluster(a="1")), (9.0, with_node)).gone == {}
+
+
+def joining(*numbers: int, active: Sequence[int] = ()) -> ControllerView:
+    """Return a view of three times as many nodes as one wave has: these join, those are Active, the others labelled only."""
+    nodes = {f"n{n:03}": node(n, name=f"n{n:03}", uid=f"uid-n{n:03}") for n in range(3 * MOST_JOINING)}
+    states = dict.fromkeys(numbers, NodeState.JOINING) | dict.fromkeys(active, NodeState.ACTIVE)
+    encrypted = {
+        f"n{n:03}": EncryptedNode(f"n{n:03}", "en", 16 + n, f"uid-n{n:03}", state, START) for n, state in states.items()
+    }
+    return ControllerView(nodes, {}, encrypted, {}, (), (), None)
+
+
+def taken_up(memory: ControllerMemory, view: ControllerView) -> tuple[list[str], set[str]]:
+    """Return the names of the nodes that begin to join, and of those that are told to wait."""
+    actions = [a for c in decide(view, Settings(), memory, Now(START, 0.0, "f" * 32)) for a in c.actions]
+    waits = {a.node for a in actions if isinstance(a, EmitEvent) and a.reason is Reason.JOIN_WAITS}
+    return [a.node.name for a in actions if isinstance(a, CreateEncrypted)], waits
+
+
+def test_of_many_nodes_some_join_at_a_time() -> None:
+    """The first of all by name; the next ones are told that they wait for their turn, so that a pass writes no more."""
+    begin, wait = taken_up(ControllerMemory(), joining())
+    assert begin == [f"n{n:03}" for n in range(MOST_JOINING)]
+    assert wait == {f"n{n:03}" for n in range(MOST_JOINING, 2 * MOST_JOINING)}
+
+
+def test_a_full_wave_is_waited_for() -> None:
+    """Nobody begins while one of them joins, or its pairs would never all be proved; then as many begin as in the first."""
+    whole = range(MOST_JOINING)
+    full = remembered((0.0, joining(*whole)))
+    almost = full.seen(joining(0, active=whole[1:]), 10.0)
+    assert [taken_up(memory, joining(0, active=whole[1:]))[0] for memory in (full, almost)] == [[], []]
+    done = almost.seen(joining(active=whole), 20.0)
+    assert len(taken_up(done, joining(active=whole))[0]) == MOST_JOINING
+
+
+def test_a_node_that_never_comes_keeps_others_waiting_for_a_time_only() -> None:
+    """It joins still, and is of no wave any more."""
+    view = joining(*range(MOST_JOINING))
+    memory = remembered((0.0, view), (WAVE_SECONDS - 1, view))
+    assert not memory.room
+    assert memory.seen(view, WAVE_SECONDS).room == MOST_JOINING
+
+
+def test_a_wave_that_is_not_full_takes_more() -> None:
+    """Nodes that are labelled one after the other join one after the other; together they are a wave."""
+    memory = remembered((0.0, joining(0)), (5.0, joining(0, 1)), (9.0, joining(1, 2, active=[0])))
+    assert memory.room == MOST_JOINING - 3
+    assert memory.seen(joining(active=[0, 1, 2]), 20.0).room == MOST_JOINING
+
+
+def test_objects_that_were_lost_are_made_again_whatever_wave_it_is() -> None:
+    """The node is no new one: its pairs block until it is back."""
+    view = joining(*range(MOST_JOINING))
+    secret = KeySecret("n100", "uid-n100", (node_key(Epoch(1, "1" * 32), "uid-n100"),), node_id=90, active=True)
+    lost = replace(view, keys={"n100": secret})
+    begin, wait = taken_up(remembered((0.0, view)), lost)
+    assert begin == ["n100"]
+    assert "n100" not in wait
 
 
 @pytest.mark.parametrize(("hours", "expected"), [(23.9, False), (26.1, True)])

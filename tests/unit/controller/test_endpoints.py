@@ -10,8 +10,12 @@ from http.client import HTTPConnection
 
 import pytest
 
-from tests.unit.controller.standin import ApiServer, Leader, node
+from tests.fakes.api import ApiServer
+from tests.fakes.builders import node
+from tests.unit.controller.test_passes import controller, encrypted_cluster
+from tests.unit.controller.watched import Leader, agents
 from wirecrypt.controller import Controller, ControllerEndpoints
+from wirecrypt.rotation.phases import FINISHED
 from wirecrypt.settings import Metrics, Settings
 
 
@@ -31,7 +35,7 @@ def free_port() -> int:
 
 def status(port: int, page: str) -> int:
     """Return the status of a page."""
-    with closing(HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+    with closing(HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
         connection.request("GET", f"/{page}")
         return connection.getresponse().status
 
@@ -90,3 +94,26 @@ def test_held_removals_are_counted(endpoints: ControllerEndpoints) -> None:
     assert endpoints.metrics.registry.get_sample_value("wirecrypt_removals_held") == 4
     endpoints.look(view, leads=False)
     assert endpoints.metrics.registry.get_sample_value("wirecrypt_removals_held") == 0
+
+
+def run_to_the_end(server: ApiServer, leader: Controller, endpoints: ControllerEndpoints, name: str, *, abort: bool) -> None:
+    """Have a rotation run, and the endpoints look at every pass; *abort*: somebody changes his mind."""
+    server.create_rotation(name, "by hand")
+    while server.rotations[name].phase not in FINISHED:
+        endpoints.look(server.view(), leads=True)
+        server.rotations[name] = replace(server.rotations[name], abort=abort)
+        leader.once()
+        agents(server)
+    for _ in range(2):
+        endpoints.look(server.view(), leads=True)
+
+
+def test_a_rotation_that_ends_is_counted_once(endpoints: ControllerEndpoints) -> None:
+    """By the leader that saw it run, as complete or aborted; what was over before its time is not counted."""
+    server = encrypted_cluster(1, 2)
+    leader, value = controller(server), endpoints.metrics.registry.get_sample_value
+    for name, abort in (("a", False), ("b", True), ("c", False)):
+        run_to_the_end(server, leader, endpoints, name, abort=abort)
+    assert value("wirecrypt_rotations_total", {"result": "complete"}) == 2
+    assert value("wirecrypt_rotations_total", {"result": "aborted"}) == 1
+    assert value("wirecrypt_rotation_seconds_count") == 2

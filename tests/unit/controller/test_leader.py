@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from wirecrypt.controller import Elector
 from wirecrypt.errors import Unreachable
-from wirecrypt.ports import Lease
+from wirecrypt.model.objects import Lease
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 

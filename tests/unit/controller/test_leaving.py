@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from ipaddress import ip_address
 
 import pytest
 
-from tests.unit.controller.standin import CLEANED, FREE, SILENT, START, node
+from tests.fakes.builders import CLEANED, SILENT, START, node
+from tests.unit.controller.watched import FREE
 from wirecrypt.controller.actions import (
     Action,
     CreateEncrypted,
@@ -15,17 +17,16 @@ from wirecrypt.controller.actions import (
     DeleteEncrypted,
     EmitEvent,
     GrantKeys,
-    QuarantineNodeID,
+    QuarantineNodeIDs,
     RemovePeer,
     UpdateEncrypted,
     UpdatePeer,
 )
-from wirecrypt.controller.leaving import GONE, HELD, LeavingWatch, held_back
+from wirecrypt.controller.leaving import GONE, HELD, NODE_IDS, LeavingWatch, held_back
 from wirecrypt.controller.nodes import reconcile
-from wirecrypt.model.objects import EncryptedNode, Node, NodePeer, NodeState, SeedSecret
+from wirecrypt.model.objects import ControllerView, EncryptedNode, KeySecret, Node, NodePeer, NodeState, SeedSecret
 from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.session import Epoch
-from wirecrypt.ports import ControllerView
 
 LONG_GONE = LeavingWatch({f"uid-{n}": 1e6 for n in range(100)})
 
@@ -51,16 +52,27 @@ def cluster(peers: Iterable[NodePeer], shown: Iterable[EncryptedNode], gone: Ite
     return ControllerView(nodes, all_peers, objects, {}, seeds, (), None)
 
 
-def decided(view: ControllerView, *names: str) -> list[Action]:
-    """Return what is done about nodes called *names*, but for who may read their keys: no view here says it."""
-    chains = reconcile(view, FREE, (), LONG_GONE)
-    return [action for chain in chains if chain.name in names for action in chain.actions if not isinstance(action, GrantKeys)]
+def decided(
+    view: ControllerView, *names: str, epochs: tuple[Epoch, ...] = (), watched: LeavingWatch = LONG_GONE
+) -> list[Action]:
+    """Return what is done about nodes called *names*, but for who may read their keys: no view here says it.
+
+    In two passes: where node IDs begin to rest in the first one, the second sees it.
+    """
+    first = {chain.name: chain.actions for chain in reconcile(view, FREE, epochs, watched)}
+    resting = [a for a in first.pop(NODE_IDS, ()) if isinstance(a, QuarantineNodeIDs)]
+    seeds = {seed.epoch: seed for seed in view.seeds} | {a.seed.epoch: replace(a.seed, released=a.node_ids) for a in resting}
+    rested = replace(view, seeds=tuple(seeds.values()))
+    second = {chain.name: chain.actions for chain in reconcile(rested, FREE, epochs, watched)} if resting else {}
+    assert NODE_IDS not in second
+    done = [*resting, *(action for name in names for chains in (first, second) for action in chains.get(name, ()))]
+    return [action for action in done if not isinstance(action, GrantKeys)]
 
 
 def test_a_few_vanished_nodes_leave_after_the_grace_period() -> None:
     """One in ten may vanish: they are removed without a person."""
     actions = decided(cluster([], [], {0, 1}), "n0")
-    assert [type(a) for a in actions] == [QuarantineNodeID, QuarantineNodeID, RemovePeer, EmitEvent]
+    assert [type(a) for a in actions] == [QuarantineNodeIDs, QuarantineNodeIDs, RemovePeer, EmitEvent]
     assert "gone for 60 s" in actions[-1].why
 
 
@@ -120,11 +132,10 @@ def test_nodes_that_came_back_without_their_labels_count_as_vanished() -> None:
 
 @pytest.mark.L1
 def test_nodes_that_came_back_with_their_labels_are_made_anew_at_once() -> None:
-    """However many: their pairs are taken over, and never in clear. Nobody waits, for a person or for a grace period."""
+    """◆R30 However many: their pairs are taken over, and never in clear. Nobody waits, for a person or for a grace period."""
     view = renewed(cluster([], [], set()), "enabled")
     assert held_back(view) == frozenset()
-    chains = reconcile(view, FREE, (), LeavingWatch({}))
-    removed = {a.peer.name for chain in chains for a in chain.actions if isinstance(a, RemovePeer)}
+    removed = {a.peer.name for a in decided(view, *view.nodes, watched=LeavingWatch({})) if isinstance(a, RemovePeer)}
     assert removed == view.peers.keys()
 
 
@@ -148,26 +159,76 @@ def removed(number: int, **more: object) -> NodePeer:
 def test_a_node_that_was_removed_while_its_node_is_there_leaves_a_word(
     changed: dict[str, object], shown: dict[str, object]
 ) -> None:
-    """An agent that heard no farewell, or slept, reads it: absence would say nothing to it."""
+    """◆R29 An agent that heard no farewell, or slept, reads it: absence would say nothing to it."""
     if shown.pop("conditions", None):
         shown["status"] = replace(SILENT, conditions=(CLEANED,))
     view = cluster([peer(0, state=NodeState.LEAVING, **changed)], [encrypted(0, state=NodeState.LEAVING, **shown)], set())
     view = replace(view, nodes={**view.nodes, "n0": node(0, label=None)})
     actions = decided(view, "n0")
-    kinds = [type(a) for a in actions if not isinstance(a, QuarantineNodeID | EmitEvent)]
+    kinds = [type(a) for a in actions if not isinstance(a, QuarantineNodeIDs | EmitEvent)]
     assert kinds == [RemovePeer, CreatePeer, DeleteEncrypted]
     (made,) = [a.peer for a in actions if isinstance(a, CreatePeer)]
     assert (made.identity, made.state) == (peer(0).identity, NodeState.REMOVED)
 
 
-def test_a_node_that_never_published_leaves_no_word() -> None:
-    """Nobody has anything of it."""
-    view = cluster([peer(0, last_session=0)], [], set())
-    view = replace(
-        view, nodes={**view.nodes, "n0": node(0, label=None)}, encrypted={"n0": encrypted(0, state=NodeState.LEAVING)}
+def unlabelled(number: int, *shown: NodePeer | EncryptedNode, secret: KeySecret | None = None) -> ControllerView:
+    """Return a view of a node without the label, of which only these objects are there."""
+    name = f"n{number}"
+    peers, encrypted_nodes = ({x.name: x for x in shown if isinstance(x, of)} for of in (NodePeer, EncryptedNode))
+    view = cluster([], [], set())
+    others = {other: each for other, each in view.peers.items() if other != name}
+    keys = {name: secret} if secret else {}
+    nodes = {**view.nodes, name: node(number, label=None)}
+    return replace(view, nodes=nodes, peers={**others, **peers}, encrypted=encrypted_nodes, keys=keys)
+
+
+def kept(number: int, *, active: bool = True) -> KeySecret:
+    """Return the Secret of n*number*, with its node ID, and whether it was Active."""
+    return KeySecret(f"n{number}", f"uid-{number}", (), node_id=number + 16, active=active)
+
+
+@pytest.mark.parametrize("active", [False, True])
+def test_a_node_that_never_published_is_removed_at_once(*, active: bool) -> None:
+    """No agent cleans up. One that was Active has published before its NodePeer was lost: its farewell is waited for."""
+    shown = (peer(0, last_session=0, state=NodeState.LEAVING), encrypted(0, state=NodeState.LEAVING))
+    actions = decided(unlabelled(0, *shown, secret=kept(0, active=active)), "n0")
+    made = [a.peer.state for a in actions if isinstance(a, CreatePeer)]
+    assert made == ([] if active else [NodeState.REMOVED])
+
+
+@pytest.mark.parametrize("remembered", [False, True], ids=["both gone", "NodePeer gone"])
+def test_a_node_that_lost_its_nodepeer_before_it_had_left_says_its_farewell(*, remembered: bool) -> None:
+    """◆R31 The label is off and the object is gone: no agent can tell that from a view that lacks something."""
+    shown = [encrypted(0, state=NodeState.LEAVING)] if remembered else []
+    actions = decided(unlabelled(0, *shown, secret=kept(0)), "n0")
+    assert [type(a) for a in actions] == ([] if remembered else [CreateEncrypted]) + [CreatePeer]
+    made = next(a.peer for a in actions if isinstance(a, CreatePeer))
+    assert (made.node_id, made.state, made.endpoints, made.pod_cidrs) == (
+        16,
+        NodeState.LEAVING,
+        node(0).endpoints,
+        node(0).pod_cidrs,
     )
-    told = replace(view, peers={**view.peers, "n0": peer(0, last_session=0, state=NodeState.LEAVING)})
-    assert not [a for a in decided(told, "n0") if isinstance(a, CreatePeer)]
+
+
+@pytest.mark.parametrize("how", ["cleaned", "confirmed", "removed", "no keys"])
+def test_a_node_that_has_left_says_no_second_farewell(how: str) -> None:
+    """Its NodePeer went because it had left: what is there goes as well."""
+    words = {"cleaned": {"status": replace(SILENT, conditions=(CLEANED,))}, "confirmed": {"confirmed": True}}
+    view = unlabelled(
+        0, encrypted(0, state=NodeState.LEAVING, **words.get(how, {})), secret=None if how == "no keys" else kept(0)
+    )
+    if how == "removed":
+        view = replace(view, tombstones={"n0": removed(0)})
+    assert NodeState.LEAVING not in [a.peer.state for a in decided(view, "n0") if isinstance(a, CreatePeer)]
+
+
+def test_a_label_that_nobody_knows_is_no_farewell_of_a_node_that_lost_its_objects() -> None:
+    """Nothing was changed by it before, and nothing is now: they are made again ◆R31."""
+    view = unlabelled(0, secret=kept(0))
+    view = replace(view, nodes={**view.nodes, "n0": node(0, label="enable")})
+    made = [a.peer for a in decided(view, "n0", epochs=(view.seeds[0].epoch,)) if isinstance(a, CreatePeer)]
+    assert [(p.node_id, p.state) for p in made] == [(16, NodeState.ACTIVE)]
 
 
 @pytest.mark.parametrize(
@@ -208,12 +269,24 @@ def test_a_nodepeer_that_is_deleted_under_its_label_is_made_again(state: NodeSta
     )
     assert held_back(view) == frozenset()
     for n in range(3):
-        assert [type(a) for a in decided(view, f"n{n}") if not isinstance(a, EmitEvent)] == [RemovePeer]
-    without = replace(view, peers={name: p for name, p in view.peers.items() if name != "n0"})
-    epochs = (view.seeds[0].epoch,)
-    chains = reconcile(without, FREE, epochs, LONG_GONE)
-    made = [a for chain in chains if chain.name == "n0" for a in chain.actions if isinstance(a, CreatePeer)]
-    assert [(a.peer.node_id, a.peer.state, a.peer.sessions) for a in made] == [(16, state, ())]
+        again = [a for a in decided(view, f"n{n}", epochs=(view.seeds[0].epoch,)) if isinstance(a, RemovePeer | CreatePeer)]
+        assert [type(a) for a in again] == [RemovePeer, CreatePeer]
+        assert [(a.peer.node_id, a.peer.state, a.peer.sessions) for a in again[1:]] == [(16 + n, state, ())]
+
+
+def test_a_nodepeer_that_is_made_again_holds_what_it_held() -> None:
+    """Its Node may not mention all of it at the moment, and nobody but the object that goes knows the rest."""
+    old = peer(0, deleting=True, addresses=(ip_address("192.0.2.200"),))
+    view = cluster([old], [encrypted(n) for n in range(20)], set())
+    view = replace(view, nodes={**view.nodes, "n0": replace(node(0), endpoints=(), pod_cidrs=())})
+    made = [a.peer for a in decided(view, "n0", epochs=(view.seeds[0].epoch,)) if isinstance(a, CreatePeer)]
+    assert [(p.endpoints, p.pod_cidrs, p.addresses) for p in made] == [(old.endpoints, old.pod_cidrs, old.addresses)]
+
+
+def test_a_nodepeer_that_cannot_be_made_again_stays() -> None:
+    """Without keys to give, as without a seed, it would be gone for as long as that lasts."""
+    view = cluster([peer(0, deleting=True)], [encrypted(n) for n in range(20)], set())
+    assert not [a for a in decided(view, "n0") if isinstance(a, RemovePeer | CreatePeer)]
 
 
 @pytest.mark.parametrize("shown", [None, {"deleting": True}], ids=["gone", "deleted as well"])
@@ -272,5 +345,5 @@ def test_any_number_of_nodes_may_be_unlabelled_at_once() -> None:
 def test_an_id_rests_in_every_live_epoch_before_its_objects_go() -> None:
     """An abort drops the newest seed; the older one then still knows the ID."""
     actions = decided(cluster([peer(0, state=NodeState.LEAVING)], [], {0}), "n0")
-    assert [a.seed.epoch.number for a in actions[:2] if isinstance(a, QuarantineNodeID)] == [1, 2]
+    assert [a.seed.epoch.number for a in actions[:2] if isinstance(a, QuarantineNodeIDs)] == [1, 2]
     assert isinstance(actions[2], RemovePeer)

@@ -8,17 +8,17 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from tests.unit.controller.standin import ALL, FREE, SILENT, START, node
+from tests.fakes.builders import SILENT, START, node
+from tests.unit.controller.watched import ALL, FREE
 from wirecrypt.cluster.codec import encode
 from wirecrypt.controller.actions import Action, CreateEncrypted, CreatePeer, EmitEvent, RemovePeer, UpdateEncrypted, UpdatePeer
 from wirecrypt.controller.claims.allowed import Allowed
 from wirecrypt.controller.leaving import LeavingWatch
 from wirecrypt.controller.nodes import reconcile
-from wirecrypt.model.objects import EncryptedNode, NodePeer, NodeState
+from wirecrypt.model.objects import ControllerView, EncryptedNode, NodePeer, NodeState
 from wirecrypt.model.ranges import ClaimRanges
 from wirecrypt.model.session import Epoch, Session
 from wirecrypt.model.xfrm import Algorithm
-from wirecrypt.ports import ControllerView
 
 ONE = Epoch(1, "1" * 32)
 SESSION = Session(1, ONE, bytes(32), 1, Algorithm.AES_256_GCM)
@@ -61,7 +61,7 @@ def becomes_active(view: ControllerView, name: str) -> bool:
 
 
 def test_a_node_becomes_active_only_when_both_ends_of_every_pair_are_ready() -> None:
-    """◆ One end's word about one pair is missing: the node stays Joining; with all of them it is Active."""
+    """◆R25 One end's word about one pair is missing: the node stays Joining; with all of them it is Active."""
     complete = {1: (2, 3), 2: (1, 3), 3: (1, 2)}
     assert all(becomes_active(cluster(complete), f"n{n}") for n in complete)
     for lacking in (complete | {1: (2,)}, complete | {3: (2,)}):
@@ -72,7 +72,7 @@ def test_a_node_becomes_active_only_when_both_ends_of_every_pair_are_ready() -> 
 
 @pytest.mark.parametrize("state", [NodeState.JOINING, NodeState.ACTIVE])
 def test_a_partner_without_a_word_holds_up_a_joining_node(state: NodeState) -> None:
-    """◆ A live peer whose agent has reported nothing is not ready, whatever its state."""
+    """◆R25 A live peer whose agent has reported nothing is not ready, whatever its state."""
     view = cluster({1: (2,), 2: (1,)})
     silent = {**view.encrypted, "n2": replace(view.encrypted["n2"], status=None)}
     assert not becomes_active(replace(view, encrypted=silent, peers={"n1": peer(1), "n2": peer(2, state=state)}), "n1")
@@ -95,7 +95,7 @@ def test_pairs_that_are_not_live_hold_nobody_up() -> None:
 
 
 def test_a_node_without_session_address_or_word_stays_joining() -> None:
-    """◆ Also when it has no partner: nothing shows that it could encrypt."""
+    """◆R25 Also when it has no partner: nothing shows that it could encrypt."""
     view = cluster({1: ()})
     assert becomes_active(view, "n1")
     assert not becomes_active(replace(view, peers={"n1": peer(1, sessions=())}), "n1")

@@ -9,14 +9,19 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.fakes.api import ApiServer
+from tests.fakes.builders import node
 from tests.unit.cli.fake_cli_client import NOW, encrypted, node_label, peer, rotation, status
+from tests.unit.controller.watched import Leader
+from wirecrypt.agent.view.configuration import Configuration
+from wirecrypt.controller import Controller
 from wirecrypt.doctor.facts import ClusterFacts, CrdFacts, PodFacts
 from wirecrypt.doctor.finding import Finding, Severity, worst
-from wirecrypt.doctor.inspect_cluster import CHECKS, EXPECTED_KINDS, EXPECTED_POLICIES, inspect_cluster
+from wirecrypt.doctor.inspect_cluster import CHECKS, EXPECTED_KINDS, inspect_cluster
 from wirecrypt.doctor.needs import AGENT, CONTROLLER, NEEDS, RequiredAccess
 from wirecrypt.errors import APPLY_AGAIN, INSTALL
-from wirecrypt.model.objects import LABEL, ConfigDocument, Node, NodeState, Phase
-from wirecrypt.ports import Lease
+from wirecrypt.model.admission import POLICIES
+from wirecrypt.model.objects import LABEL, ConfigDocument, Lease, Node, NodeState, Phase
 
 MANIFESTS = Path(__file__).resolve().parents[3] / "manifests"
 KIND = CrdFacts(("v1alpha1",), "v1alpha1", established=True)
@@ -26,8 +31,8 @@ GOOD = ClusterFacts(
     version="v1.36.3",
     skew=0.4,
     kinds=dict.fromkeys(EXPECTED_KINDS, KIND),
-    policies=frozenset(EXPECTED_POLICIES),
-    bindings=dict.fromkeys(EXPECTED_POLICIES, frozenset({"Deny", "Audit"})),
+    policies=frozenset(POLICIES),
+    bindings=dict.fromkeys(POLICIES, frozenset({"Deny", "Audit"})),
     access=[(need, True) for need in NEEDS],
     pods=[
         PodFacts("agent-a", AGENT, "a", ready=True),
@@ -64,12 +69,12 @@ def test_a_good_cluster_has_no_finding() -> None:
         ("kinds", Severity.ERROR, {"kinds": {}}),
         ("kinds", Severity.ERROR, {"kinds": dict.fromkeys(EXPECTED_KINDS[1:], KIND)}),
         ("kinds", Severity.ERROR, {"kinds": {**GOOD.kinds, EXPECTED_KINDS[0]: CrdFacts(("v2",), "v2", established=True)}}),  # type: ignore[dict-item]
-        ("admission-policies", Severity.ERROR, {"policies": frozenset(EXPECTED_POLICIES[1:])}),
-        ("admission-policies", Severity.ERROR, {"bindings": dict.fromkeys(EXPECTED_POLICIES[1:], frozenset({"Deny"}))}),
+        ("admission-policies", Severity.ERROR, {"policies": frozenset(POLICIES[1:])}),
+        ("admission-policies", Severity.ERROR, {"bindings": dict.fromkeys(POLICIES[1:], frozenset({"Deny"}))}),
         (
             "admission-policies",
             Severity.ERROR,
-            {"bindings": {**(GOOD.bindings or {}), EXPECTED_POLICIES[0]: frozenset({"Audit"})}},
+            {"bindings": {**(GOOD.bindings or {}), POLICIES[0]: frozenset({"Audit"})}},
         ),
         ("access", Severity.ERROR, {"access": [(NEEDS[0], False), *((n, True) for n in NEEDS[1:])]}),
         ("pods", Severity.ERROR, {"pods": [*GOOD.pods[1:]]}),  # type: ignore[index]
@@ -77,7 +82,7 @@ def test_a_good_cluster_has_no_finding() -> None:
         ("pods", Severity.ERROR, {"lease": replace(LEASE, renewed=NOW - timedelta(minutes=5))}),
         ("pods", Severity.ERROR, {"lease": None}),
         ("configuration", Severity.ERROR, {"config": ConfigDocument({"config.yaml": "mode: lax"}, "1")}),
-        ("configuration", Severity.WARNING, {"config": None}),
+        ("configuration", Severity.ERROR, {"config": None}),
         ("configuration", Severity.ERROR, {"config": ConfigDocument({"config.yaml": "clusterCIDRs: [10.0.0.0/8]"}, "1")}),
         ("configuration", Severity.ERROR, {"config": ConfigDocument({"config.yaml": "nodeCIDRs: [10.0.0.0/24]"}, "1")}),
         (
@@ -163,10 +168,22 @@ def test_what_may_not_be_read_is_never_ok(check: str, fact: str) -> None:
 
 
 def test_a_missing_config_map_is_never_well() -> None:
-    """Nothing is decided by programs that never read one: a warning alone, and no word of defaults."""
+    """Nothing is decided by programs that never read one: an error alone, and no word of defaults."""
     (finding,) = [f for f in inspect_cluster(replace(GOOD, config=None)) if f.check == "configuration"]
-    assert (finding.severity, "is missing" in finding.sentence) == (Severity.WARNING, True)
+    assert (finding.severity, "is not there" in finding.sentence) == (Severity.ERROR, True)
     assert "your own overlay" in finding.next_step
+
+
+@pytest.mark.parametrize("text", [None, "", "mode: loose", "lanes: 2", "[]", "limits: {softBytes: 9Gi, hardBytes: 8Gi}"])
+def test_agent_controller_and_doctor_judge_a_configuration_alike(text: str | None) -> None:
+    """What doctor calls valid is taken by both, and what it calls an error is taken by neither."""
+    document = None if text is None else ConfigDocument({"config.yaml": text}, "1")
+    found = [f for f in inspect_cluster(replace(GOOD, config=document)) if f.check == "configuration"]
+    valid = any("the configuration is valid" in f.sentence for f in found)
+    agent, server = Configuration(), ApiServer.of(node(1), config=document)
+    agent.read(document)
+    Controller(server, Leader()).once()
+    assert (agent.settings is not None, server.writes > 0) == (valid, valid)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def free_port() -> int:
 
 
 def get(port: int, path: str) -> tuple[int, str]:
-    with closing(HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+    with closing(HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
         connection.request("GET", path)
         answer = connection.getresponse()
         return answer.status, answer.read().decode()
@@ -84,3 +84,20 @@ def test_health_is_not_told_to_other_machines() -> None:
         client.settimeout(10)
         with pytest.raises(ConnectionRefusedError):
             client.connect(("127.0.0.2", listener.port))
+
+
+@pytest.mark.parametrize(("failed", "unready"), [(False, ""), (True, "no pass has ended well for 90 s")])
+def test_a_loop_that_comes_round_without_a_pass_is_as_well_as_its_last_one(failed: bool, unready: str) -> None:  # noqa: FBT001
+    """It does not hang; it is ready where that pass ended well, and nowhere else: neither before the first one."""
+    now = 0.0
+    loop = LoopHealth(lambda: 60.0, clock=lambda: now)
+    loop.alive()
+    assert loop.unready() == "no pass has ended well yet"
+    loop.passed(failed=False)
+    for now in (45.0, 90.0):
+        if now == 45.0 and failed:
+            loop.passed(failed=True)
+        loop.alive()
+    assert (loop.problem(), loop.unready()) == ("", unready)
+    now = 151.0
+    assert loop.problem() == "no pass for 61 s"

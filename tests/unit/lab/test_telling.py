@@ -21,7 +21,7 @@ COMMAND = "kubectl label node node-1 node-2 wirecrypt.io/encryption=enabled"
 
 
 def soon(probe: Callable[[], object]) -> None:
-    until(probe, what="a sign of life", seconds=20)
+    until(probe, what="a sign of life", seconds=60)
 
 
 def test_a_long_step_shows_signs_of_life_that_say_what_is_going_on() -> None:

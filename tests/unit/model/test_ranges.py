@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wirecrypt.model.ranges import ClaimRanges
+from wirecrypt.model.ranges import ClaimRanges, PrefixMap, PrefixSet, overlap
 
 
 def ranges(pods: str, nodes: str) -> ClaimRanges:
@@ -105,3 +105,31 @@ def test_a_prefix_that_is_allowed_holds_no_address_that_is_a_nodes_alone(
         address = ip_address(high << 24)
         of_pods = max(r.prefixlen for r in pods if address in r)
         assert all(r.prefixlen <= of_pods for r in nodes if address in r)
+
+
+sixes = st.builds(lambda bits, length: IPv6Network((bits << 120, length), strict=False), st.integers(0, 255), st.integers(4, 8))
+
+
+@given(st.lists(prefixes | sixes, max_size=6), prefixes | sixes)
+def test_a_set_of_prefixes_meets_what_any_of_them_overlaps(several: list[IPv4Network | IPv6Network], one: IPv4Network) -> None:
+    """As a look at each of them says; never across families."""
+    assert PrefixSet(several).meets(one) == any(overlap(one, other) for other in several)
+
+
+@pytest.mark.parametrize("text", ["10.0.0.0/8", "10.1.2.3/32", "0.0.0.0/0", "fd00::/8", "::/0"])
+def test_a_set_meets_what_it_has(text: str) -> None:
+    """The prefix itself, one in it, and one that holds it."""
+    prefix = ip_network(text)
+    narrow = next(iter(prefix.subnets(new_prefix=prefix.max_prefixlen)))
+    assert all(PrefixSet([prefix]).meets(each) for each in (prefix, narrow))
+    assert PrefixSet([narrow]).meets(prefix)
+    assert not PrefixSet([]).meets(prefix)
+
+
+@given(st.lists(prefixes | sixes, max_size=6), prefixes | sixes)
+def test_a_map_of_prefixes_finds_what_meets_one(several: list[IPv4Network | IPv6Network], one: IPv4Network) -> None:
+    """As a look at each of them says, and of those that hold an address the widest first."""
+    known = PrefixMap((each, each) for each in several)
+    assert {*known.meeting(one)} == {each for each in several if overlap(one, each)}
+    holding = [each for each in {*several} if one.network_address in each]
+    assert [*known.holding(one.network_address)] == sorted(holding, key=lambda each: each.prefixlen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import logging
 import pickle
@@ -29,6 +30,7 @@ from wirecrypt.model.xfrm import (
     Sa,
     SaLimits,
     Selector,
+    strongest_common,
 )
 
 SPIS = st.builds(
@@ -210,7 +212,17 @@ def test_policy_name_is_direction_selector_and_mark() -> None:
     assert min(one.name, PolicyKey(Direction.IN, selector), key=lambda k: k.order).direction is Direction.IN
 
 
+@pytest.mark.parametrize(("own", "peer"), list(itertools.product(Algorithm, Algorithm)))
+def test_a_pair_takes_the_first_cipher_that_both_ends_have(own: Algorithm, peer: Algorithm) -> None:
+    """Whichever end names the one that comes later; both ends come to the same."""
+    order = list(Algorithm)
+    common = strongest_common(own, peer)
+    assert common in {own, peer}
+    assert order.index(common) == max(order.index(own), order.index(peer))
+    assert common is strongest_common(peer, own)
+
+
 def test_algorithms_have_their_kernel_names() -> None:
     """RFC 4106 and RFC 7634, as the kernel calls them."""
-    assert Algorithm("aes-256-gcm").kernel_name == "rfc4106(gcm(aes))"
-    assert Algorithm("chacha20-poly1305").kernel_name == "rfc7539esp(chacha20,poly1305)"
+    assert Algorithm("aes-256-gcm").cipher.kernel_name == "rfc4106(gcm(aes))"
+    assert Algorithm("chacha20-poly1305").cipher.kernel_name == "rfc7539esp(chacha20,poly1305)"

@@ -13,7 +13,8 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
-from tests.unit.controller.standin import CONFIG, RANGES, ApiServer, Leader, node
+from tests.fakes.builders import RANGES, document, node
+from tests.unit.controller.watched import Leader, WatchedServer, agents
 from tests.unit.monitoring import series
 from tests.unit.monitoring.promtool import MONITORING, check, groups, promtool, rule_file, rules
 from tests.unit.monitoring.series import MINUTES, at, cluster, gone, growing, named, without
@@ -216,9 +217,7 @@ class Recorded:
     """A real controller over an API server in memory, and its metrics; its clock goes on by *step* seconds a look."""
 
     def __init__(self, step: float = 60.0) -> None:
-        self.server = ApiServer.of(
-            node(1), node(2), node(3), config=replace(CONFIG, data={"config.yaml": f"{RANGES}\nmetrics: {{port: off}}"})
-        )
+        self.server = WatchedServer.of(node(1), node(2), node(3), config=document(f"{RANGES}\nmetrics: {{port: off}}"))
         self.endpoints = ControllerEndpoints("127.0.0.1")
         clock = itertools.count(1000.0, step).__next__
         self.leader = Leader()
@@ -235,7 +234,7 @@ class Recorded:
     def both(self) -> None:
         """Let the controller and all agents do their part."""
         self.controller._pass()  # noqa: SLF001 - what the loop calls
-        self.server.agents()
+        agents(self.server)
 
     def alone(self) -> None:
         """Let the controller do its part; no agent does."""
@@ -302,8 +301,7 @@ def test_a_rotation_that_waits_for_a_node_that_is_down(tmp_path: Path, recorded:
 
     def others() -> None:
         recorded.alone()
-        for name in ("n1", "n2"):
-            recorded.server._agent(name)  # noqa: SLF001 - n3 is off
+        agents(recorded.server, "n1", "n2")  # n3 is off
 
     found = recorded.series(20, others, down)
     fires(tmp_path, found, {45: set(), 60: {"WirecryptRotationWaitsForNodes"}})

@@ -16,8 +16,9 @@ from tests.unit.pairs.simulated_state import Entry
 from wirecrypt.model.objects import NodePeer, NodeState
 from wirecrypt.model.session import Generation
 from wirecrypt.model.xfrm import PolicyAction
-from wirecrypt.pairs import decide, sessions
-from wirecrypt.pairs.decide import Decision, Out, PairInputs, Receive
+from wirecrypt.pairs import decide, generations, sessions
+from wirecrypt.pairs.decide import Decision
+from wirecrypt.pairs.inputs import Out, PairInputs, Receive
 from wirecrypt.pairs.memory import PairMemory
 from wirecrypt.plan import policies
 
@@ -95,7 +96,7 @@ def own_lanes(patch: Patch) -> None:
     def lanes(generation: Generation, v: PairInputs) -> int:
         return next(o.session.lanes for o in v.own_sessions if o.session.number == v.own_number(generation))
 
-    patch.setattr(decide, "lanes_of", lanes)
+    patch.setattr(generations, "lanes_of", lanes)
 
 
 def first_lane_only(patch: Patch) -> None:
@@ -104,13 +105,15 @@ def first_lane_only(patch: Patch) -> None:
 
 
 def newest_only(patch: Patch) -> None:
-    true = decide.candidates
-    patch.setattr(decide, "candidates", lambda v: true(v)[-1:])
+    true = generations.candidates
+    patch.setattr(generations, "candidates", lambda v: true(v)[-1:])
 
 
 def absent_is_gone(patch: Patch) -> None:
-    true = decide._dead
-    patch.setattr(decide, "_dead", lambda gen, v: true(gen, v) or v.peer_number(gen) not in {s.number for s in v.peer_sessions})
+    true = generations.dead
+    patch.setattr(
+        generations, "dead", lambda gen, v: true(gen, v) or v.peer_number(gen) not in {s.number for s in v.peer_sessions}
+    )
 
 
 def withdraw_any(patch: Patch) -> None:
@@ -195,12 +198,12 @@ def any_epoch_overtakes(patch: Patch) -> None:
         waiting = {o.session.number for o in v.own_sessions if not o.published and o.session.number < newest}
         return v.peer_number(generation) < v.peer_boot_session or v.own_number(generation) in waiting
 
-    patch.setattr(decide, "_dead", dead)
+    patch.setattr(generations, "dead", dead)
 
 
 def leave_unknown_to_the_peer(patch: Patch) -> None:
     source(
         decide._left,
-        "and memory.plain_known_since is not None\n        and (now - memory.plain_known_since >= timing.drain)",
+        "and now >= memory.left(timing)",
         "",
     )(patch)

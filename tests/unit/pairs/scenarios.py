@@ -31,7 +31,7 @@ from wirecrypt.model.mark import SLOTS
 from wirecrypt.model.objects import Phase
 from wirecrypt.model.session import Announcement
 from wirecrypt.pairs import probing, sessions
-from wirecrypt.pairs.decide import Observed, Out, Receive
+from wirecrypt.pairs.inputs import Observed, Out, Receive
 from wirecrypt.pairs.memory import PairMemory
 from wirecrypt.plan import policies
 

@@ -31,8 +31,8 @@ from wirecrypt.model.pair import Pair
 from wirecrypt.model.session import Generation, Session
 from wirecrypt.model.xfrm import Algorithm, Network, Sa, SaLimits
 from wirecrypt.pairs import decide as pairs
-from wirecrypt.pairs import probing, sessions
-from wirecrypt.pairs.decide import Observed, OfferedSession, PairInputs
+from wirecrypt.pairs import generations, probing, sessions
+from wirecrypt.pairs.inputs import Observed, OfferedSession, PairInputs
 from wirecrypt.pairs.memory import PairMemory, Sent
 from wirecrypt.plan import diff, guard_entries, observe, policies, states
 from wirecrypt.plan.snapshot import sas_of
@@ -156,7 +156,7 @@ class Agent:
         same = pair_view.inputs.observed.installed.get(datagram.generation)
         if same is not None and datagram.lane in same.tx and same.slot >= 0:
             self._say(pair_view, *via, datagram.nonce, probe=False)
-        elif (current := pairs.channel(pair_view.inputs)) is not None:
+        elif (current := generations.channel(pair_view.inputs)) is not None:
             self._say(pair_view, current, 0, datagram.nonce, probe=False)
 
     def _send_due(self, pair_view: SimulatedPair) -> None:
@@ -230,7 +230,7 @@ class Agent:
             peer_gone=gone,
             peer_down=peer.name in self.cluster.down,
         )
-        memory = probing.observe(self.memory.get(peer.node_uid, PairMemory()), inputs, self.cluster.now)
+        memory = probing.observe(self.memory.get(peer.node_uid, PairMemory()), inputs, self.cluster.now, TIMING)
         self.memory[peer.node_uid] = memory
         return SimulatedPair(peer, pair, known, inputs, pairs.decide(inputs, memory, self.cluster.now, TIMING))
 
@@ -305,7 +305,7 @@ class Agent:
         own = self.tmpfs.made[pair_view.inputs.own_number(generation)]
         number = pair_view.inputs.peer_number(generation)
         theirs = next(s for s in pair_view.peer.sessions if s.number == number)
-        lanes = pairs.lanes_of(generation, pair_view.inputs)
+        lanes = generations.lanes_of(generation, pair_view.inputs)
         secret = Derivation(pair_view.pair, generation, own.public, theirs.public)
         sas = tuple(
             states.states(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tests.unit.pairs.simulated_state import TIMING
 from wirecrypt.model.objects import NodePeer, NodeState, Phase
 from wirecrypt.pairs import probing
-from wirecrypt.pairs.decide import Out, Receive
+from wirecrypt.pairs.inputs import Out, Receive
 from wirecrypt.pairs.memory import PairMemory
 
 if TYPE_CHECKING:

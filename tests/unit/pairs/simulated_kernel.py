@@ -45,8 +45,8 @@ class Kernel:
 
     def snapshot(self) -> KernelSnapshot:
         """Return what is there now."""
-        untouched = frozenset(self.sas.keys() - self.touched)
-        return KernelSnapshot(dict(self.sas), dict(self.policies), dict(self.guard), untouched)
+        packets = {name: int(name in self.touched) for name in self.sas}
+        return KernelSnapshot(dict(self.sas), dict(self.policies), dict(self.guard), packets)
 
     def clear(self) -> None:
         """Lose everything, as in a reboot; what is foreign comes back."""

@@ -12,14 +12,17 @@ from wirecrypt.model.pair import End, Pair
 from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.session import Announcement, Generation, Session
 from wirecrypt.model.xfrm import Policy, SaKey
-from wirecrypt.pairs.decide import Decision, Out, PairInputs, Receive
+from wirecrypt.pairs.decide import Decision
+from wirecrypt.pairs.inputs import Out, PairInputs, Receive
 from wirecrypt.pairs.memory import Timing
 from wirecrypt.plan import observe, policies
 
 MARKS = MarkLayout()
 PORT = 4900
 LAYOUT = policies.Layout(MARKS, PORT)
-TIMING = Timing(drain=1.0, linger=0.1, blind=0.3, blind_first=0.03, quick=0.01, slow=0.5, steady=1.0, patience=2.0, away=6.0)
+TIMING = Timing(
+    drain=1.0, linger=0.1, blind=0.3, blind_first=0.03, quick=0.01, slow=0.5, steady=1.0, again=0.25, patience=2.0, away=6.0
+)
 
 
 @dataclass(frozen=True, slots=True)

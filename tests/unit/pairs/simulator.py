@@ -16,7 +16,7 @@ from wirecrypt.model.objects import KeyRotation, NodePeer, NodeState, Phase
 from wirecrypt.model.pair import Pair
 from wirecrypt.model.session import Epoch, Session
 from wirecrypt.model.xfrm import SaKey
-from wirecrypt.pairs.decide import Out
+from wirecrypt.pairs.inputs import Out
 
 IN_FLIGHT = 0.9 * TIMING.drain
 MOST_ROUNDS = 800

@@ -24,8 +24,8 @@ from tests.unit.pairs.views import (
 )
 from wirecrypt.model.objects import NodeState
 from wirecrypt.model.session import Generation
-from wirecrypt.pairs import decide, probing
-from wirecrypt.pairs.decide import Installed, Observed, Out, Receive
+from wirecrypt.pairs import decide, generations, probing
+from wirecrypt.pairs.inputs import Installed, Observed, Out, Receive
 from wirecrypt.pairs.memory import PairMemory
 from wirecrypt.pairs.node_traffic import EXEMPT, GuardedOut
 
@@ -58,7 +58,7 @@ def test_steady_pair_wants_what_it_has() -> None:
 )
 def test_target_is_the_newest_of_the_newest_common_epoch(more: dict[str, object], expected: object) -> None:
     """Both ends' newest living sessions of the newest epoch that both have, by number and id, of the peer's present boot."""
-    assert decide.target(inputs(STEADY, **more)) == expected
+    assert generations.target(inputs(STEADY, **more)) == expected
 
 
 def test_new_target_is_installed_beside_the_one_in_use() -> None:
@@ -88,6 +88,17 @@ def test_listed_target_with_a_missing_sa_asks_for_a_new_session(left: Installed 
     assert decision.renew
     assert decision.install is None
     assert (decision.out, decision.in_use) == (Out.ESP, g(1, 1))
+
+
+@pytest.mark.C1
+def test_a_number_of_the_peer_that_comes_again_with_another_key_names_another_generation() -> None:
+    """◆R43 The peer lost its numbers: nobody has the keys of what is installed, and a new own session makes new names."""
+    seen = inputs(STEADY, ledger=frozenset({g(1, 1)}), replaced=frozenset({g(1, 1)}))
+    decision = long_after(seen)
+    assert (decision.keep, decision.out, decision.install) == ({}, Out.BLOCK, None)
+    assert "is gone" in decision.renew
+    again = long_after(replace(seen, own_sessions=(own(1), own(2))))
+    assert (again.install, again.renew) == (g(2, 1), "")
 
 
 def test_target_in_the_kernel_without_ledger_asks_for_a_new_session() -> None:
@@ -123,15 +134,15 @@ def test_never_back_to_an_older_generation() -> None:
 def test_unpublished_candidate_is_not_probed_nor_used() -> None:
     """A generation of an own session that nobody can know is no candidate."""
     seen = inputs(esp(g(1, 1), {g(1, 1): complete(), g(2, 1): complete(1)}), own_sessions=(own(1), own(2, published=False)))
-    assert decide.candidates(seen) == []
+    assert generations.candidates(seen) == []
 
 
 def test_sending_sa_goes_a_moment_after_the_switch() -> None:
     """The old sending SA stays for packets between lookup and output, and goes then; the receiving one stays."""
     seen = inputs(esp(g(2, 1), {g(1, 1): complete(), g(2, 1): complete(1)}), own_sessions=(own(1), own(2)))
-    memory = probing.observe(PairMemory(), seen, NOW)
-    soon = decide.decide(seen, probing.observe(memory, seen, NOW + 0.5), NOW + 0.5, TIMING)
-    later = decide.decide(seen, probing.observe(memory, seen, NOW + 1.0), NOW + 1.0, TIMING)
+    memory = probing.observe(PairMemory(), seen, NOW, TIMING)
+    soon = decide.decide(seen, probing.observe(memory, seen, NOW + 0.5, TIMING), NOW + 0.5, TIMING)
+    later = decide.decide(seen, probing.observe(memory, seen, NOW + 1.0, TIMING), NOW + 1.0, TIMING)
     assert soon.keep[g(1, 1)] == (True, True)
     assert later.keep[g(1, 1)] == (True, False)
 
@@ -139,11 +150,11 @@ def test_sending_sa_goes_a_moment_after_the_switch() -> None:
 def test_receiving_sa_goes_a_drain_after_the_word() -> None:
     """The old receiving SA goes when the peer has not listed it for a drain, and a word that lists it starts anew."""
     seen = inputs(esp(g(2, 1), {g(1, 1): receiving(), g(2, 1): complete(1)}), own_sessions=(own(1), own(2)))
-    memory = probing.observe(PairMemory(announcement=heard(g(2, 1), in_use=g(2, 1))), seen, NOW)
+    memory = probing.observe(PairMemory(announcement=heard(g(2, 1), in_use=g(2, 1))), seen, NOW, TIMING)
     assert g(1, 1) in decide.decide(seen, memory, NOW + 9.9, TIMING).keep
     assert g(1, 1) not in decide.decide(seen, memory, NOW + 10.0, TIMING).keep
-    again = probing.observe(memory.heard(heard(g(1, 1), g(2, 1))), seen, NOW + 9.0)
-    unlisted = probing.observe(again.heard(heard(g(2, 1))), seen, NOW + 9.5)
+    again = probing.observe(memory.heard(heard(g(1, 1), g(2, 1))), seen, NOW + 9.0, TIMING)
+    unlisted = probing.observe(again.heard(heard(g(2, 1))), seen, NOW + 9.5, TIMING)
     assert g(1, 1) in decide.decide(seen, unlisted, NOW + 19.4, TIMING).keep
 
 
@@ -213,7 +224,7 @@ def test_full_pair_skips(installed: dict[Generation, Installed], full: bool) -> 
 
 def test_full_pair_gives_up_only_what_nothing_came_over() -> None:
     """Of a full pair the overtaken candidates over which no packet ever came give way; the one in use stays."""
-    installed = {g(1, 1): complete(untouched=True), g(2, 1): complete(1), g(3, 1): complete(2, untouched=True)}
+    installed = {g(1, 1): complete(packets=0), g(2, 1): complete(1), g(3, 1): complete(2, packets=0)}
     seen = inputs(esp(g(1, 1), installed), own_sessions=(own(1), own(3), own(4)))
     decision = long_after(seen)
     assert set(decision.keep) == {g(1, 1), g(2, 1)}
@@ -223,7 +234,7 @@ def test_full_pair_gives_up_only_what_nothing_came_over() -> None:
 
 def test_untouched_candidates_stay_while_there_is_room() -> None:
     """Nothing gives way without need."""
-    installed = {g(1, 1): complete(), g(2, 1): complete(1, untouched=True)}
+    installed = {g(1, 1): complete(), g(2, 1): complete(1, packets=0)}
     decision = long_after(inputs(esp(g(1, 1), installed), own_sessions=(own(1), own(2), own(3))))
     assert set(decision.keep) == {g(1, 1), g(2, 1), g(3, 1)}
 
@@ -286,9 +297,9 @@ def test_nobody_accepts_or_sends_plaintext_without_leaving() -> None:
 
 def test_channel_is_the_one_in_use_while_it_is_whole() -> None:
     """Words go over the generation in use; when half of it is gone, over the newest whole one."""
-    assert decide.channel(inputs(esp(g(1, 1), {g(1, 1): complete(), g(1, 2): complete(1)}))) == g(1, 1)
-    assert decide.channel(inputs(esp(g(1, 1), {g(1, 1): receiving(), g(1, 2): complete(1)}))) == g(1, 2)
-    assert decide.channel(inputs(BLOCKED)) is None
+    assert generations.channel(inputs(esp(g(1, 1), {g(1, 1): complete(), g(1, 2): complete(1)}))) == g(1, 1)
+    assert generations.channel(inputs(esp(g(1, 1), {g(1, 1): receiving(), g(1, 2): complete(1)}))) == g(1, 2)
+    assert generations.channel(inputs(BLOCKED)) is None
 
 
 GUARDED, OPEN = GuardedOut(pods=True, nodes=True), GuardedOut(pods=False, nodes=False)
@@ -298,9 +309,9 @@ GUARDED, OPEN = GuardedOut(pods=True, nodes=True), GuardedOut(pods=False, nodes=
 def test_the_guard_drops_what_leaves_a_linger_after_the_policies() -> None:
     """A packet that was looked up before the switch is still to leave; what the guard drops already it goes on dropping."""
     plain = inputs(Observed({g(1, 1): complete()}, Out.PLAIN, None, Receive.OPTIONAL, nodes=EXEMPT, guarded=OPEN))
-    memory = probing.observe(PairMemory(), plain, NOW)
+    memory = probing.observe(PairMemory(), plain, NOW, TIMING)
     switched = inputs(esp(g(1, 1), {g(1, 1): complete()}, guarded=OPEN))
-    memory = probing.observe(memory, switched, NOW + 1)
+    memory = probing.observe(memory, switched, NOW + 1, TIMING)
     assert decide.decide(switched, memory, NOW + 1, TIMING).guarded == OPEN
     assert memory.due(NOW + 1, TIMING) == NOW + 1 + TIMING.linger
     assert decide.decide(switched, memory, NOW + 1 + TIMING.linger, TIMING).guarded == GUARDED
@@ -311,6 +322,6 @@ def test_the_guard_drops_what_leaves_a_linger_after_the_policies() -> None:
 def test_what_a_new_process_finds_encrypted_is_guarded_at_once() -> None:
     """It did not switch it; and where all is blocked nothing is on its way."""
     found = inputs(esp(g(1, 1), {g(1, 1): complete()}, guarded=OPEN))
-    assert decide.decide(found, probing.observe(PairMemory(), found, NOW), NOW, TIMING).guarded == GUARDED
+    assert decide.decide(found, probing.observe(PairMemory(), found, NOW, TIMING), NOW, TIMING).guarded == GUARDED
     blocked = inputs(replace(BLOCKED, guarded=OPEN))
-    assert decide.decide(blocked, probing.observe(PairMemory(), blocked, NOW), NOW, TIMING).guarded == GUARDED
+    assert decide.decide(blocked, probing.observe(PairMemory(), blocked, NOW, TIMING), NOW, TIMING).guarded == GUARDED

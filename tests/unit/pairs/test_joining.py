@@ -8,7 +8,7 @@ from tests.unit.pairs.simulator import SimulatedCluster
 from tests.unit.pairs.views import ACTIVE, JOINING, NOW, TIMING, complete, esp, g, heard, inputs, long_after, session
 from wirecrypt.model.objects import NodeState, Phase
 from wirecrypt.pairs import decide, probing
-from wirecrypt.pairs.decide import Observed, Out, Receive
+from wirecrypt.pairs.inputs import Observed, Out, Receive
 from wirecrypt.pairs.memory import PairMemory
 
 PLAIN = Observed({g(1, 1): complete()}, Out.PLAIN, None, Receive.OPTIONAL)
@@ -43,7 +43,7 @@ def test_proved_means_esp() -> None:
 def test_esp_is_required_a_drain_after_the_peers_word() -> None:
     """The word that the peer sends ESP starts the drain; before its end its last plaintext packets are taken."""
     seen = joining(ESP)
-    memory = probing.observe(PairMemory(announcement=heard(g(1, 1), in_use=g(1, 1))), seen, NOW)
+    memory = probing.observe(PairMemory(announcement=heard(g(1, 1), in_use=g(1, 1))), seen, NOW, TIMING)
     assert decide.decide(seen, memory, NOW + 9.9, TIMING).receive is Receive.OPTIONAL
     assert decide.decide(seen, memory, NOW + 10.0, TIMING).receive is Receive.REQUIRED
 
@@ -57,7 +57,7 @@ def test_required_stays_required() -> None:
 
 @pytest.mark.parametrize("marked", [False, True])
 def test_ready_comes_after_the_mark(marked: bool) -> None:  # noqa: FBT001 - a table's column
-    """Sending ESP and requiring it puts the pair on disk; only what is there is reported as ready ◆."""
+    """Sending ESP and requiring it puts the pair on disk; only what is there is reported as ready ◆R24 ◆R25."""
     decision = long_after(joining(esp(g(1, 1), {g(1, 1): complete()}), marked=marked))
     assert decision.mark
     assert decision.ready is marked
@@ -92,6 +92,7 @@ def test_third_node_joins() -> None:
     assert len(joined.agents["c"].pair_views) == 2
 
 
+@pytest.mark.simulation
 @pytest.mark.parametrize("stop", range(0, 60, 6))
 def test_agent_dies_while_joining(stop: int) -> None:
     """An agent that dies after any of its actions while joining comes to the same end, and nothing is lost."""

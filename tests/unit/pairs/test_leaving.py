@@ -6,9 +6,9 @@ import pytest
 
 from tests.unit.pairs.simulator import SimulatedCluster, steady
 from tests.unit.pairs.views import ACTIVE, LEAVING, NOW, TIMING, complete, esp, g, heard, inputs, long_after
-from wirecrypt.model.objects import Phase
+from wirecrypt.model.objects import NodeState, Phase
 from wirecrypt.pairs import decide, probing
-from wirecrypt.pairs.decide import Observed, Out, Receive
+from wirecrypt.pairs.inputs import Observed, Out, Receive
 from wirecrypt.pairs.memory import PairMemory, Sent
 
 ESP = esp(g(1, 1), {g(1, 1): complete()})
@@ -24,7 +24,7 @@ def test_plaintext_is_accepted_first() -> None:
 
 
 def test_encryption_stops_when_the_peer_accepts_plaintext() -> None:
-    """The peer's word, not the own view of the API, ends encryption ◆."""
+    """The peer's word, not the own view of the API, ends encryption ◆R26."""
     decision = long_after(
         inputs(ESP, own_state=LEAVING), PairMemory(announcement=heard(g(1, 1), in_use=g(1, 1), accepts_plain=True))
     )
@@ -39,28 +39,37 @@ def test_accepted_plaintext_means_nothing_without_leaving() -> None:
 
 
 def test_leaver_removes_a_drain_after_both_know() -> None:
-    """An answer shows that the peer has heard this end's "sends plaintext" and says the same: a drain later all may go ◆."""
+    """An answer shows that the peer has heard this end's "sends plaintext" and says the same: a drain later all may go ◆R26."""
     seen = inputs(PLAIN, own_state=LEAVING)
     said = PairMemory().sent(b"n", Sent(g(1, 1), 0, NOW, decide.announcement(seen)), proving=False)
-    knows = probing.observe(said.answer(b"n", (g(1, 1), 0), SAYS_PLAIN, NOW), seen, NOW)
+    knows = probing.observe(said.answer(b"n", (g(1, 1), 0), SAYS_PLAIN, NOW), seen, NOW, TIMING)
     assert not decide.decide(seen, knows, NOW + 9.9, TIMING).remove_all
     assert decide.decide(seen, knows, NOW + 10.0, TIMING).remove_all
+
+
+def test_a_leaver_waits_for_no_word_of_a_peer_that_was_cut_off() -> None:
+    """It says none: what there is of the pair goes at once, and the peer finds the controller's word ◆R28."""
+    for seen in (ESP, PLAIN, Observed(out=Out.BLOCK, receive=Receive.REQUIRED)):
+        assert decide.decide(
+            inputs(seen, own_state=LEAVING, peer_state=NodeState.EXCLUDED), PairMemory(), NOW, TIMING
+        ).remove_all
+        assert not decide.decide(inputs(seen, peer_state=NodeState.EXCLUDED), PairMemory(), NOW, TIMING).remove_all
 
 
 def test_it_does_not_matter_whose_word_of_plaintext_comes_last() -> None:
     """The peer has our word, and says later, by itself, that it sends plaintext: from then on both know."""
     seen = inputs(PLAIN, own_state=LEAVING)
     said = PairMemory().sent(b"n", Sent(g(1, 1), 0, NOW, decide.announcement(seen)), proving=False)
-    first = probing.observe(said.answer(b"n", (g(1, 1), 0), heard(g(1, 1), accepts_plain=True), NOW), seen, NOW)
+    first = probing.observe(said.answer(b"n", (g(1, 1), 0), heard(g(1, 1), accepts_plain=True), NOW), seen, NOW, TIMING)
     assert first.plain_known_since is None
-    assert probing.observe(first.heard(SAYS_PLAIN), seen, NOW + 3).plain_known_since == NOW + 3
+    assert probing.observe(first.heard(SAYS_PLAIN), seen, NOW + 3, TIMING).plain_known_since == NOW + 3
 
 
 def test_a_word_that_the_peer_has_not_confirmed_is_not_known() -> None:
-    """What the peer confirmed was another word of ours: whether it knows of our plaintext nobody can say ◆."""
+    """What the peer confirmed was another word of ours: whether it knows of our plaintext nobody can say ◆R26."""
     seen = inputs(PLAIN, own_state=LEAVING)
     memory = PairMemory(announcement=SAYS_PLAIN, confirmed=heard(g(1, 1), in_use=g(1, 1)))
-    assert probing.observe(memory, seen, NOW).plain_known_since is None
+    assert probing.observe(memory, seen, NOW, TIMING).plain_known_since is None
 
 
 @pytest.mark.parametrize(
@@ -135,6 +144,7 @@ def test_leaver_that_installed_while_its_peer_was_down() -> None:
     assert "a" not in cluster.api
 
 
+@pytest.mark.simulation
 @pytest.mark.parametrize("stop", range(0, 40, 5))
 def test_leaver_dies_after_each_action(stop: int) -> None:
     """A leaver whose agent dies after any of its actions comes to the same end."""

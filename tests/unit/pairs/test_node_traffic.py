@@ -12,6 +12,8 @@ from wirecrypt.model.session import Announcement
 from wirecrypt.pairs import node_traffic
 from wirecrypt.pairs.node_traffic import EXEMPT, SEALED, NodeTraffic
 
+pytestmark = pytest.mark.simulation
+
 PLAIN = "plain"  # a packet in clear on its way
 TURNS = 2  # changes of mind and restarts, of either end
 ROOM = 2  # packets on their way in one direction
@@ -159,7 +161,7 @@ STARTS = {
 
 @pytest.mark.parametrize("start", STARTS.values(), ids=STARTS)
 def test_no_order_of_events_loses_a_packet_and_all_end_where_they_are_wished(start: Both) -> None:
-    """Whatever happens no packet in clear meets an end that refuses it, and then both ends come to what is wished ◆."""
+    """Whatever happens no packet in clear meets an end that refuses it, and then both ends come to what is wished ◆R34."""
     found = reachable(start)
     assert len(found) > 1_000, "the search went somewhere"
     for state in (each for each in found if not any(each.ways)):  # whatever is on its way may be lost
@@ -169,7 +171,7 @@ def test_no_order_of_events_loses_a_packet_and_all_end_where_they_are_wished(sta
 
 
 def test_two_ends_that_wish_it_sealed_never_send_in_clear() -> None:
-    """Without a change of mind what is sealed stays sealed, through losses and restarts ◆."""
+    """Without a change of mind what is sealed stays sealed, through losses and restarts ◆R34."""
     found = reachable(STARTS["both sealed"], lambda state: not any(end.exempts for end in state.ends))
     assert len(found) > 100, "the search went somewhere"
     assert all(end.has == SEALED for state in found for end in state.ends)
@@ -177,7 +179,7 @@ def test_two_ends_that_wish_it_sealed_never_send_in_clear() -> None:
 
 @pytest.mark.parametrize("rule", ["confirmed", "refused", "word"])
 def test_each_rule_is_needed(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the peer's having our word, its not refusing, or its word that it seals, a packet is lost ◆."""
+    """Without the peer's having our word, its not refusing, or its word that it seals, a packet is lost ◆R34."""
     sends, requires = node_traffic.sends_next, node_traffic.requires_next
 
     def without(seen: NodeTraffic, heard: Announcement | None, *, exempt: bool, free: bool, confirmed: bool) -> bool:

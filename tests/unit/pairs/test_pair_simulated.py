@@ -11,6 +11,8 @@ from tests.unit.pairs.simulator import steady
 from wirecrypt.plan.diff import Step
 from wirecrypt.plan.policies import PRIORITY_LANE
 
+pytestmark = pytest.mark.simulation
+
 LANES = ((1, 1, 1), (2, 1, 3), (2, 2, 2))
 
 # Derandomized: beyond the bounds of the models a random schedule may meet what the protocol itself cannot finish.

@@ -13,9 +13,9 @@ from tests.unit.pairs.simulator import steady
 from tests.unit.pairs.views import complete, esp, g, inputs, long_after, own, session
 from wirecrypt.model.objects import KeyRotation, Phase
 from wirecrypt.model.session import Epoch
-from wirecrypt.model.spi import RESIDUES
+from wirecrypt.model.spi import AHEAD, RESIDUES, Spi
 from wirecrypt.pairs import sessions
-from wirecrypt.pairs.decide import Observed, OfferedSession
+from wirecrypt.pairs.inputs import Observed, OfferedSession
 from wirecrypt.pairs.sessions import (
     NeededSession,
     ended,
@@ -27,6 +27,7 @@ from wirecrypt.pairs.sessions import (
     to_publish,
     wanted_epochs,
 )
+from wirecrypt.plan.observe import KnownGenerations
 
 ONE, TWO = Epoch(1, f"{1:032x}"), Epoch(2, f"{2:032x}")
 OTHER_TWO = Epoch(2, "ff" * 16)
@@ -56,7 +57,7 @@ def rotation(to: int, phase: Phase | None, start: int | None = None, *, epoch_id
     ],
 )
 def test_phase_decides_the_epochs(rotations: list[KeyRotation], expected: tuple[int, ...]) -> None:
-    """`from` until Retiring, `to` from Switching on, whatever keys are at hand ◆."""
+    """`from` until Retiring, `to` from Switching on, whatever keys are at hand ◆R39."""
     assert wanted_epochs(rotations) == tuple(Epoch(number, f"{number:032x}") for number in expected)
 
 
@@ -71,10 +72,19 @@ def test_an_epoch_is_wanted_by_number_and_id() -> None:
 
 @given(last=st.integers(0, 10_000), carried=st.sets(st.integers(0, RESIDUES - 1), max_size=RESIDUES - 1))
 def test_next_number_is_above_and_free(last: int, carried: set[int]) -> None:
-    """The next number is above the last, and no SA in the kernel carries its residue ◆."""
+    """The next number is above the last, and nothing in the kernel carries its residue ◆R2."""
     number = next_number(last, carried)
     assert number > last
     assert number % RESIDUES not in carried
+
+
+@given(last=st.integers(RESIDUES, 10_000), carried=st.sets(st.integers(0, RESIDUES - 1), max_size=RESIDUES // (AHEAD + 1)))
+def test_what_was_there_is_never_read_as_newer_than_the_next_number(last: int, carried: set[int]) -> None:
+    """Where nothing names a number of before, it is read from its residue: below the next number ◆R2."""
+    number = next_number(last, carried)
+    known = KnownGenerations(ledger={}, own_last=number, peer_last=1, epochs={})
+    for residue in carried:
+        assert known.generation(Spi(residue, 1, 16, 0), own_is_lo=True).lo < number
 
 
 @pytest.mark.parametrize(
@@ -119,7 +129,7 @@ def test_epoch_number_with_another_id_is_another_epoch() -> None:
 
 
 def test_published_when_installed_towards_every_published_peer() -> None:
-    """One peer without the new generation holds the publication; an unpublished, full or leaving one does not ◆."""
+    """One peer without the new generation holds the publication; an unpublished, full or leaving one does not ◆R6 ◆R9."""
     mine = (own(1), own(2, published=False))
     done = inputs(esp(g(1, 1), {g(1, 1): complete(), g(2, 1): complete(1)}), own_sessions=mine)
     half = replace(done, observed=esp(g(1, 1), {g(1, 1): complete(), g(2, 1): replace(complete(1), tx=frozenset())}))
@@ -168,11 +178,12 @@ def test_status_lists_the_newest_of_each_epoch() -> None:
 def test_private_keys_are_destroyed_when_over(
     mine: tuple[OfferedSession, ...], wanted: tuple[int, ...], in_kernel: tuple[int, ...], expected: set[int]
 ) -> None:
-    """Overtaken by a published one of its epoch ◆, or of an epoch neither wanted nor in the kernel."""
+    """Overtaken by a published one of its epoch ◆R4, or of an epoch neither wanted nor in the kernel."""
     assert ended(mine, [EPOCHS[number] for number in wanted], in_kernel) == expected
 
 
 @pytest.mark.C1
+@pytest.mark.simulation
 def test_seventy_sessions_in_a_row() -> None:
     """Session numbers wrap in the SPI: every generation is installed with fresh SPIs, proved and taken, none read wrongly."""
     cluster = steady("ab", lanes=(1, 1))
@@ -183,6 +194,7 @@ def test_seventy_sessions_in_a_row() -> None:
     assert pair_view.inputs.observed.in_use == g(71, 1)
 
 
+@pytest.mark.simulation
 def test_peer_that_is_down_for_seventy_sessions() -> None:
     """An SA of number 1 stays in use while the node goes on past number 65: its SPI is not taken again."""
     cluster = steady("abc", lanes=(1, 1, 1))

@@ -10,7 +10,8 @@ from wirecrypt.model.objects import NodeState
 from wirecrypt.model.session import Announcement, Epoch, Generation, Session
 from wirecrypt.model.xfrm import Algorithm
 from wirecrypt.pairs import decide, probing
-from wirecrypt.pairs.decide import Decision, Installed, Observed, OfferedSession, Out, PairInputs, Receive
+from wirecrypt.pairs.decide import Decision
+from wirecrypt.pairs.inputs import Installed, Observed, OfferedSession, Out, PairInputs, Receive
 from wirecrypt.pairs.memory import PairMemory, Timing
 
 TIMING = Timing()
@@ -33,15 +34,15 @@ def own(number: int, epoch: int = 1, *, published: bool = True, alive: bool = Tr
     return OfferedSession(session(number, epoch), published, alive)
 
 
-def complete(slot: int = 0, *, lanes: int = 1, untouched: bool = False) -> Installed:
+def complete(slot: int = 0, *, lanes: int = 1, packets: int | None = None) -> Installed:
     """Return a generation with all its SAs."""
     every = frozenset(range(lanes))
-    return Installed(lanes, every, every, slot, untouched)
+    return Installed(lanes, every, every, slot, packets)
 
 
-def receiving(slot: int = 0) -> Installed:
+def receiving(slot: int = 0, packets: int | None = None) -> Installed:
     """Return a generation of which only the receiving SA is left."""
-    return Installed(1, frozenset({0}), frozenset(), slot)
+    return Installed(1, frozenset({0}), frozenset(), slot, packets)
 
 
 def esp(in_use: Generation, installed: Mapping[Generation, Installed], **more: Any) -> Observed:  # noqa: ANN401 - fields of Observed
@@ -75,5 +76,5 @@ def heard(*sending: Generation, in_use: Generation | None = None, newest: int = 
 
 def long_after(seen: PairInputs, memory: PairMemory | None = None, *, now: float = NOW) -> Decision:
     """Decide when whatever holds now has held for longer than any drain."""
-    memory = probing.observe(memory or PairMemory(), seen, now - 2 * TIMING.drain)
-    return decide.decide(seen, probing.observe(memory, seen, now), now, TIMING)
+    memory = probing.observe(memory or PairMemory(), seen, now - 2 * TIMING.drain, TIMING)
+    return decide.decide(seen, probing.observe(memory, seen, now, TIMING), now, TIMING)

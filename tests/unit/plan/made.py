@@ -14,7 +14,8 @@ from wirecrypt.model.pair import End, Pair
 from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.session import Announcement, Generation
 from wirecrypt.model.xfrm import Algorithm, Policy, Sa, SaLimits
-from wirecrypt.pairs.decide import Decision, Out, Receive
+from wirecrypt.pairs.decide import Decision
+from wirecrypt.pairs.inputs import Out, Receive
 from wirecrypt.pairs.node_traffic import NodeTraffic
 from wirecrypt.plan import diff, policies, states
 from wirecrypt.plan.observe import KnownGenerations

@@ -30,12 +30,14 @@ from wirecrypt.model.xfrm import (
     SaKey,
     Selector,
     Template,
+    host,
 )
-from wirecrypt.pairs.decide import Decision, Out, Receive
+from wirecrypt.pairs.decide import Decision
+from wirecrypt.pairs.inputs import Out, Receive
 from wirecrypt.plan import guard_entries
 from wirecrypt.plan.diff import DesiredPair, Step, in_the_way, plan
 from wirecrypt.plan.policies import PRIORITY_DATA
-from wirecrypt.plan.snapshot import KernelSnapshot, host
+from wirecrypt.plan.snapshot import KernelSnapshot
 
 OLD, NEW = g(1, 1), g(2, 1)
 MOVE = decision(in_use=NEW, keep={OLD: (True, False), NEW: (True, True)})

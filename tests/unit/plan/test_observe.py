@@ -13,7 +13,7 @@ from wirecrypt.model.pair import Pair
 from wirecrypt.model.session import Generation
 from wirecrypt.model.spi import AHEAD, RESIDUES, Spi
 from wirecrypt.model.xfrm import Direction, Policy, PolicyAction, Sa
-from wirecrypt.pairs.decide import Observed, Out, Receive
+from wirecrypt.pairs.inputs import Observed, Out, Receive
 from wirecrypt.plan import guard_entries
 from wirecrypt.plan.diff import Step, plan
 from wirecrypt.plan.observe import KnownGenerations, observe
@@ -62,7 +62,7 @@ def test_verdicts_are_read_back(out: Out, receive: Receive) -> None:
 
 
 def test_oldest_pointed_at_is_in_use() -> None:
-    """Of a switch that stopped half-way the old generation is in use, whichever lane still points at it ◆."""
+    """Of a switch that stopped half-way the old generation is in use, whichever lane still points at it ◆R14."""
     before = desired(decision(in_use=OLD), lanes={OLD: 3}).policies
     moved = desired(decision(in_use=NEW), lanes={NEW: 3}, slots={NEW: 1}).policies
     lane = [p for p in before if p.priority == PRIORITY_LANE][-1:]
@@ -100,10 +100,10 @@ def test_untouched_is_what_the_counters_say() -> None:
     """A generation is untouched when no receiving SA of it ever carried a packet; unknown counts as touched."""
     two = sas(NEW, lanes=2)
     assert not seen(kernel(two)).installed[NEW].untouched
-    idle = replace(kernel(two), untouched=frozenset(sa.name for sa in two))
+    idle = replace(kernel(two), packets={sa.name: 0 for sa in two})
     assert seen(idle).installed[NEW].untouched
-    assert not seen(replace(idle, untouched=frozenset({two[0].name, two[2].name}))).installed[NEW].untouched
-    assert seen(replace(idle, untouched=frozenset(sa.name for sa in two[:2]))).installed[NEW].untouched
+    assert not seen(replace(idle, packets={two[0].name: 0, two[2].name: 0})).installed[NEW].untouched
+    assert seen(replace(idle, packets={sa.name: 0 for sa in two[:2]})).installed[NEW].untouched
 
 
 def test_guard_that_drops_the_peers_cleartext_is_seen() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
@@ -11,8 +12,9 @@ from tests.unit.plan.made import AB, LAYOUT, MARKS, PORT, A, B, decision, end, g
 from wirecrypt.errors import ObjectError
 from wirecrypt.model.mark import SLOTS
 from wirecrypt.model.pair import End, Pair
-from wirecrypt.model.xfrm import PRIORITY_BAND, Direction, Policy, PolicyAction
-from wirecrypt.pairs.decide import Decision, Out, Receive
+from wirecrypt.model.xfrm import PRIORITY_BAND, Direction, Policy, PolicyAction, host
+from wirecrypt.pairs.decide import Decision
+from wirecrypt.pairs.inputs import Out, Receive
 from wirecrypt.pairs.node_traffic import EXEMPT, SEALED, NodeTraffic
 from wirecrypt.plan.flows import flows_in, flows_out
 from wirecrypt.plan.policies import (
@@ -26,7 +28,6 @@ from wirecrypt.plan.policies import (
     wanted,
 )
 from wirecrypt.plan.shared import GROUPS, is_shared, shared
-from wirecrypt.plan.snapshot import host
 from wirecrypt.plan.states import free_slot
 
 GEN = g(2, 1)
@@ -125,18 +126,33 @@ def test_every_policy_stands_in_our_band_and_has_its_own_name() -> None:
         assert len({p.name for p in found}) == len(found)
 
 
-@pytest.mark.parametrize("lanes", [1, 2, 16])
-def test_lanes(lanes: int) -> None:
-    """Lane 0 has the policy without a mark, each further lane one with its mark and a better priority."""
+@pytest.mark.parametrize("lanes", range(1, 17))
+def test_each_flow_has_a_lane_of_the_pair_and_all_lanes_are_used_alike(lanes: int) -> None:
+    """Of the sixteen numbers of flows each lane has as many as another, or twice as many where lanes are no power of two.
+
+    However many lanes this node would have offered: what fits none of the marks takes lane 0.
+    """
     found = [p for p in made(decision(in_use=GEN), lanes=lanes) if p.direction is Direction.OUT and not p.selector.proto]
-    assert len(found) == 4 * lanes  # two prefixes and two addresses
-    for policy in found:
-        lane = policy.mark.value >> MARKS.shift & 0xF if policy.mark else 0
-        assert policy.priority == (PRIORITY_LANE if policy.mark else PRIORITY_DATA)
-        (template,) = policy.templates
-        assert template.spi == template.reqid == GEN.spi(A.node_id, lane)
-        assert not template.optional
-    assert {p.mark for p in found} == {None, *(MARKS.encrypt(n) for n in range(1, lanes))}
+    assert len(found) <= 4 * 2 * lanes  # two prefixes and two addresses
+    for prefix in {p.selector for p in found}:
+        used = Counter(_lane([p for p in found if p.selector == prefix], MARKS.encrypt(n).value) for n in range(16))
+        assert used.keys() == set(range(lanes))
+        assert max(used.values()) <= (1 if lanes & lanes - 1 == 0 else 2) * min(used.values())
+        assert _lane([p for p in found if p.selector == prefix], 0) == 0
+
+
+def _lane(policies: list[Policy], mark: int) -> int:
+    """Return the lane that a packet with this mark takes by the one policy of the best priority that fits it."""
+    best, *others = sorted(
+        (p for p in policies if p.mark is None or mark & p.mark.mask == p.mark.value), key=lambda p: p.priority
+    )
+    assert best.priority == (PRIORITY_LANE if best.mark else PRIORITY_DATA)
+    assert [p for p in others if p.priority == best.priority] == []
+    (template,) = best.templates
+    lane = template.spi & 0xF
+    assert template.spi == template.reqid == GEN.spi(A.node_id, lane)
+    assert not template.optional
+    return lane
 
 
 def test_templates_pin_the_addresses_of_the_tunnel() -> None:
@@ -192,7 +208,7 @@ def test_nothing_is_nothing() -> None:
 
 
 def test_control_by_exact_mark_and_blocked_without() -> None:
-    """Each slot and lane has its own mark; without one, or with another, a control datagram is blocked ◆."""
+    """Each slot and lane has its own mark; without one, or with another, a control datagram is blocked ◆R12."""
     keep = {g(1, 1): (True, True), GEN: (True, True)}
     senders = Senders({g(1, 1): 1, GEN: 2}, {g(1, 1): 2, GEN: 0})
     found = [p for p in wanted(AB, decision(in_use=GEN, keep=keep), senders, LAYOUT) if p.selector.dport == PORT]

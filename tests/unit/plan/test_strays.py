@@ -72,7 +72,7 @@ def test_what_was_left_is_so_still_when_its_peer_has_gone_since() -> None:
 
 
 def test_nothing_is_said_of_a_sender_that_is_not_known() -> None:
-    """A peer that a view does not show is not gone by that ◆; nor is an SA ours because its SPI looks like it."""
+    """A peer that a view does not show is not gone by that ◆R15; nor is an SA ours because its SPI looks like it."""
     assert not left(kernel(*of(AB)), AC)
     receiving, _ = sas(GEN, pair=AB)
     moved = Pair(A, replace(B, endpoints=(ip_address("192.0.2.99"),)))

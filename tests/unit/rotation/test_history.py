@@ -57,7 +57,7 @@ def test_a_rotation_that_has_not_ended_never_goes(phase: Phase | None) -> None:
 
 
 def test_the_highest_number_stays_whoever_has_it() -> None:
-    """An aborted rotation may be the only witness of its number: without it the next one would use the number again."""
+    """◆R37 An aborted rotation may be the only witness of its number: without it the next one would use the number again."""
     snapshot = history(ended(7, Phase.ABORTED, completed=NOW - timedelta(days=1)))
     left = [r for r in snapshot.rotations if r.name not in names(snapshot, 0)]
     assert next_number(replace(snapshot, rotations=tuple(left))) == next_number(snapshot) == 8
@@ -65,7 +65,7 @@ def test_the_highest_number_stays_whoever_has_it() -> None:
 
 
 def test_a_rotation_whose_epoch_is_held_or_left_stays() -> None:
-    """Agents read the id of an epoch from the rotation to it, so it stays while a Secret or an open rotation has that epoch."""
+    """◆R37 Agents read the id of an epoch from the rotation to it, so it stays while a Secret or open rotation has it."""
     by_seed = history()
     assert "r2" not in names(replace(by_seed, seeds=(*by_seed.seeds, seed(Epoch(2, "")))), 1)
     assert "r2" not in names(replace(by_seed, keys={"a": keys("a", Epoch(2, ""))}), 1)

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.fakes.builders import SILENT, START
 from wirecrypt.model.objects import (
     KeyRotation,
     KeySecret,
@@ -21,7 +22,7 @@ from wirecrypt.model.objects import (
     SeedSecret,
 )
 from wirecrypt.model.secret import SecretBytes
-from wirecrypt.model.session import Epoch, Session
+from wirecrypt.model.session import LEAP, Epoch, Session
 from wirecrypt.model.xfrm import Algorithm
 from wirecrypt.rotation import phases
 from wirecrypt.rotation.actions import (
@@ -38,13 +39,12 @@ from wirecrypt.rotation.actions import (
     WriteNodeKeys,
 )
 from wirecrypt.rotation.history import surplus
-from wirecrypt.rotation.numbers import LEAP, never_was, next_number
+from wirecrypt.rotation.numbers import never_was, next_number
 from wirecrypt.rotation.phases import current, joining_epochs, step
 
-NOW = datetime(2024, 1, 1, tzinfo=UTC)
+NOW = START
 FRESH = "f" * 32
 ONE, TWO = Epoch(1, "1" * 32), Epoch(2, "2" * 32)
-SILENT = NodeStatus("boot", 0, (), 0, 0, 0, (), (), 0, 100, (), ())
 
 
 def seed(epoch: Epoch, released: tuple[int, ...] = ()) -> SeedSecret:
@@ -105,7 +105,7 @@ def test_the_first_label_asks_for_the_first_epoch() -> None:
 
 
 def test_a_number_is_never_used_twice() -> None:
-    """◆ The new number is above every one in rotations, Secrets and sessions, each of which may be the only witness."""
+    """◆R36 The new number is above every one in rotations, Secrets and sessions, each of which may be the only witness."""
     assert next_number(RotationInputs(rotations=(rotation(phase=Phase.ABORTED, to_epoch=7),))) == 8
     assert next_number(RotationInputs(seeds=(seed(Epoch(7, "")),))) == 8
     assert next_number(RotationInputs(keys={"a": keys("a", Epoch(7, ""))})) == 8
@@ -124,7 +124,7 @@ def test_a_number_that_cannot_be_moves_nobody() -> None:
 
 
 def test_only_one_rotation_runs_and_the_others_wait_in_order() -> None:
-    """◆ A begun rotation goes on though an older one waits; the waiting one is told so and nothing else."""
+    """◆R38 A begun rotation goes on though an older one waits; the waiting one is told so and nothing else."""
     old, begun = rotation("old", created=NOW - timedelta(days=1)), rotation("begun", Phase.SWITCHING)
     assert current((old, begun)) == begun
     actions = step(two_nodes(begun, rotations=(begun, old), statuses={}), NOW, fresh=FRESH)
@@ -151,12 +151,14 @@ def test_the_last_completed_rotation_is_kept_until_the_next_one() -> None:
     assert [a.name for a in step(lost, NOW, fresh=FRESH) if isinstance(a, CreateRotation)] == ["recovery-3"]
 
 
-def test_the_last_completed_rotation_is_let_go_when_it_is_deleted_and_nobody_reads_it() -> None:
-    """Uninstalling does not hang on our finalizer; while a node takes part, the record stays whoever deletes it."""
+@pytest.mark.parametrize("used", [False, True])
+def test_the_last_completed_rotation_is_let_go_when_it_is_deleted(*, used: bool) -> None:
+    """Neither uninstalling nor the replacement of the kind hangs on our finalizer; an open rotation needs it to its end."""
     done = replace(rotation("done", Phase.COMPLETE), deleting=True)
-    assert SetFinalizer(done, held=False, why="finished") in step(RotationInputs(rotations=(done,)), NOW, fresh=FRESH)
-    kept = step(RotationInputs(rotations=(done,), peers=(peer("a", TWO),), wanted=True), NOW, fresh=FRESH)
-    assert not [action for action in kept if isinstance(action, SetFinalizer)]
+    inputs = RotationInputs(rotations=(done,), peers=(peer("a", TWO),) if used else (), wanted=used)
+    assert SetFinalizer(done, held=False, why="finished") in step(inputs, NOW, fresh=FRESH)
+    running = replace(inputs, rotations=(done, rotation("running", Phase.SWITCHING, from_epoch=2, to_epoch=3)))
+    assert not [action for action in step(running, NOW, fresh=FRESH) if isinstance(action, SetFinalizer)]
 
 
 def test_the_seed_is_there_before_any_key_is_given() -> None:
@@ -325,8 +327,22 @@ def test_a_person_has_a_rotation_go_on_without_a_node_that_holds_it_up(phase: Ph
         assert [a.peer.name for a in actions if isinstance(a, ExcludePeer)] == names
 
 
+@pytest.mark.parametrize("phase", [Phase.SWITCHING, Phase.RETIRING])
+def test_a_person_has_a_rotation_go_on_without_a_node_that_answers_nobody(phase: Phase) -> None:
+    """One that was taken over says that it has come along: who waits for its answer names it, if it is there and published."""
+    words = {"a": replace(says(1, 1, 2), failing=("b: no answer on generation 1.2.3",)), "b": says(2, 2)}
+    active = rotation(phase=phase, without=("b",), started=NOW)
+    snapshot = two_nodes(active, statuses=words)
+    assert [a.peer.name for a in step(snapshot, NOW, fresh=FRESH) if isinstance(a, ExcludePeer)] == ["b"]
+    told = [a.new.conditions[0].message for a in step(snapshot, NOW, fresh=FRESH) if isinstance(a, UpdateRotationStatus)]
+    assert told == ["waits for a; a has no answer of b: no answer on generation 1.2.3"]
+    by_itself = {"peers": (peer("a", ONE, Epoch(LEAP + 3, "f" * 32)), peer("b", ONE, TWO))}
+    for more in ({"down": frozenset("a")}, {"statuses": words | {"a": replace(words["a"], failing=())}}, by_itself):
+        assert not [a for a in step(replace(snapshot, **more), NOW, fresh=FRESH) if isinstance(a, ExcludePeer)]
+
+
 def test_a_word_of_another_boot_does_not_count() -> None:
-    """◆ A node that rebooted since it spoke may need the old key again: its report is no evidence."""
+    """◆R41 A node that rebooted since it spoke may need the old key again: its report is no evidence."""
     words = {"a": says(2, 2), "b": says(2, 2, boot="before")}
     for phase in (Phase.SWITCHING, Phase.RETIRING):
         assert phase_after(two_nodes(rotation(phase=phase), statuses=words)) is None
@@ -367,7 +383,7 @@ def test_a_node_that_sends_nothing_needs_a_session_of_the_new_epoch() -> None:
 
 
 def test_old_keys_go_only_when_nobody_accepts_them_and_then_all_at_once() -> None:
-    """◆ One node that still accepts the old epoch keeps the old key of every node."""
+    """◆R41 One node that still accepts the old epoch keeps the old key of every node."""
     active = rotation(phase=Phase.RETIRING)
     waiting = two_nodes(active, statuses={"a": says(2, 2), "b": says(2, 1, 2)})
     assert not [a for a in step(waiting, NOW, fresh=FRESH) if isinstance(a, (RemoveNodeKey, DeleteSeed))]
@@ -375,6 +391,20 @@ def test_old_keys_go_only_when_nobody_accepts_them_and_then_all_at_once() -> Non
     assert [type(a) for a in actions] == [RemoveNodeKey, RemoveNodeKey, DeleteSeed, UpdateRotationStatus]
     assert {a.number for a in actions if isinstance(a, RemoveNodeKey)} == {1}
     assert phase_after(two_nodes(active)) is Phase.COMPLETE
+
+
+@pytest.mark.parametrize("phase", [Phase.SWITCHING, Phase.RETIRING])
+@pytest.mark.parametrize("there", [True, False], ids=["made again", "not yet"])
+def test_a_node_whose_words_were_lost_has_not_come_along(phase: Phase, *, there: bool) -> None:
+    """◆R41 Its NodePeer is gone, or made again without a session: what it accepts is not known, which is no consent."""
+    lost = replace(peer("b"), boot_id="")
+    snapshot = two_nodes(rotation(phase=phase), peers=(peer("a", TWO), *([lost] if there else [])), unheard=frozenset("b"))
+    told = [a.new for a in step(snapshot, NOW, fresh=FRESH) if isinstance(a, UpdateRotationStatus)]
+    assert [(new.phase, new.nodes_done, new.nodes_total) for new in told] == [(phase, 1, 2)]
+    assert told[0].conditions[0].message == "waits for b"
+    down = replace(snapshot, down=frozenset("b"))
+    assert phase_after(down) is (Phase.RETIRING if phase is Phase.SWITCHING else None)
+    assert not [a for a in step(down, NOW, fresh=FRESH) if isinstance(a, RemoveNodeKey | DeleteSeed)]
 
 
 def test_no_old_key_goes_where_the_new_one_is_missing() -> None:
@@ -385,7 +415,7 @@ def test_no_old_key_goes_where_the_new_one_is_missing() -> None:
 
 @pytest.mark.parametrize("phase", [Phase.SWITCHING, Phase.RETIRING])
 def test_a_late_abort_is_ignored(phase: Phase) -> None:
-    """◆ Once nodes were told to use the new key, the rotation is finished forward."""
+    """◆R40 Once nodes were told to use the new key, the rotation is finished forward."""
     with_abort = step(two_nodes(rotation(phase=phase, abort=True)), NOW, fresh=FRESH)
     without = step(two_nodes(rotation(phase=phase)), NOW, fresh=FRESH)
     assert [type(a) for a in with_abort] == [type(a) for a in without]
@@ -402,7 +432,7 @@ def test_an_abort_in_time_takes_the_new_keys_back() -> None:
 
 
 def test_the_phase_decides_which_keys_a_joining_node_gets() -> None:
-    """◆ Not the new one while it is distributed, both while nodes switch, not the old one any more while it retires."""
+    """◆R39 Not the new one while it is distributed, both while nodes switch, not the old one any more while it retires."""
     expected = {Phase.DISTRIBUTING: (ONE,), Phase.SWITCHING: (ONE, TWO), Phase.RETIRING: (TWO,)}
     assert {p: joining_epochs(two_nodes(rotation(phase=p))) for p in expected} == expected
 
@@ -540,6 +570,7 @@ EVENTS = st.one_of(
 )
 
 
+@pytest.mark.simulation
 @settings(max_examples=300, deadline=None)
 @given(st.lists(EVENTS, max_size=60))
 def test_any_order_of_events_and_crashes_converges(events: list[tuple[str, int | str]]) -> None:

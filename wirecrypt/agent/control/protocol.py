@@ -1,7 +1,7 @@
 """Control datagrams of all pairs: which SA one came by decides whose key it must be under.
 
 The MAC is checked before anything is parsed, and then what the datagram claims is compared with the mark that the receiving
-SA set ◆: a pod's packets come out of the same SAs. Answers are never larger than requests; each peer has a token bucket, and
+SA set ◆R12: a pod's packets come out of the same SAs. Answers are never larger than requests; each peer has a token bucket, and
 another one of the passes that its datagrams call for: one that teaches nothing new calls for none.
 """
 
@@ -13,18 +13,21 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from wirecrypt import keys
+from wirecrypt.agent.control.probe_timer import NEVER, ProbeBudget
 from wirecrypt.agent.control.verify_probes import LiveProbes
 from wirecrypt.agent.store.state import State
 from wirecrypt.agent.view.pair_view import PairView
 from wirecrypt.errors import DatagramError
+from wirecrypt.model.link import Arrived
 from wirecrypt.model.mark import MarkLayout
 from wirecrypt.model.objects import NodePeer
 from wirecrypt.model.session import Generation
 from wirecrypt.model.xfrm import Address
 from wirecrypt.pairs import decide as pairs
+from wirecrypt.pairs import generations
 from wirecrypt.pairs.memory import PairMemory, Sent, Timing
-from wirecrypt.pairs.probing import Due, ProbeReason, schedule
-from wirecrypt.ports import Arrived, ControlChannel
+from wirecrypt.pairs.probing import LOST_IN_ROW, Due, ProbeReason, schedule
+from wirecrypt.ports import ControlChannel
 
 NONCE_BYTES: Final = 16
 BURST: Final = 64.0
@@ -53,12 +56,17 @@ class Bucket:
 
 @dataclass(slots=True)
 class PeerSession:
-    """What is kept of one peer between passes."""
+    """What is kept of one peer between passes; *owed*: it called for a pass too soon after others.
+
+    *turn*: the last turn that was taken for a look at its path.
+    """
 
     memory: PairMemory = field(default_factory=PairMemory)
     bucket: Bucket = field(default_factory=Bucket)
     calls: Bucket = field(default_factory=lambda: Bucket(CALLS))
     pair_view: PairView | None = None
+    owed: bool = False
+    turn: float = -NEVER
 
 
 def session_of(kept: dict[str, PeerSession], peer: NodePeer) -> PeerSession:
@@ -86,6 +94,7 @@ class ControlProtocol:
         *,
         live: LiveProbes | None = None,
         refused: dict[str, int] | None = None,
+        budget: ProbeBudget | None = None,
     ) -> None:
         self._channel = channel
         self._state = state
@@ -93,18 +102,26 @@ class ControlProtocol:
         self._timing = timing
         self._live = live if live is not None else LiveProbes()
         self.refused: dict[str, int] = {} if refused is None else refused
+        self._budget = budget if budget is not None else ProbeBudget()
+        self._senders: dict[Address, PeerSession] | None = None
 
     def send_due(self, peer_session: PeerSession, now: float) -> float:
         """Send the peer's due probes; return when the next is due."""
         pair_view = peer_session.pair_view
         if pair_view is None:
             return now + self._timing.steady
-        for due in schedule(pair_view.inputs, peer_session.memory, now, self._timing)[:_MOST_AT_ONCE]:
-            if due.at > now:
-                return due.at
+        wanted = schedule(pair_view.inputs, peer_session.memory, now, self._timing)
+        ready = [due for due in wanted[:_MOST_AT_ONCE] if self._moment(peer_session, due, now) <= now]
+        for due in ready:
             self._probe(peer_session, pair_view, due, now)
-        later = schedule(pair_view.inputs, peer_session.memory, now, self._timing)
-        return later[0].at if later else now + self._timing.steady
+        wanted = schedule(pair_view.inputs, peer_session.memory, now, self._timing) if ready else wanted
+        return min((self._moment(peer_session, due, now) for due in wanted), default=now + self._timing.steady)
+
+    def _moment(self, peer_session: PeerSession, due: Due, now: float) -> float:
+        """Return when a probe may be sent: one that only looks whether the path still works waits for its turn."""
+        if due.need is ProbeReason.CHECK and due.at <= now and peer_session.turn < due.at:
+            peer_session.turn = self._budget.turn(now)
+        return max(due.at, peer_session.turn) if due.need is ProbeReason.CHECK else due.at
 
     def examine(self, peer_sessions: Iterable[PeerSession]) -> None:
         """Send the probes that a verification asked for: on every lane of the generation that traffic takes."""
@@ -116,7 +133,7 @@ class ControlProtocol:
 
     def _examine(self, pair_view: PairView) -> None:
         seen = pair_view.inputs.observed
-        generation = seen.in_use if seen.in_use is not None else pairs.channel(pair_view.inputs)
+        generation = seen.in_use if seen.in_use is not None else generations.channel(pair_view.inputs)
         installed = seen.installed.get(generation) if generation is not None else None
         if generation is None or installed is None:
             return
@@ -127,8 +144,13 @@ class ControlProtocol:
             self._live.sent(pair_view.peer.node_uid, spi, (generation, lane), nonce, refused=not sent)
 
     def take_in(self, peer_sessions: Mapping[str, PeerSession], now: float) -> bool:
-        """Handle all that has arrived; say whether anything was learnt that calls for a pass."""
-        by_address = by_sender(peer_sessions.values())
+        """Handle all that has arrived; say whether anything was learnt that calls for a pass.
+
+        Who sends from where stays as it is from one pass to the next, which has a protocol of its own.
+        """
+        if self._senders is None:
+            self._senders = by_sender(peer_sessions.values())
+        by_address = self._senders
         learnt = False
         for arrived in self._channel.receive():
             learnt |= self._take(arrived, by_address, now)
@@ -152,7 +174,10 @@ class ControlProtocol:
             return self._refuse("claims another SA than it came by")
         before = peer_session.memory
         self._heard(peer_session, peer_session.pair_view, message, now)
-        return peer_session.memory != before and peer_session.calls.take(now)
+        ended = before.most_lost >= LOST_IN_ROW > peer_session.memory.most_lost  # it is reported as failing
+        calls = peer_session.owed or ended or peer_session.memory.taught(before)
+        peer_session.owed = calls and not peer_session.calls.take(now)
+        return calls and not peer_session.owed
 
     def _heard(self, peer_session: PeerSession, pair_view: PairView, message: keys.ControlMessage, now: float) -> None:
         via = (message.generation, message.lane)
@@ -170,7 +195,7 @@ class ControlProtocol:
         if same is not None and message.lane in same.tx and same.slot >= 0:
             self._say(pair_view, keys.DatagramKind.ANSWER, (message.generation, message.lane), message.nonce)
             return
-        current = pairs.channel(inputs)
+        current = generations.channel(inputs)
         if current is not None:
             self._say(pair_view, keys.DatagramKind.ANSWER, (current, 0), message.nonce)
 

@@ -39,6 +39,11 @@ class LiveProbes:
         with self._lock:
             self._asked += 1
 
+    def asked(self) -> bool:
+        """Return whether probes are to be sent now."""
+        with self._lock:
+            return self._asked > self._served
+
     def taken(self) -> bool:
         """Return whether probes are to be sent now, and take that wish."""
         with self._lock:

@@ -9,6 +9,7 @@ from wirecrypt import logs
 from wirecrypt.errors import KernelError
 from wirecrypt.model.guard import GuardSettings
 from wirecrypt.model.link import Link
+from wirecrypt.model.mark import MarkLayout
 from wirecrypt.model.objects import NodePeer
 from wirecrypt.model.pair import End
 from wirecrypt.model.xfrm import Address, Network
@@ -97,12 +98,11 @@ class GuardAttachment:
             log.warning("mark not attached", link=link, error=str(error))
 
 
-def guard_settings(own: NodePeer | End, settings: Settings, lanes: int, *, esp_keeps_mark: bool) -> GuardSettings:
+def guard_settings(own: NodePeer | End, settings: Settings, *, marks: MarkLayout, esp_keeps_mark: bool) -> GuardSettings:
     """Return the eBPF programs' part of the configuration."""
     return GuardSettings(
-        mark_shift=settings.mark.shift,
+        mark_shift=marks.shift,
         strict=settings.mode is Mode.STRICT,
-        lanes=lanes,
         vxlan_ports=settings.vxlan_ports,
         geneve_ports=settings.geneve_ports,
         control_port=settings.control_port,

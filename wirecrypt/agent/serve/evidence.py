@@ -35,7 +35,7 @@ from wirecrypt.plan.diff import DesiredPair
 from wirecrypt.plan.observe import observe
 from wirecrypt.plan.policies import UDP
 from wirecrypt.plan.shared import shared
-from wirecrypt.plan.snapshot import KernelSnapshot, host, policies_of, sas_of
+from wirecrypt.plan.snapshot import KernelSnapshot, policies_of, sas_of
 from wirecrypt.settings import Settings
 
 EGRESS = "wirecrypt_guard_egress"
@@ -89,7 +89,7 @@ def facts(seen: EvidenceSnapshot, after: Afterwards, settings: Settings, node: s
     wanted = desired_pairs(pass_state, settings, nothing_new)
     names = frozenset(p.name for desired in wanted for p in desired.policies)
     clear = _by_peer(pass_state.pair_views.values(), after.clear)
-    sources = _Sources(seen, after, settings.mark.layout, names, _guard(seen, settings), clear)
+    sources = _Sources(seen, after, pass_state.marks, names, _guard(seen, settings), clear)
     pairs = [(s, w) for (s, d), w in zip(pass_state.pairs(), wanted, strict=True) if not (s.inputs.peer_gone or d.remove_all)]
     others = _elsewhere(sources.guard, [pair_view.pair.peer for pair_view, _ in pairs])
     common = _shared(seen.kernel, sources.marks) if pairs else ((), ())
@@ -116,7 +116,7 @@ def _peer(sources: _Sources, pair_view: PairView, desired: DesiredPair) -> PeerE
     policies = [each for each in _policies(desired, seen.kernel, sources.names) if each not in before]
     sas = tuple(_sas(seen, sources.after.usages, pair_view, desired))
     missing = _missing(pair_view, desired, {sa.spi for sa in sas})
-    guard = [sources.guard[p] for p in _claims(pair.peer) if p in sources.guard]
+    guard = [sources.guard[p] for p in pair.peer.claims if p in sources.guard]
     return PeerEvidence(
         node=pair.peer.name,
         node_id=pair.peer.node_id,
@@ -249,13 +249,9 @@ def _elsewhere(
     deviations: Mapping[Network, tuple[Deviations, Deviations]], ends: Iterable[End]
 ) -> tuple[Deviations, Deviations]:
     """Return the guard's deviations that are about none of the peers *ends*: own prefixes, plain nodes, cluster ranges."""
-    theirs = {prefix for end in ends for prefix in _claims(end)}
+    theirs = {prefix for end in ends for prefix in end.claims}
     rest = [found for prefix, found in deviations.items() if prefix not in theirs]
     return tuple(d for out, _ in rest for d in out), tuple(d for _, inbound in rest for d in inbound)
-
-
-def _claims(end: End) -> list[Network]:
-    return [*end.pod_cidrs, *map(host, end.hosts)]
 
 
 def _esp(pair: Pair, esp: Mapping[tuple[Address, int], int]) -> tuple[EspSeen, ...]:

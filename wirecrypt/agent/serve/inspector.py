@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from wirecrypt.agent.last_pass import LastPass, PassSnapshot
@@ -21,7 +21,7 @@ from wirecrypt.agent.view.configuration import timing
 from wirecrypt.agent.view.pair_view import Flags, view_pair
 from wirecrypt.agent.view.pass_state import PassState
 from wirecrypt.errors import KernelError
-from wirecrypt.model.verify_facts import FORMAT, CaptureSummary, Change, Clear, NodeEvidence, NodePlan
+from wirecrypt.model.verify_facts import FORMAT, CapturedPackets, CaptureSummary, Change, NodeEvidence, NodePlan
 from wirecrypt.model.xfrm import Address, SaEntry
 from wirecrypt.pairs import probing
 from wirecrypt.pairs.decide import decide
@@ -35,33 +35,13 @@ PATIENCE: Final = 4.0  # seconds to wait for a pass to end: the loop may be wait
 ANSWERS: Final = 1.5  # seconds to wait for the answers to the last probes
 
 
-class Captured(Protocol):
-    """What a capture has read."""
-
-    @property
-    def esp(self) -> Mapping[tuple[Address, int], int]:
-        """Return ESP packets by (outer target, SPI)."""
-
-    @property
-    def clear(self) -> Sequence[Clear]:
-        """Return readable flows."""
-
-    @property
-    def packets(self) -> int:
-        """Return how many packets were read."""
-
-    @property
-    def lost(self) -> int:
-        """Return how many were lost unread."""
-
-
 class RunningCapture(Protocol):
     """A running capture."""
 
     def watch(self, until: float) -> None:
         """Read until monotonic time *until*."""
 
-    def finish(self) -> Captured:
+    def finish(self) -> CapturedPackets:
         """Stop, and return what was read."""
 
     def close(self) -> None:
@@ -186,17 +166,8 @@ def _usages(entries: Sequence[SaEntry]) -> Usages:
 
 def _again(snapshot: PassSnapshot, kernel: KernelSnapshot, settings: Settings, now: float) -> PassState:
     """Decide once more about what the kernel has now; the picture stays as it is."""
-    old, times = snapshot.pass_state, timing(settings)
-    pass_state = PassState(
-        own=old.own,
-        cluster_view=old.cluster_view,
-        state=old.state,
-        kernel=kernel,
-        trusted=old.trusted,
-        connected=old.connected,
-        now=now,
-        undecided=old.undecided,
-    )
+    old, times = snapshot.pass_state, timing(settings, len(snapshot.memories))
+    pass_state = replace(old, kernel=kernel, now=now, pair_views={}, decisions={}, failing={}, failed={}, trouble=[])
     for uid, before in old.pair_views.items():
         inputs = before.inputs
         flags = Flags(
@@ -205,9 +176,10 @@ def _again(snapshot: PassSnapshot, kernel: KernelSnapshot, settings: Settings, n
             block_joining=inputs.block_joining,
             exempts=inputs.exempts,
             peer_exempts=inputs.peer_exempts,
+            peer_down=inputs.peer_down,
         )
-        found = view_pair(old.own, before.peer, old.state, kernel, marks=settings.mark.layout, ring=snapshot.ring, flags=flags)
-        memory = probing.observe(snapshot.memories[uid], found.inputs, now)
+        found = view_pair(old.own, before.peer, old.state, kernel, marks=old.marks, ring=snapshot.ring, flags=flags)
+        memory = probing.observe(snapshot.memories[uid], found.inputs, now, times)
         pass_state.pair_views[uid], pass_state.decisions[uid] = found, decide(found.inputs, memory, now, times)
     return pass_state
 

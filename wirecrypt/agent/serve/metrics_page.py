@@ -8,15 +8,16 @@ from collections.abc import Callable, Mapping
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from wirecrypt import logs
+from wirecrypt.agent.datapath.writes import headroom
 from wirecrypt.agent.last_pass import LastPass
 from wirecrypt.agent.serve.inspector import Readers
-from wirecrypt.agent.status.status_writer import headroom
 from wirecrypt.agent.view.pair_view import PairView
 from wirecrypt.agent.view.pass_state import PassState
-from wirecrypt.errors import WirecryptError
+from wirecrypt.errors import ClusterError, WirecryptError
 from wirecrypt.http_server import Response
 from wirecrypt.metrics import AgentMetrics
-from wirecrypt.pairs.decide import Decision, Out
+from wirecrypt.pairs.decide import Decision
+from wirecrypt.pairs.inputs import Out
 from wirecrypt.pairs.probing import protected
 
 log = logs.get(__name__)
@@ -30,6 +31,10 @@ class MetricsPage:
         self._metrics = AgentMetrics()
         self._sessions = self._written = 0
         self._unheard: Mapping[str, int] = {}  # datagrams that the filter of the control port refused, by reason
+
+    def api_error(self, verb: str, error: ClusterError) -> None:
+        """Count a request that the API server refused, or did not answer."""
+        self._metrics.api_error(verb, error)
 
     def passed(self, seconds: float, *, failed: bool) -> None:
         """Count a pass."""

@@ -5,26 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from wirecrypt.agent.view.pair_view import PairView
-from wirecrypt.model.xfrm import Address, Network
+from wirecrypt.model.ranges import PrefixMap
+from wirecrypt.model.xfrm import Address
 
 
 class Prefixes:
     """Finds the peer that packets from this node to an address should reach encrypted."""
 
     def __init__(self, pairs: Iterable[PairView]) -> None:
-        self._own: list[Network] = []
-        self._pods: dict[tuple[int, int], dict[int, str]] = {}
-        self._nodes: dict[Address, str] = {}
-        self._sealed: set[str] = set()
-        for pair_view in pairs:
-            pair, uid = pair_view.pair, pair_view.pair.peer.node_uid
-            self._own = list(pair.own.pod_cidrs)
-            for prefix in pair.peer.pod_cidrs:
-                known = self._pods.setdefault((prefix.version, prefix.prefixlen), {})
-                known[_bits(prefix.network_address, prefix.prefixlen)] = uid
-            self._nodes |= dict.fromkeys(pair.peer.hosts, uid)
-            if pair_view.inputs.observed.nodes.sends:
-                self._sealed.add(uid)
+        ends = [(pair_view, pair_view.pair.peer) for pair_view in pairs]
+        self._own = ends[0][0].pair.own.pod_cidrs if ends else ()
+        self._pods = PrefixMap((prefix, peer.node_uid) for _, peer in ends for prefix in peer.pod_cidrs)
+        self._nodes = {address: peer.node_uid for _, peer in ends for address in peer.hosts}
+        self._sealed = {peer.node_uid for pair_view, peer in ends if pair_view.inputs.observed.nodes.sends}
 
     def peer(self, source: Address, target: Address) -> str | None:
         """Return the peer's node UID; None when cleartext between these two is nobody's concern here.
@@ -42,14 +35,7 @@ class Prefixes:
         return found if found in self._sealed else None
 
     def _pod(self, address: Address) -> str | None:
-        for (version, length), known in self._pods.items():
-            if version == address.version and (found := known.get(_bits(address, length))) is not None:
-                return found
-        return None
+        return next(self._pods.holding(address), None)
 
     def _is_own(self, address: Address) -> bool:
-        return any(address in prefix for prefix in self._own if prefix.version == address.version)
-
-
-def _bits(address: Address, length: int) -> int:
-    return int(address) >> (address.max_prefixlen - length)
+        return any(address in prefix for prefix in self._own)

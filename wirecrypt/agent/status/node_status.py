@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from wirecrypt.model.conditions import CLEANED, EXCLUDED, JOINING, LEAVING, NO_SESSION, READY, Condition
+from wirecrypt.model.conditions import CLEANED, READY, Condition, Reason
 from wirecrypt.model.objects import NodeState, NodeStatus
 
+MOST: Final = 4  # writes in as many seconds: among many peers there is a transition every moment
 EVERY: Final = 60.0
 COUNTERS: Final = 600.0
 _MOST_FAILING: Final = 16
@@ -85,25 +87,31 @@ def _exempt_packets(peers: Sequence[PeerReport]) -> tuple[tuple[str, int], ...]:
 
 
 class WriteLimiter:
-    """Says when a status is worth a write."""
+    """Says when a status is worth a write; *waits*: until when a transition does."""
 
     def __init__(self) -> None:
+        self.waits = float("inf")
         self._written: NodeStatus | None = None
-        self._at = float("-inf")
+        self._last: deque[float] = deque([float("-inf")] * MOST, maxlen=MOST)
 
     def due(self, status: NodeStatus, now: float) -> bool:
         """Return whether to write *status* now: a transition at once, mere numbers once a minute, the same never.
 
-        Counters of packets, which never rest, only now and then, or with what is written anyway.
+        Counters of packets, which never rest, only now and then, or with what is written anyway. After four writes a
+        transition waits until four seconds have passed since the first of them; then what holds by that time is written.
         """
+        self.waits = float("inf")
+        free = self._last[0] + MOST
         if self._written is None or _settled(status) != _settled(self._written):
-            return True
+            self.waits = free if now < free else self.waits
+            return now >= free
         counted = replace(status, exempt_packets=self._written.exempt_packets) == self._written
-        return status != self._written and now - self._at >= (COUNTERS if counted else EVERY)
+        return status != self._written and now - self._last[-1] >= (COUNTERS if counted else EVERY)
 
     def written(self, status: NodeStatus, now: float) -> None:
         """Note that *status* was written."""
-        self._written, self._at = status, now
+        self._written = status
+        self._last.append(now)
 
     def forget(self) -> None:
         """Note that nothing is known of what the API server has."""
@@ -132,20 +140,20 @@ def _ready(node: NodeReport, peers: Sequence[PeerReport]) -> Condition:  # noqa:
         reason, message = node.trouble[0]
         return Condition(READY, status=False, reason=reason, message=message[:_MESSAGE])
     if node.state is NodeState.EXCLUDED:
-        return Condition(READY, status=False, reason=EXCLUDED, message=CUT_OFF)
+        return Condition(READY, status=False, reason=Reason.EXCLUDED, message=CUT_OFF)
     if node.state is NodeState.LEAVING:
-        return Condition(READY, status=False, reason=LEAVING, message=f"on the way out, {done}")
+        return Condition(READY, status=False, reason=Reason.LEAVING, message=f"on the way out, {done}")
     if not node.published_epoch:
-        return Condition(READY, status=False, reason=NO_SESSION, message="no session is published yet")
+        return Condition(READY, status=False, reason=Reason.NO_SESSION, message="no session is published yet")
     failing = [p for p in peers if p.failing]
     if failing:
         message = "; ".join(f"{p.name}: {p.failing}" for p in failing)
-        return Condition(READY, status=False, reason="PeersFailing", message=message[:_MESSAGE])
+        return Condition(READY, status=False, reason=Reason.PEERS_FAILING, message=message[:_MESSAGE])
     if all(p.protected for p in peers):
         if node.state is NodeState.JOINING:
-            return Condition(READY, status=False, reason=JOINING, message=f"waiting for both ends, {done}")
-        return Condition(READY, status=True, reason="AllPeersProtected", message=done)
-    return Condition(READY, status=False, reason=JOINING, message=f"{done}, waiting for {_named(peers)}"[:_MESSAGE])
+            return Condition(READY, status=False, reason=Reason.JOINING, message=f"waiting for both ends, {done}")
+        return Condition(READY, status=True, reason=Reason.ALL_PEERS_PROTECTED, message=done)
+    return Condition(READY, status=False, reason=Reason.JOINING, message=f"{done}, waiting for {_named(peers)}"[:_MESSAGE])
 
 
 def _named(peers: Sequence[PeerReport]) -> str:
@@ -158,4 +166,4 @@ def _named(peers: Sequence[PeerReport]) -> str:
 def _cleaned(node: NodeReport) -> tuple[Condition, ...]:
     if not node.cleaned:
         return ()
-    return (Condition(CLEANED, status=True, reason="Left", message="no kernel object of any pair is left"),)
+    return (Condition(CLEANED, status=True, reason=Reason.LEFT, message="no kernel object of any pair is left"),)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from wirecrypt import logs
@@ -12,15 +12,18 @@ from wirecrypt.agent.store.state import as_seen
 from wirecrypt.agent.view.pair_view import PairView
 from wirecrypt.agent.view.pass_state import PassState, cleaned
 from wirecrypt.errors import BpfError, ClusterError, Conflict, NotFound, ObjectError
-from wirecrypt.model.objects import NodeState
-from wirecrypt.model.xfrm import NO_LIMIT, SaEntry
+from wirecrypt.model.objects import EncryptedNode, NodeState, NodeStatus
+from wirecrypt.model.session import LEAP
 from wirecrypt.pairs import sessions as rules
-from wirecrypt.pairs.decide import Decision, OfferedSession
+from wirecrypt.pairs.decide import Decision
+from wirecrypt.pairs.inputs import OfferedSession
 from wirecrypt.pairs.probing import protected
+from wirecrypt.retry import Backoff, Delays
 from wirecrypt.settings import Settings
 
 log = logs.get(__name__)
-AGAIN: Final = 2.0
+AGAIN: Final = Delays(first=2.0, most=30.0, jitter=0.0)
+LATE: Final = 60.0  # seconds after the own publication in which a peer whose Node is Ready comes along
 COMPARE: Final = 120.0  # seconds between two looks at what the API server has of what was written: nobody tells of a change
 
 
@@ -30,38 +33,76 @@ class StatusWriter:
     def __init__(self, components: Components) -> None:
         self._components = components
         self._pacer = WriteLimiter()
-        self._not_before = float("-inf")
+        self._backoff = Backoff(AGAIN)
         self._uid = ""
         self._compared = self._counted = float("-inf")
         self._packets: Mapping[int, int] = {}
+        self._object: EncryptedNode | None = None  # as the last write, or look, left it
+        self._newest = (0, float("-inf"))  # the newest epoch that is published, and since when
+
+    @property
+    def rests(self) -> bool:
+        """Return whether nothing waits to be written again."""
+        return not self._backoff.failures and self.waits == float("inf")
+
+    @property
+    def waits(self) -> float:
+        """Return when what waits for its turn is to be written, infinity when nothing does."""
+        return self._pacer.waits
 
     def forget(self) -> None:
         """Note that others wrote the status, or that the object may be another next time."""
         self._pacer.forget()
+        self._object = None
 
     def report(self, pass_state: PassState, trouble: Sequence[tuple[str, str]], settings: Settings, now: float) -> None:
-        """Write the status if it changed; a refusal is logged and tried again later."""
+        """Write the status if it changed."""
         if pass_state.own.node_uid != self._uid:
             self._uid = pass_state.own.node_uid
             self._pacer.forget()
         if now - self._compared >= COMPARE:
             self._compare(now)
-        status = build(self._node(pass_state, trouble, settings), _peers(pass_state, self._exempt(pass_state, now)))
-        if now < self._not_before or not self._pacer.due(status, now):
-            return
+        laggards = self._laggards(pass_state, now)
+        node = self._node(pass_state, trouble, settings, laggards)
+        status = build(node, _peers(pass_state, laggards, self._exempt(pass_state, now)))
+        if self._pacer.due(status, now) and self.write(self._uid, lambda _: status, now):
+            self._pacer.written(status, now)
+
+    def write(self, node_uid: str, make: Callable[[NodeStatus | None], NodeStatus], now: float) -> bool:
+        """Write what *make* makes of the status that stands there, if the object is of this Node; say whether it was written.
+
+        A refusal is logged and tried again later; without an EncryptedNode there is nobody to tell.
+        """
+        if not self._backoff.due(now):
+            return False
+        written = False
         try:
-            own = self._components.api.encrypted_node(self._components.node)
-            if own is None or own.node_uid != pass_state.own.node_uid:
-                self._not_before = now + AGAIN
-                return
-            self._components.api.write_node_status(own, status)
+            written = self._write_again(node_uid, make) or self._write_anew(node_uid, make)
         except (Conflict, NotFound):
-            self._not_before = now + AGAIN
+            pass  # it is just being written or removed
         except (ClusterError, ObjectError) as error:
             log.warning("status not written", error=str(error))
-            self._not_before = now + AGAIN
-        else:
-            self._pacer.written(status, now)
+        self._backoff = self._backoff.succeeded() if written else self._backoff.failed(now)
+        return written
+
+    def _write_again(self, node_uid: str, make: Callable[[NodeStatus | None], NodeStatus]) -> bool:
+        """Write over what was written last, unread; return False when others have written meanwhile, or may have."""
+        own, self._object = self._object, None
+        if own is None or own.node_uid != node_uid:
+            return False
+        try:
+            self._object = self._components.api.write_node_status(own, make(own.status))
+        except (Conflict, NotFound):
+            return False
+        return True
+
+    def _write_anew(self, node_uid: str, make: Callable[[NodeStatus | None], NodeStatus]) -> bool:
+        api = self._components.api
+        own = api.encrypted_node(self._components.node)
+        if own is None or own.node_uid != node_uid:
+            return False
+        self._object = api.write_node_status(own, make(own.status))
+        return True
 
     def _exempt(self, pass_state: PassState, now: float) -> Mapping[int, int]:
         """Return packets in clear by nodeID, where a pair is exempt, as of the last minute; a pass does not fail for them."""
@@ -84,37 +125,40 @@ class StatusWriter:
         if found is not None:
             self._pacer.compare(found.status)
 
-    def _node(self, pass_state: PassState, trouble: Sequence[tuple[str, str]], settings: Settings) -> NodeReport:
+    def _laggards(self, pass_state: PassState, now: float) -> frozenset[str]:
+        """Return the UIDs of peers that do not come to this node's epochs: what is down delays only itself ◆R42.
+
+        One that is there comes a moment later: it is counted until then, or the first to publish would say that it sends with
+        its new epoch to all ◆R45. One that names an epoch that never was never comes.
+        """
+        own = max((o.session.epoch.number for o in as_seen(pass_state.state) if o.published), default=0)
+        if own != self._newest[0]:
+            self._newest = (own, now)
+        late = now - self._newest[1] >= LATE
+        return frozenset(uid for uid, view in pass_state.pair_views.items() if _lags(view, own, late=late))
+
+    def _node(
+        self, pass_state: PassState, trouble: Sequence[tuple[str, str]], settings: Settings, laggards: frozenset[str]
+    ) -> NodeReport:
         sessions = as_seen(pass_state.state)
         listed = [o.session.epoch.number for o in rules.to_publish(sessions) if o.published]
         return NodeReport(
             state=pass_state.own.state,
             boot_id=self._components.boot_id,
-            own_epochs=_own_epochs(pass_state, sessions),
+            own_epochs=_own_epochs(pass_state, sessions, laggards),
             published_epoch=max(listed, default=0),
             mtu=settings.mtu,
-            headroom=headroom(self._components.xfrm.list_sas()),
+            headroom=pass_state.kernel.headroom,
             versions=self._components.versions,
             trouble=tuple(trouble),
-            cleaned=cleaned(pass_state, settings.mark.layout),
+            cleaned=cleaned(pass_state),
         )
 
 
-def headroom(entries: Iterable[SaEntry]) -> int:
-    """Return how much of its soft limits the busiest SA has left, in percent."""
-    left = 100
-    for entry in entries:
-        limits, use = entry.sa.limits, entry.usage
-        for used, limit in ((use.bytes, limits.soft_bytes), (use.packets, limits.soft_packets)):
-            if limit != NO_LIMIT and limit > 0:
-                left = min(left, max(0, 100 - used * 100 // limit))
-    return left
-
-
-def _peers(pass_state: PassState, exempt: Mapping[int, int]) -> list[PeerReport]:
+def _peers(pass_state: PassState, laggards: frozenset[str], exempt: Mapping[int, int]) -> list[PeerReport]:
     """Return every peer that is there, also those that nothing could be decided about."""
     there = ((s, d) for s, d in pass_state.pairs() if not s.inputs.peer_gone and s.peer.state is not NodeState.EXCLUDED)
-    decided = [_peer(pass_state, s, d, exempt.get(s.peer.node_id, 0)) for s, d in there]
+    decided = [_peer(pass_state, s, d, laggards, exempt.get(s.peer.node_id, 0)) for s, d in there]
     return decided + [
         PeerReport(
             name=peer.name,
@@ -129,42 +173,40 @@ def _peers(pass_state: PassState, exempt: Mapping[int, int]) -> list[PeerReport]
     ]
 
 
-def _peer(pass_state: PassState, pair_view: PairView, decision: Decision, exempt_packets: int) -> PeerReport:
-    uid = pair_view.peer.node_uid
+def _peer(
+    pass_state: PassState, pair_view: PairView, decision: Decision, laggards: frozenset[str], exempt_packets: int
+) -> PeerReport:
+    """Return what is reported of a pair; with a laggard nothing of epochs: that one's own word keeps its epoch."""
+    uid, used = pair_view.peer.node_uid, pair_view.inputs.observed.in_use
+    lags = uid in laggards
     return PeerReport(
         name=pair_view.peer.name,
         protected=protected(pair_view.inputs),
         ready=decision.ready,
         failing=pass_state.failed.get(uid) or pass_state.failing.get(uid, ""),
         joining=NodeState.JOINING in (pair_view.inputs.own_state, pair_view.inputs.peer_state),
-        sending_epoch=_sending_epoch(pair_view),
-        accepting_epochs=_accepting_epochs(pair_view),
+        sending_epoch=0 if used is None or lags else used.epoch,
+        accepting_epochs=frozenset() if lags else _accepting_epochs(pair_view),
         exempt=pair_view.inputs.exempt,
         exempt_packets=exempt_packets,
     )
 
 
-def _sending_epoch(pair_view: PairView) -> int:
-    """Return the epoch that the pair sends with, 0 when it sends nothing or its peer lags behind."""
-    used = pair_view.inputs.observed.in_use
-    return used.epoch if used is not None and not _lags(pair_view) else 0
-
-
 def _accepting_epochs(pair_view: PairView) -> frozenset[int]:
-    """Return the epochs that the pair accepts, none when its peer lags behind: that one's own word keeps its epoch."""
-    return (
-        frozenset() if _lags(pair_view) else frozenset(g.epoch for g, i in pair_view.inputs.observed.installed.items() if i.rx)
-    )
+    return frozenset(g.epoch for g, i in pair_view.inputs.observed.installed.items() if i.rx)
 
 
-def _lags(pair_view: PairView) -> bool:
-    """Return whether the peer has not come to this node's epochs: one that is down delays only itself, and no rotation ◆."""
-    own = max((o.session.epoch.number for o in pair_view.inputs.own_sessions if o.published), default=0)
-    return max((s.epoch.number for s in pair_view.inputs.peer_sessions), default=0) < own
+def _lags(pair_view: PairView, own: int, *, late: bool) -> bool:
+    """Return whether the peer is behind the *own* epoch, and is down, *late*, or names an epoch that never was."""
+    numbers = [s.epoch.number for s in pair_view.inputs.peer_sessions]
+    lies = any(number > own + LEAP for number in numbers)
+    behind = max((number for number in numbers if number <= own + LEAP), default=0) < own
+    return behind and (lies or late or pair_view.inputs.peer_down)
 
 
-def _own_epochs(pass_state: PassState, sessions: Sequence[OfferedSession]) -> frozenset[int]:
+def _own_epochs(pass_state: PassState, sessions: Sequence[OfferedSession], laggards: frozenset[str]) -> frozenset[int]:
     """Return the epochs of living own sessions, without those that live for peers that lag behind alone."""
     wanted = {epoch.number for epoch in rules.wanted_epochs(pass_state.cluster_view.rotations)}
-    used = wanted.union(*(_accepting_epochs(view) for view, _ in pass_state.pairs()))
+    others = (view for uid, view in pass_state.pair_views.items() if uid not in laggards)
+    used = wanted.union(*map(_accepting_epochs, others))
     return frozenset(o.session.epoch.number for o in sessions if o.alive and (not wanted or o.session.epoch.number in used))

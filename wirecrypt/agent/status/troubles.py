@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from wirecrypt.agent.components import Components
 from wirecrypt.agent.view.pass_state import PassState
+from wirecrypt.model.conditions import Reason
 
-Trouble = tuple[str, str]  # the reason and the words of a condition
-ADMISSION: Final = "AdmissionPolicyMissing"
+Trouble = tuple[Reason, str]  # the reason and the words of a condition
 STALE_SECONDS: Final = 300.0  # twice what passes between two confirmations of a copy at most
 STALE_PATIENCE: Final = 60.0  # seconds that this may last: longer than any pause between two tries to read
+NO_PREFIX: Final = "the Node has no podCIDRs, so its pods are nobody's: they are cut off, or in clear outside clusterCIDRs"
 PATIENCE: Final = 5.0  # seconds that a new claim of the Node may take to be granted
 
 
@@ -22,16 +23,25 @@ class Troubles:
         self._components = components
         self._ungranted_since = self._stale_since = float("inf")
 
-    def found(self, pass_state: PassState, parts: dict[str, str]) -> list[Trouble]:
+    @property
+    def rests(self) -> bool:
+        """Return whether nothing is so that would be wrong if it lasted."""
+        return self._ungranted_since == self._stale_since == float("inf")
+
+    def found(self, pass_state: PassState, parts: Mapping[Reason, str]) -> list[Trouble]:
         """Return what is wrong, the worst first; *parts*: the words of the agent's parts by their reason, empty for none."""
-        disk = self._components.pairs_on_disk
-        listening = (("ControlChannel", str(error)) for error in self._components.channel.failed().values())
-        unfiltered = {"ControlUnfiltered": self._components.channel.unfiltered()}
-        own = {"PairsNotWritten": disk.refused, "PairsUnreadable": disk.trouble}
-        own |= {"ClaimNotGranted": self._ungranted(pass_state), "CopiesStale": self._stale(pass_state.now)}
-        worst = {ADMISSION: parts.get(ADMISSION, "")}
-        others = {reason: words for reason, words in parts.items() if reason != ADMISSION}
-        return [*_said(worst), *pass_state.trouble, *listening, *_said(others), *_said(own), *_said(unfiltered)]
+        disk, channel = self._components.pairs_on_disk, self._components.channel
+        listening = ((Reason.CONTROL_CHANNEL, str(error)) for error in channel.failed().values())
+        own: dict[Reason, str] = {
+            Reason.PAIRS_NOT_WRITTEN: disk.refused,
+            Reason.PAIRS_UNREADABLE: disk.trouble,
+            Reason.CLAIM_NOT_GRANTED: self._ungranted(pass_state),
+            Reason.NO_POD_PREFIXES: "" if pass_state.own.pod_cidrs or pass_state.ungranted() else NO_PREFIX,
+            Reason.COPIES_STALE: self._stale(pass_state.now),
+            Reason.CONTROL_UNFILTERED: channel.unfiltered(),
+        }
+        found = [*pass_state.trouble, *listening, *_said(parts), *_said(own)]
+        return sorted(found, key=lambda trouble: trouble[0] is not Reason.ADMISSION_POLICY_MISSING)
 
     def _stale(self, now: float) -> str:
         """Return which copies of the API server's objects are old though others are not, in words that stay the same.
@@ -55,5 +65,5 @@ class Troubles:
         return f"the Node has {', '.join(claims)}, which was not granted to it: no other node sends there"
 
 
-def _said(words: dict[str, str]) -> Iterator[Trouble]:
+def _said(words: Mapping[Reason, str]) -> Iterator[Trouble]:
     return ((reason, text) for reason, text in words.items() if text)

@@ -7,15 +7,10 @@ there is nothing to try and nobody whose key could be accepted.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
 
-from wirecrypt import logs
-from wirecrypt.errors import ClusterError
+from wirecrypt.agent.steps.policy_tries import PolicyTry
+from wirecrypt.model.admission import OWN_NODE
 from wirecrypt.ports import AgentApi
-
-log = logs.get(__name__)
-EVERY: Final = 3600.0
-AGAIN: Final = 30.0  # while the policy is missing, or the API server did not say
 
 
 class AdmissionCheck:
@@ -23,20 +18,15 @@ class AdmissionCheck:
 
     def __init__(self, api: AgentApi) -> None:
         self._api = api
-        self._next = float("-inf")
-        self.holds = False
+        self._try = PolicyTry(OWN_NODE, "a forbidden write was admitted")
+
+    @property
+    def holds(self) -> bool:
+        """Return whether the policy refused the write when it was tried last."""
+        return self._try.holds
 
     def check(self, now: float, own: str, others: Iterable[str]) -> None:
         """Try again when it is time, on one of the *others*; an API server that does not answer changes nothing."""
         ring = sorted(others, key=lambda name: (name < own, name))  # not all agents begin with the same node
-        if now < self._next or not ring:
-            return
-        try:
-            self.holds = self._api.forbidden_write_refused(ring)
-        except ClusterError as error:
-            log.warning("admission policy not tried", error=str(error))
-            self._next = now + AGAIN
-            return
-        self._next = now + (EVERY if self.holds else AGAIN)
-        if not self.holds:
-            log.error("admission policy missing", reason="a forbidden write was admitted")
+        if ring:
+            self._try.check(now, lambda: self._api.forbidden_write_refused(ring))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from wirecrypt import logs
 from wirecrypt.agent.components import Components
 from wirecrypt.agent.datapath.guard_attachment import guard_settings
-from wirecrypt.agent.view.configuration import session_params
 from wirecrypt.errors import BpfError, LinkError
+from wirecrypt.model.mark import MarkLayout
 from wirecrypt.model.objects import NodePeer
 from wirecrypt.plan.marks import esp_keeps_mark
 from wirecrypt.settings import Settings
@@ -29,16 +29,18 @@ class GuardUpkeep:
         """Take note of links, addresses or routes that changed."""
         self._due = float("-inf")
 
-    def ensure(self, own: NodePeer, settings: Settings, now: float) -> None:
+    def ensure(self, own: NodePeer, settings: Settings, marks: MarkLayout, now: float) -> None:
         """Look at links and filters when a link, the own claims or the configuration changed, and every resync.
 
         A guard that the kernel refuses keeps no pair from its policies, and no node becomes Active behind it.
         """
-        if now < self._due and (own, settings) == self._done:
+        if now < self._due and (own, settings, marks) == self._done:
             return
         components = self._components
+        if not components.datapath.has_guard():  # the maps that it gets now are empty, whatever was read of the last ones
+            components.datapath.forget()
         self._esp_keeps_mark = self._esp_keeps_mark and esp_keeps_mark(components.datapath.snapshot().sas.values())
-        configured = guard_settings(own, settings, session_params(settings).lanes, esp_keeps_mark=self._esp_keeps_mark)
+        configured = guard_settings(own, settings, marks=marks, esp_keeps_mark=self._esp_keeps_mark)
         try:
             components.guard_attachment.ensure(own, settings, configured)
         except (BpfError, LinkError) as error:
@@ -47,4 +49,4 @@ class GuardUpkeep:
             self.trouble = str(error)
             return
         self.trouble = ""
-        self._due, self._done = now + self._resync, (own, settings)
+        self._due, self._done = now + self._resync, (own, settings, marks)

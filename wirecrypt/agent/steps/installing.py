@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable
+from functools import partial
+from typing import Final
 
 from wirecrypt import logs
 from wirecrypt.agent.components import Components
-from wirecrypt.agent.steps.left_behind import LeftBehind, left_behind, of_predecessors
+from wirecrypt.agent.steps.left_behind import LeftBehind, left_behind, of_predecessors, of_removed
 from wirecrypt.agent.store.keyring import KeyRing
+from wirecrypt.agent.store.state import LedgerEntry
 from wirecrypt.agent.view.cluster_view import end_of
 from wirecrypt.agent.view.pair_view import PairView
 from wirecrypt.agent.view.pass_state import PassState, block
+from wirecrypt.agent.view.standing import SettledPairs
 from wirecrypt.errors import SecretError
+from wirecrypt.model.conditions import Reason
 from wirecrypt.model.guard import GuardAction, GuardEntry
-from wirecrypt.model.pair import End, Pair
+from wirecrypt.model.pair import Pair
 from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.session import Generation
 from wirecrypt.model.xfrm import Algorithm, Network, Sa, SaLimits
-from wirecrypt.pairs.decide import Decision, lanes_of
+from wirecrypt.pairs.decide import Decision
+from wirecrypt.pairs.generations import lanes_of
 from wirecrypt.plan import guard_entries as guard_plan
 from wirecrypt.plan.diff import Action, DesiredPair, in_the_way, plan
 from wirecrypt.plan.policies import Layout, Senders, wanted
 from wirecrypt.plan.shared import shared
-from wirecrypt.plan.snapshot import KernelSnapshot, host
+from wirecrypt.plan.snapshot import KernelSnapshot
 from wirecrypt.plan.states import free_slot, states
 from wirecrypt.settings import Settings
 
 log = logs.get(__name__)
+_REASONS: Final = 3  # that a line about a plan names
 
 Maker = Callable[[PassState, PairView, Generation, int, Settings], tuple[Sa, ...]]
 
@@ -38,42 +46,67 @@ class Installer:
         self._components = components
         self._ring = ring
         self._left = LeftBehind()
+        self._settled = SettledPairs()
         self.foreign: dict[str, str] = {}  # by peer node UID: a policy of others stands where ours must be
 
     def apply(self, pass_state: PassState, settings: Settings) -> bool:
-        """Bring kernel and disk to what was decided; say whether anything was written without an error: then look again."""
+        """Bring kernel and disk to what was decided; say whether to look again: something was written, or is to be.
+
+        Nothing is written by what was read in an earlier pass: what is to be written is decided by what the kernel has now.
+        """
         marked = self._mark(pass_state)
         actions = self.actions(pass_state, settings)
+        if actions is None:
+            return True
         if not actions:
             return marked
-        for action in actions:
-            log.info("plan", action=action.step.name.lower(), object=_text(action), peer=action.peer, reason=action.why)
+        _log(actions)
         failed = self._components.datapath.apply(actions)
         names = {s.peer.name: uid for uid, s in pass_state.pair_views.items()}
         for peer, error in failed.items():
             log.error("kernel refused", peer=peer, error=str(error))
             pass_state.failed[names.get(peer, "")] = str(error)
-            pass_state.trouble.append(("KernelRefused", str(error)))
+            pass_state.trouble.append((Reason.KERNEL_REFUSED, str(error)))
         return marked or not failed
 
-    def actions(self, pass_state: PassState, settings: Settings) -> list[Action]:
-        """Return the plan of this round; generations to install are in the ledger when this returns."""
-        wanted_now = desired_pairs(pass_state, settings, self._states)
+    def actions(self, pass_state: PassState, settings: Settings) -> list[Action] | None:
+        """Return the plan of this round, None where there is to be one by what the kernel has now.
+
+        Generations to install are in the ledger when this returns.
+        """
+        listed: list[tuple[str, LedgerEntry]] = []
+        datapath = self._components.datapath
+        settled = self._settled.still(pass_state, settings)
+        make = partial(self._states, listed) if datapath.fresh else nothing_new
+        wanted_now = desired_pairs(pass_state, settings, make, without=settled.keys())
+        self._components.session_keeper.list_generations(listed)
         self.foreign = _foreign(wanted_now, pass_state.kernel)
         entries = guard_wanted(pass_state, settings) if self._components.datapath.has_guard() else {}  # no map, no entry
-        left = [*self._left.due(pass_state, settings), *of_predecessors(pass_state, settings)]
-        return plan(wanted_now, entries, pass_state.kernel, shared=tuple(shared(settings.mark.layout)), strays=left)
+        left = [*self._left.due(pass_state, settings), *of_predecessors(pass_state), *of_removed(pass_state)]
+        others = tuple(shared(pass_state.marks))
+        found = plan(wanted_now, entries, pass_state.kernel, shared=others, strays=left, settled=settled.values())
+        if (found or any(desired.decision.install for desired in wanted_now)) and datapath.stale():
+            return None
+        changing = {action.peer for action in found}
+        self._settled.note((desired for desired in wanted_now if desired.pair.peer.name not in changing), pass_state)
+        return found
 
-    def _states(
-        self, pass_state: PassState, pair_view: PairView, generation: Generation, slot: int, settings: Settings
+    def _states(  # noqa: PLR0913 - a `Maker` with a list to fill
+        self,
+        listed: list[tuple[str, LedgerEntry]],
+        pass_state: PassState,
+        pair_view: PairView,
+        generation: Generation,
+        slot: int,
+        settings: Settings,
     ) -> tuple[Sa, ...]:
-        """Return the SAs of a new generation; its ledger entry is written first ◆."""
+        """Return the SAs of a new generation, and have its entry *listed*: that is written before they are added ◆R8."""
         try:
             entry, derived = self._ring.derive(pair_view.pair, generation, pass_state.state, pair_view.peer)
         except SecretError as error:
             pass_state.failed[pair_view.peer.node_uid] = str(error)
             return ()
-        self._components.session_keeper.list_generation(pair_view.peer.node_uid, entry)
+        listed.append((pair_view.peer.node_uid, entry))
 
         def key(*, sending: bool, lane: int) -> SecretBytes:
             return derived.traffic_key(derived.own if sending else derived.peer, lane)
@@ -86,23 +119,22 @@ class Installer:
                 slot=slot,
                 algorithm=entry.algorithm,
                 keys=key,
-                marks=settings.mark.layout,
+                marks=pass_state.marks,
                 limits=_limits(settings),
             )
         )
 
     def _mark(self, pass_state: PassState) -> bool:
-        """Put pairs on disk that a boot must block, and say whether one is new there; only then are they ready ◆.
+        """Put pairs on disk that a boot must block, and say whether one is new there; only then are they ready ◆R24 ◆R25.
 
         Behind no guard none is.
         """
         if not pass_state.guarded:
             return False
         disk = self._components.pairs_on_disk
-        wanted = [(v.peer, not d.nodes.sends) for v, d in pass_state.pairs() if d.mark and not d.remove_all]
+        wanted = [(end_of(v.peer), not d.nodes.sends) for v, d in pass_state.pairs() if d.mark and not d.remove_all]
         missing = [peer.node_uid for peer, _ in wanted if not disk.has(peer.node_uid)]
-        for peer, exempt in wanted:
-            disk.add(end_of(pass_state.own), end_of(peer), exempt=exempt)
+        disk.add(end_of(pass_state.own), wanted)
         return any(disk.has(uid) for uid in missing)
 
 
@@ -112,21 +144,24 @@ def preview(pass_state: PassState, settings: Settings) -> list[Action]:
         desired_pairs(pass_state, settings, _keyless),
         guard_wanted(pass_state, settings),
         pass_state.kernel,
-        shared=tuple(shared(settings.mark.layout)),
-        strays=[*left_behind(pass_state, settings).values(), *of_predecessors(pass_state, settings)],
+        shared=tuple(shared(pass_state.marks)),
+        strays=[*left_behind(pass_state).values(), *of_predecessors(pass_state), *of_removed(pass_state)],
     )
 
 
-def desired_pairs(pass_state: PassState, settings: Settings, make: Maker) -> list[DesiredPair]:
-    """Return what each pair should have; *make* gives the SAs of a generation to install."""
-    return [_desired(pass_state, pair_view, decision, settings, make) for pair_view, decision in pass_state.pairs()]
+def desired_pairs(
+    pass_state: PassState, settings: Settings, make: Maker, *, without: Collection[str] = ()
+) -> list[DesiredPair]:
+    """Return what each pair should have; *make* gives the SAs of a generation to install. *without*: node UIDs of peers."""
+    there = ((view, decision) for view, decision in pass_state.pairs() if view.peer.node_uid not in without)
+    return [_desired(pass_state, pair_view, decision, settings, make) for pair_view, decision in there]
 
 
 def guard_wanted(pass_state: PassState, settings: Settings) -> dict[Network, GuardEntry]:
     """Return the guard entries that the node should have.
 
     A peer about which nothing could be decided is dropped if plaintext with it is over; else what there is of it stays, or
-    it passes. Its Node is no plain one, and nor is that of a peer that vanished: until its deletion is confirmed ◆.
+    it passes. Its Node is no plain one, and nor is that of a peer that vanished: until its deletion is confirmed ◆R15.
     """
     own = end_of(pass_state.own)
     undecided = [(peer, end) for peer in pass_state.undecided.values() for end in peer.ends]
@@ -135,7 +170,7 @@ def guard_wanted(pass_state: PassState, settings: Settings) -> dict[Network, Gua
     plain = guard_plan.plain_nodes(pass_state.cluster_view.nodes, ends, pass_state.former)
     dropped = [(Pair(own, end), block("undecided", exempt=peer.exempt)) for peer, end in undecided if peer.ended]
     pairs = [*dropped, *((s.pair, d) for s, d in pass_state.pairs() if not s.inputs.peer_gone)]
-    kept = {p: pass_state.kernel.guard.get(p, _passed(p)) for peer, end in undecided if not peer.ended for p in _prefixes(end)}
+    kept = {p: pass_state.kernel.guard.get(p, _passed(p)) for peer, end in undecided if not peer.ended for p in end.claims}
     api = {*settings.api_servers, *pass_state.connected}
     return kept | guard_plan.wanted(own, pairs, plain, settings.cluster_cidrs, api)
 
@@ -155,13 +190,13 @@ def _desired(pass_state: PassState, pair_view: PairView, decision: Decision, set
     if decision.install is not None and slot is not None:
         sas = make(pass_state, pair_view, decision.install, slot, settings)
         slots[decision.install], lanes[decision.install] = slot, len(sas) // 2
-    layout = Layout(settings.mark.layout, settings.control_port)
+    layout = Layout(pass_state.marks, settings.control_port)
     policies = wanted(pair_view.pair, decision, Senders(lanes, slots), layout)
     return DesiredPair(pair_view.pair, decision, pair_view.known, sas, tuple(policies))
 
 
 def _keyless(
-    _pass_state: PassState, pair_view: PairView, generation: Generation, slot: int, settings: Settings
+    pass_state: PassState, pair_view: PairView, generation: Generation, slot: int, settings: Settings
 ) -> tuple[Sa, ...]:
     """Return the SAs of a new generation without their keys."""
     found = states(
@@ -171,7 +206,7 @@ def _keyless(
         slot=slot,
         algorithm=Algorithm.AES_256_GCM,
         keys=_no_key,
-        marks=settings.mark.layout,
+        marks=pass_state.marks,
         limits=_limits(settings),
     )
     return tuple(found)
@@ -196,8 +231,18 @@ def _passed(prefix: Network) -> GuardEntry:
     return GuardEntry(prefix, GuardAction.PASS, GuardAction.PASS)
 
 
-def _prefixes(end: End) -> tuple[Network, ...]:
-    return (*end.pod_cidrs, *map(host, end.hosts))
+def _log(actions: Iterable[Action]) -> None:
+    """Log a plan: a line a peer, and each action for whoever wants to know."""
+    by_peer: defaultdict[str, list[Action]] = defaultdict(list)
+    for action in actions:
+        by_peer[action.peer].append(action)
+        log.debug("action", action=action.step.name.lower(), object=_text(action), peer=action.peer, reason=action.why)
+    for peer, those in by_peer.items():
+        steps = Counter(action.step.name.lower() for action in those)
+        why = list(dict.fromkeys(action.why for action in those))
+        more = f"; and {len(why) - _REASONS} more" if len(why) > _REASONS else ""
+        done = ", ".join(f"{number} {step}" for step, number in steps.items())
+        log.info("plan", action=done, peer=peer, reason="; ".join(why[:_REASONS]) + more)
 
 
 def _limits(settings: Settings) -> SaLimits:

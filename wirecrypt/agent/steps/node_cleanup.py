@@ -8,25 +8,21 @@ from wirecrypt import logs
 from wirecrypt.agent.components import Components
 from wirecrypt.agent.control.protocol import PeerSession
 from wirecrypt.agent.status.suspended import Suspended
-from wirecrypt.agent.view.cluster_view import ClusterView
-from wirecrypt.agent.view.pass_state import PassState, _present
+from wirecrypt.agent.steps.own_restart import REPLACED
+from wirecrypt.agent.view.cluster_view import ClusterView, end_of
+from wirecrypt.agent.view.pass_state import PassState
 from wirecrypt.agent.view.peers import Deletions
 from wirecrypt.errors import ClusterError, ObjectError
-from wirecrypt.model.objects import LABEL, LABEL_ENABLED, Node, NodePeer, NodeState
-from wirecrypt.model.pair import End, Pair
-from wirecrypt.model.session import Announcement
+from wirecrypt.model.conditions import Reason
+from wirecrypt.model.objects import LABEL, LABEL_ENABLED, NodePeer, NodeState
+from wirecrypt.model.pair import End
 from wirecrypt.model.spi import Spi
-from wirecrypt.pairs.decide import Decision, Out, Receive
-from wirecrypt.plan.diff import DesiredPair, plan
-from wirecrypt.plan.observe import KnownGenerations
+from wirecrypt.plan.diff import plan
+from wirecrypt.plan.strays import everything
 
 log = logs.get(__name__)
 IDLE: Final = 60.0
 AGAIN: Final = 5.0
-REPLACED: Final = (
-    "the Node was deleted and made anew under its name: the pairs stay as they are, and this agent's token is still of the one"
-    " before. Next: delete this agent's pod, so that it gets a new one"
-)
 
 
 class NodeCleanup:
@@ -41,24 +37,20 @@ class NodeCleanup:
     def active(self, own: NodePeer) -> None:
         """Note that the node is enabled, and on disk whether it is Leaving."""
         self._idle = False
-        self._components.pairs_on_disk.note(own)
+        self._components.pairs_on_disk.note(end_of(own), leaving=own.state is NodeState.LEAVING)
 
     def tidy(self, pass_state: PassState, peer_sessions: dict[str, PeerSession], known: dict[str, NodePeer]) -> None:
         """Forget each pair that was to be removed and of which the kernel has nothing."""
-        for uid, pair_view in pass_state.pair_views.items():
-            if pass_state.decisions[uid].remove_all and pair_view.inputs.observed.nothing:
-                self._components.pairs_on_disk.drop(uid)
-                if pair_view.inputs.peer_gone:
-                    peer_sessions.pop(uid, None)
-                    known.pop(uid, None)
-                    self._deletions.forget(uid)
-
-        for uid, old in pass_state.succeeded.items():
-            if not _is_left(pass_state, old) and self._is_noted(pass_state, uid, old):
-                self._components.pairs_on_disk.drop(uid)
-                peer_sessions.pop(uid, None)
-                known.pop(uid, None)
-                self._deletions.forget(uid)
+        disk, views = self._components.pairs_on_disk, pass_state.pair_views
+        removed = [uid for uid, v in views.items() if pass_state.decisions[uid].remove_all and v.inputs.observed.nothing]
+        disk.drop(removed)
+        left = [uid for uid, old in pass_state.succeeded.items() if not _is_left(pass_state, old)]
+        over = [uid for uid in left if self._is_noted(pass_state, uid, pass_state.succeeded[uid])]
+        disk.drop(over)
+        for uid in (*over, *(uid for uid in removed if views[uid].inputs.peer_gone)):
+            peer_sessions.pop(uid, None)
+            known.pop(uid, None)
+            self._deletions.forget(uid)
 
     def _is_noted(self, pass_state: PassState, uid: str, old: NodePeer) -> bool:
         """Return whether the peer in the place of *old* is on disk where that one is."""
@@ -80,7 +72,7 @@ class NodeCleanup:
             log.warning("api server", error=str(error))
             return now + AGAIN
         if why:
-            self._suspended.suspend(self._identity(cluster_view), "RollbackSeen", why, now)
+            self._suspended.suspend(self._identity(cluster_view), Reason.ROLLBACK_SEEN, why, now)
             return now + IDLE  # whatever changes in the API is told at once
         self._suspended.end()
         self._remove_pairs()
@@ -93,13 +85,13 @@ class NodeCleanup:
 
     def _say_replaced(self, cluster_view: ClusterView, now: float) -> None:
         """Say that the pairs here are those of a Node that is there no more, and what lets its successor take them over."""
-        node, disk = self._node(cluster_view), self._components.pairs_on_disk
-        if node is not None and disk.list is not None and disk.list.own.node_uid != node.uid:
-            self._suspended.suspend(disk.list.own.node_uid, "NodeReplaced", REPLACED, now)
+        node, disk = cluster_view.node(self._components.node), self._components.pairs_on_disk
+        if node is not None and disk.list and disk.list.peers and disk.list.own.node_uid != node.uid:
+            self._suspended.suspend(disk.list.own.node_uid, Reason.NODE_REPLACED, REPLACED, now)
 
     def _absent(self, cluster_view: ClusterView) -> bool:
-        """Return whether the API server itself says that this node takes no part: absence from a view is not enough ◆."""
-        node = self._node(cluster_view)
+        """Return whether the API server itself says that this node takes no part: absence from a view is not enough ◆R15."""
+        node = cluster_view.node(self._components.node)
         if node is not None and node.label == LABEL_ENABLED:
             return False
         found = self._components.api.node_peer(self._components.node)
@@ -112,38 +104,43 @@ class NodeCleanup:
         """
         disk = self._components.pairs_on_disk
         if disk.list is None:
-            return f"nothing is removed: {disk.trouble}" if disk.trouble else ""
+            trouble = disk.trouble or disk.refused
+            return f"nothing is removed: {trouble}" if trouble else ""
         own = disk.list.own
         removed = (own.node_uid, own.node_id) in cluster_view.removed
-        if not disk.list.peers or disk.list.leaving or removed or self._is_another(own, cluster_view):
+        if disk.list.leaving or removed or self._is_another(own, cluster_view):
+            return ""
+        left = everything(self._components.datapath.snapshot())
+        if not disk.list.peers and not left.sas and not left.policies:
             return ""
         return (
-            f"the API server has no NodePeer of this node and never said that it leaves: {len(disk.list.peers)} pairs stay as"
-            f" they are. Next: label the node again ({LABEL}={LABEL_ENABLED}), and to have it leave take the label off again"
+            "the API server has no NodePeer of this node and never said that it leaves: all that there is of its pairs stays."
+            f" Next: label the node again ({LABEL}={LABEL_ENABLED}), and to have it leave take the label off again"
         )
 
     def _is_another(self, own: End, cluster_view: ClusterView) -> bool:
         """Return whether the API server itself shows a Node of this name that is not the one whose pairs are on disk."""
-        node = self._node(cluster_view)
+        node = cluster_view.node(self._components.node)
         if node is None or node.uid == own.node_uid:
             return False
         return any(n.name == node.name and n.uid != own.node_uid for n in self._components.api.nodes())
 
     def _identity(self, cluster_view: ClusterView) -> str:
         """Return the UID of the Node that the pairs on disk are of, or that has this name."""
-        blocklist, node = self._components.pairs_on_disk.list, self._node(cluster_view)
+        blocklist, node = self._components.pairs_on_disk.list, cluster_view.node(self._components.node)
         return blocklist.own.node_uid if blocklist else node.uid if node else ""
 
-    def _node(self, cluster_view: ClusterView) -> Node | None:
-        return next((n for n in cluster_view.nodes if n.name == self._components.node), None)
-
     def _remove_pairs(self) -> None:
-        """Remove what is left of pairs on disk (a boot blocks them before the agent knows that the node left)."""
-        blocklist, datapath = self._components.pairs_on_disk.list, self._components.datapath
+        """Remove what is left of pairs: those on disk, which a boot blocks, and those that had not come that far.
+
+        A node that was never enabled has none: what looks like one is another's.
+        """
+        datapath = self._components.datapath
+        if self._components.pairs_on_disk.list is None:
+            return
         for _ in range(2):  # what no pair has goes after the pairs
             kernel = datapath.snapshot()
-            left = [_nothing(pair) for pair in (blocklist.pairs() if blocklist else ()) if _present(pair, kernel)]
-            for error in datapath.apply(plan(left, kernel.guard, kernel)).values():
+            for error in datapath.apply(plan((), kernel.guard, kernel, strays=[everything(kernel)])).values():
                 raise error
 
 
@@ -151,18 +148,3 @@ def _is_left(pass_state: PassState, old: NodePeer) -> bool:
     """Return whether the kernel has an SA that a former peer sends by."""
     found = (Spi.decode(sa.spi) for sa in pass_state.kernel.sas.values() if sa.receives and sa.src in old.endpoints)
     return any(spi.sender == old.node_id for spi in found if spi is not None)
-
-
-def _nothing(pair: Pair) -> DesiredPair:
-    decision = Decision(
-        out=Out.PLAIN,
-        in_use=None,
-        receive=Receive.NONE,
-        keep={},
-        install=None,
-        target=None,
-        announcement=Announcement(frozenset(), None, 0),
-        why="the node is not enabled",
-        remove_all=True,
-    )
-    return DesiredPair(pair, decision, KnownGenerations({}, 0, 0, {}), (), ())

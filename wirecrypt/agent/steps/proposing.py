@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from wirecrypt import logs
 from wirecrypt.agent.components import Components
-from wirecrypt.agent.steps.publishing import FIRST_WAIT, LONGEST_WAIT
+from wirecrypt.agent.steps.publishing import AGAIN
 from wirecrypt.agent.view.pass_state import PassState
 from wirecrypt.errors import ClusterError, Conflict, NotFound
+from wirecrypt.model.conditions import Reason
 from wirecrypt.model.objects import MOST_ADDRESSES, NodePeer
 from wirecrypt.model.xfrm import Address
 from wirecrypt.plan.own_addresses import own_addresses, present
+from wirecrypt.retry import Backoff
 from wirecrypt.settings import Settings
 
 log = logs.get(__name__)
@@ -27,8 +29,12 @@ class Proposer:
         self._written: tuple[Address, ...] | None = None
         self._older: frozenset[str] = frozenset()  # versions of the own NodePeer from before that
         self._trouble = ""
-        self._wait = FIRST_WAIT
-        self._not_before = float("-inf")
+        self._backoff = Backoff(AGAIN)
+
+    @property
+    def rests(self) -> bool:
+        """Return whether nothing waits to be written again."""
+        return not self._backoff.failures
 
     def forget(self) -> None:
         """Note that what was written may be undone: no view of the own NodePeer is too old to tell."""
@@ -46,10 +52,10 @@ class Proposer:
             self._older = frozenset()
         if not self._is_news(own, wanted):
             self._trouble = ""
-        elif now >= self._not_before:
+        elif self._backoff.due(now):
             self._write(own, wanted, now)
         if self._trouble:
-            pass_state.trouble.append(("APIServer", self._trouble))
+            pass_state.trouble.append((Reason.API_SERVER, self._trouble))
 
     def _is_news(self, own: NodePeer, wanted: tuple[Address, ...]) -> bool:
         """Return whether *own* shows something else, but for an old view of what was written.
@@ -64,13 +70,12 @@ class Proposer:
         try:
             self._components.api.propose_addresses(own.name, wanted)
         except (Conflict, NotFound):  # the object is just being written or removed, which the next look shows
-            self._not_before = now + FIRST_WAIT
+            self._backoff = Backoff(AGAIN).failed(now)
             return
         except ClusterError as error:
             log.warning("addresses not proposed", error=str(error))
-            self._trouble, self._not_before = str(error), now + self._wait
-            self._wait = min(LONGEST_WAIT, self._wait * 2)
+            self._trouble, self._backoff = str(error), self._backoff.failed(now)
             return
         log.info("addresses proposed", address=[str(a) for a in wanted], count=len(wanted))
         self._older = (self._older if wanted == self._written else frozenset()) | {own.resource_version}
-        self._written, self._trouble, self._wait = wanted, "", FIRST_WAIT
+        self._written, self._trouble, self._backoff = wanted, "", Backoff(AGAIN)

@@ -47,8 +47,9 @@ class SessionRenewal:
         newest = {o.session.epoch: o.session.number for o in state.sessions if o.key is not None}
         found: dict[Epoch, str] = {}
         dark: set[str] = set()
+        self.born = {number: self.born.get(number, now) for number in newest.values()}
         for epoch, number in newest.items():
-            if now - self.born.setdefault(number, now) >= max_age:
+            if now - self.born[number] >= max_age:
                 found[epoch] = f"session {number} is {max_age:.0f} s old"
         self.expired &= kernel.sas.keys()
         epochs = {number: epoch for epoch, number in newest.items()}

@@ -1,35 +1,34 @@
 """The pairs that a boot must block, on disk: JSON with a version, mode 0600, replaced whole; no secret is in it.
 
-Next to the pairs it says whether the own NodePeer was last seen `Leaving`: the only farewell that lets a node that the API
-server does not show any more be stripped. A file that cannot be read is kept aside, for a person to look at, and the list
-begins anew: the API server still says which pairs are over with plaintext.
+It is there from the first look at the own NodePeer on, before the kernel has anything, and says whether that was last seen
+`Leaving`: the only farewell that lets a node that the API server does not show any more be stripped. A file that cannot be
+read is kept aside, for a person to look at, and the list begins anew: the API server still says which pairs are over with
+plaintext.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from ipaddress import ip_address, ip_network
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from wirecrypt import logs
-from wirecrypt.agent.store import private_file
-from wirecrypt.agent.store.state_fields import CHECKSUM, StateFields, by_version, encode
+from wirecrypt import logs, private_file
+from wirecrypt.agent.store.state_fields import CHECKSUM, by_version, encode, parse
+from wirecrypt.documents import Fields
 from wirecrypt.errors import StateError
-from wirecrypt.model.objects import NodePeer, NodeState
 from wirecrypt.model.pair import End, Pair
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 log = logs.get(__name__)
 PATH: Final = Path("/var/lib/wirecrypt/pairs.json")
 VERSION: Final = 4
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Blocklist:
     """This node's end, and each peer's.
 
@@ -45,16 +44,24 @@ class Blocklist:
         """Return the pairs to block."""
         return tuple(Pair(self.own, peer) for peer in self.peers)
 
-    def with_peer(self, peer: End, *, exempt: bool = False) -> Blocklist:
-        """Return the list with *peer*, in the place of what was known of its node UID."""
-        without = self.without_peer(peer.node_uid)
-        peers = tuple(sorted([*without.peers, peer], key=lambda each: each.node_uid))
-        return replace(without, peers=peers, exempt=without.exempt | {peer.node_uid} if exempt else without.exempt)
+    @cached_property
+    def uids(self) -> frozenset[str]:
+        """The node UIDs of all peers."""
+        return frozenset(peer.node_uid for peer in self.peers)
 
-    def without_peer(self, node_uid: str) -> Blocklist:
-        """Return the list without the peer of this node UID."""
-        peers = tuple(each for each in self.peers if each.node_uid != node_uid)
-        return replace(self, peers=peers, exempt=self.exempt - {node_uid})
+    def with_peers(self, added: Iterable[tuple[End, bool]]) -> Blocklist:
+        """Return the list with peers, each with whether it is exempt, in the place of what was known of their node UIDs."""
+        ends = {peer.node_uid: peer for peer in self.peers}
+        exempt = set(self.exempt)
+        for peer, is_exempt in added:
+            ends[peer.node_uid] = peer
+            (exempt.add if is_exempt else exempt.discard)(peer.node_uid)
+        return replace(self, peers=tuple(ends[uid] for uid in sorted(ends)), exempt=frozenset(exempt))
+
+    def without_peers(self, *node_uids: str) -> Blocklist:
+        """Return the list without the peers of these node UIDs."""
+        peers = tuple(each for each in self.peers if each.node_uid not in node_uids)
+        return replace(self, peers=peers, exempt=self.exempt - {*node_uids})
 
 
 class PairsOnDisk:
@@ -78,26 +85,29 @@ class PairsOnDisk:
 
     def has(self, node_uid: str) -> bool:
         """Return whether the pair with this peer is on disk."""
-        return self.list is not None and any(p.node_uid == node_uid for p in self.list.peers)
+        return self.list is not None and node_uid in self.list.uids
 
     def exempts(self, node_uid: str) -> bool:
         """Return whether node→node with this peer is in clear, as far as the list says."""
         return self.list is not None and node_uid in self.list.exempt
 
-    def add(self, own: End, peer: End, *, exempt: bool = False) -> None:
-        """Put a pair on disk, or its newer claims; on stable storage when `has` says so."""
-        before = self.list if self.list is not None and self.list.own.name == own.name else Blocklist(own)
-        self._save(replace(before, own=own).with_peer(peer, exempt=exempt))
+    def add(self, own: End, peers: Sequence[tuple[End, bool]]) -> None:
+        """Put pairs on disk, or their newer claims, each with whether it is exempt; on stable storage when `has` says so."""
+        if peers:
+            before = self.list if self.list is not None and self.list.own.name == own.name else Blocklist(own)
+            self._save(replace(before, own=own).with_peers(peers))
 
-    def note(self, own: NodePeer) -> None:
-        """Put on disk whether the own NodePeer, as it is seen now, is Leaving; a list of another identity stays."""
-        if self.list is not None and self.list.own.node_uid == own.node_uid:
-            self._save(replace(self.list, leaving=own.state is NodeState.LEAVING))
+    def note(self, own: End, *, leaving: bool) -> None:
+        """Put on disk that this node is enabled, and whether it is Leaving; another identity's list of pairs stays."""
+        if self.list is None or (not self.list.peers and self.list.own.node_uid != own.node_uid):
+            self._save(Blocklist(own, leaving=leaving))
+        elif self.list.own.node_uid == own.node_uid:
+            self._save(replace(self.list, leaving=leaving))
 
-    def drop(self, node_uid: str) -> None:
-        """Take a pair off the list: it left, or its peer is gone."""
-        if self.list is not None and self.has(node_uid):
-            self._save(self.list.without_peer(node_uid))
+    def drop(self, node_uids: Collection[str]) -> None:
+        """Take pairs off the list: they left, or their peers are gone."""
+        if self.list is not None and not self.list.uids.isdisjoint(node_uids):
+            self._save(self.list.without_peers(*node_uids))
 
     def remove(self) -> None:
         """Remove the list: the node left. Raises `StateError` when the system refuses."""
@@ -143,8 +153,8 @@ def load_blocklist(path: Path = PATH) -> Blocklist | None:
     content = private_file.read(path)
     if content is None:
         return None
-    top = StateFields.parse(str(path), content)
-    return by_version(top, _READERS)(top)
+    top = parse(str(path), content)
+    return by_version(str(path), top, _READERS)(top)
 
 
 def save_blocklist(blocklist: Blocklist, path: Path = PATH) -> None:
@@ -177,57 +187,57 @@ def _end(end: End) -> dict[str, object]:
 _END: Final = ("name", "node_id", "node_uid", "endpoints", "pod_cidrs")
 
 
-def _read_old_end(fields: StateFields) -> End:
+def _read_old_end(fields: Fields) -> End:
     """Read an end of a time that knew no address but endpoints."""
     fields.only(*_END)
     return _old_end(fields)
 
 
-def _read_end(fields: StateFields, *more: str) -> End:
+def _read_end(fields: Fields, *more: str) -> End:
     fields.only(*_END, "addresses", *more)
-    return replace(_old_end(fields), addresses=fields.texts("addresses", ip_address))
+    return replace(_old_end(fields), addresses=fields.each("addresses", ip_address))
 
 
-def _old_end(fields: StateFields) -> End:
+def _old_end(fields: Fields) -> End:
     return End(
         name=fields.text("name"),
         node_id=fields.number("node_id"),
         node_uid=fields.text("node_uid"),
-        endpoints=fields.texts("endpoints", ip_address),
-        pod_cidrs=fields.texts("pod_cidrs", ip_network),
+        endpoints=fields.each("endpoints", ip_address),
+        pod_cidrs=fields.each("pod_cidrs", ip_network),
     )
 
 
-def _read_1(top: StateFields) -> Blocklist:
+def _read_1(top: Fields) -> Blocklist:
     """Read what knew no farewell: none was seen."""
     top.only("version", "own", "peers")
     return _old_list(top, leaving=False)
 
 
-def _read_2(top: StateFields) -> Blocklist:
+def _read_2(top: Fields) -> Blocklist:
     top.only("version", "own", "peers", "leaving")
     return _old_list(top, leaving=top.flag("leaving"))
 
 
-def _old_list(top: StateFields, *, leaving: bool) -> Blocklist:
+def _old_list(top: Fields, *, leaving: bool) -> Blocklist:
     """Read peers of a time that sealed no node→node: a boot goes on like that, until the pairs are proved again."""
-    peers = tuple(_read_old_end(each) for each in top.objects("peers"))
-    return Blocklist(_read_old_end(top.inner("own")), peers, leaving, frozenset(peer.node_uid for peer in peers))
+    peers = tuple(_read_old_end(each) for each in top.groups("peers"))
+    return Blocklist(_read_old_end(top.group("own")), peers, leaving, frozenset(peer.node_uid for peer in peers))
 
 
-def _read_3(top: StateFields) -> Blocklist:
+def _read_3(top: Fields) -> Blocklist:
     """Read what had no checksum."""
     return _read_list(top.only("version", "own", "peers", "leaving"))
 
 
-def _read_4(top: StateFields) -> Blocklist:
+def _read_4(top: Fields) -> Blocklist:
     return _read_list(top.only("version", "own", "peers", "leaving", CHECKSUM))
 
 
-def _read_list(top: StateFields) -> Blocklist:
-    listed = [(_read_end(each, "exempt"), each.flag("exempt")) for each in top.objects("peers")]
+def _read_list(top: Fields) -> Blocklist:
+    listed = [(_read_end(each, "exempt"), each.flag("exempt")) for each in top.groups("peers")]
     exempt = frozenset(peer.node_uid for peer, in_clear in listed if in_clear)
-    return Blocklist(_read_end(top.inner("own")), tuple(peer for peer, _ in listed), top.flag("leaving"), exempt)
+    return Blocklist(_read_end(top.group("own")), tuple(peer for peer, _ in listed), top.flag("leaving"), exempt)
 
 
 _READERS: Final = {1: _read_1, 2: _read_2, 3: _read_3, 4: _read_4}

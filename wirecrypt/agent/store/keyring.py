@@ -15,7 +15,7 @@ from wirecrypt.errors import SecretError
 from wirecrypt.model.objects import NodePeer
 from wirecrypt.model.pair import Pair
 from wirecrypt.model.session import Epoch, Generation, Session
-from wirecrypt.model.xfrm import Algorithm, Sa
+from wirecrypt.model.xfrm import Algorithm, Sa, strongest_common
 
 Fingerprints = Mapping[tuple[bool, int], str]  # by (sending, lane)
 
@@ -32,7 +32,7 @@ class KeyRing:
         Raises `SecretError` when a session of it, its private key or the node key is not at hand.
         """
         own, theirs = _sessions(pair, generation, state, peer)
-        algorithm = _algorithm(own, theirs)
+        algorithm = strongest_common(own.algorithm, theirs.algorithm)
         derived = _derive(pair, _terms(pair, own, theirs, algorithm), state)
         lanes = min(own.lanes, theirs.lanes)
         src, dst = pair.outer()
@@ -65,10 +65,15 @@ class KeyRing:
         wanted = kept.get((not sa.receives, lane)) if kept else None
         return wanted is None or wanted == sa.key.fingerprint
 
-    def forget(self, peer_uid: str, live: Collection[Generation]) -> None:
-        """Drop the peer's generations that are not in *live*."""
-        for name in [n for n in self._kept if n[0] == peer_uid and n[1] not in live]:
-            del self._kept[name]
+    def compared(self, peer_uid: str, state: State) -> tuple[bool, ...]:
+        """Return of which of a peer's listed generations keys can be compared."""
+        return tuple((peer_uid, entry.generation) in self._kept for entry in state.ledger.get(peer_uid, ()))
+
+    def keep(self, ledger: Mapping[str, Collection[LedgerEntry]]) -> None:
+        """Drop the generations that are not in the *ledger* any more; who reads meanwhile sees all or what is left."""
+        live = {(uid, entry.generation) for uid, entries in ledger.items() for entry in entries}
+        if not self._kept.keys() <= live:
+            self._kept = {name: fingerprints for name, fingerprints in self._kept.items() if name in live}
 
 
 def _sessions(pair: Pair, generation: Generation, state: State, peer: NodePeer) -> tuple[Session, Session]:
@@ -79,11 +84,6 @@ def _sessions(pair: Pair, generation: Generation, state: State, peer: NodePeer) 
         what = f"{generation} with {peer.name}"
         raise SecretError("find the sessions of a generation", what=what, answer="one end's session is not known")
     return own.session, theirs
-
-
-def _algorithm(own: Session, peer: Session) -> Algorithm:
-    both_gcm = {own.algorithm, peer.algorithm} == {Algorithm.AES_256_GCM}
-    return Algorithm.AES_256_GCM if both_gcm else Algorithm.CHACHA20_POLY1305
 
 
 def _listed(pair: Pair, entry: LedgerEntry) -> keys.Terms:

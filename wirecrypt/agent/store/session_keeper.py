@@ -1,14 +1,16 @@
 """The node's own sessions: made, written down, published, destroyed; always in this order, each step restartable.
 
 A session is in the state file before any SA of it exists and before anybody hears of it. It is published by
-compare-and-swap after a quorum read, or one number would get two public keys ◆. That it is offered is written down before it
+compare-and-swap after a quorum read, or one number would get two public keys ◆R3. That it is offered is written down before it
 is sent: an answer that is lost says nothing, and peers may send on what they saw. What the API server shows has the last word
 on what is published; that it went back is believed only of a quorum read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import Protocol
 
@@ -16,10 +18,10 @@ from wirecrypt import keys, logs
 from wirecrypt.agent.store import state as states
 from wirecrypt.agent.store.state import LedgerEntry, OwnSession, SessionParams, State, as_seen
 from wirecrypt.errors import StateError
-from wirecrypt.model.objects import NodePeer
+from wirecrypt.model.objects import NodePeer, NodeState
 from wirecrypt.model.session import Epoch, Generation, Session
 from wirecrypt.pairs import sessions as rules
-from wirecrypt.pairs.decide import OfferedSession as SeenSession
+from wirecrypt.pairs.inputs import OfferedSession as SeenSession
 from wirecrypt.ports import AgentApi
 
 log = logs.get(__name__)
@@ -41,26 +43,24 @@ class StateStore(Protocol):
 class SessionKeeper:
     """Owner of the state file. *state* is what it holds."""
 
-    def __init__(self, store: StateStore, api: AgentApi, boot_id: str) -> None:
+    def __init__(self, store: StateStore, api: AgentApi, boot_id: str, *, clock: Callable[[], float] = time.time) -> None:
         self._store = store
         self._api = api
         self._boot_id = boot_id
+        self._clock = clock  # seconds since 1970
         self.state: State | None = None
         self._older: frozenset[str] = frozenset()  # versions of the own NodePeer from before what was published
 
     def open(self, own: NodePeer) -> State:
         """Return the state that belongs to this node and boot, a new one when there is none; raises `StateError`.
 
-        It belongs to one NodePeer object: another one of the same node (the label was taken off and set again) starts without
-        sessions. What the object lists is published: the agent may have died, or the answer got lost, in between.
+        It belongs to one nodeID: after a farewell the node gets another one, and starts without sessions. A NodePeer that was
+        lost under the label is made again with the same ID, and gets the same sessions. What it lists is published: the agent
+        may have died, or the answer got lost, in between.
         """
         if self.state is None or self.state.node_uid != own.node_uid:
             self.state = self._kept(own) or self._new(own)
-        state = self.state
-        if state.peer_uid != own.uid:
-            # a file of an earlier version does not name the object
-            state = replace(state, peer_uid=own.uid) if not state.peer_uid else states.of_new_object(state, own.uid)
-        state = _seen_published(state, own)
+        state = _seen_published(states.of_object(self.state, own), own)
         if state != self.state:
             self._save(state)
         return state
@@ -150,7 +150,7 @@ class SessionKeeper:
         return True
 
     def destroy(self, wanted: Sequence[Epoch], epochs_in_kernel: Collection[int]) -> None:
-        """Destroy private keys that are over, and node keys of epochs without any ◆."""
+        """Destroy private keys that are over, and node keys of epochs without any ◆R4."""
         state = states.without_keys(self._state, rules.ended(self.seen(), wanted, epochs_in_kernel))
         used = {o.session.epoch for o in state.sessions if o.key is not None}
         if wanted:
@@ -165,16 +165,19 @@ class SessionKeeper:
         idle = {o.session.number for o in self._state.sessions if o.key is None and o.session.number not in installed}
         self._save_changed(states.without_sessions(self._state, idle))
 
-    def list_generation(self, peer_uid: str, entry: LedgerEntry) -> None:
-        """Write *entry* into the ledger: before the first SA of its generation ◆."""
-        self._save(states.with_ledger_entry(self._state, peer_uid, entry))
+    def list_generations(self, entries: Sequence[tuple[str, LedgerEntry]]) -> None:
+        """Write entries, each with its peer's node UID, into the ledger, in one write: before the first of their SAs ◆R8."""
+        if entries:
+            self._save(states.with_ledger_entries(self._state, entries))
 
-    def trim_ledger(self, peer_uid: str, installed: Collection[Generation]) -> None:
-        """Drop a peer's entries that are neither installed nor of a session whose private key lives."""
-        living = self._state.living(peer_uid)
+    def trim_ledger(self, installed: Mapping[str, Collection[Generation]]) -> None:
+        """Drop the entries of these peers that are neither *installed* nor of a session whose private key lives."""
+        idle = {uid: self._idle(uid) - {*there} for uid, there in installed.items()}
+        self._save_changed(states.without_ledger_entries(self._state, {uid: over for uid, over in idle.items() if over}))
+
+    def _idle(self, peer_uid: str) -> AbstractSet[Generation]:
         entries = self._state.ledger.get(peer_uid, frozenset())
-        idle = {e.generation for e in entries} - living - set(installed)
-        self._save_changed(states.without_ledger_entries(self._state, peer_uid, idle))
+        return {e.generation for e in entries} - self._state.living(peer_uid)
 
     def _overtaken(self, fresh: NodePeer) -> None:
         log.warning("another publication is newer", session=fresh.last_session)
@@ -197,14 +200,21 @@ class SessionKeeper:
         return kept if kept is not None and (kept.node_uid, kept.boot_id) == (own.node_uid, self._boot_id) else None
 
     def _new(self, own: NodePeer) -> State:
+        """Return the state of an agent that knows nothing of before: numbers go on from what its NodePeer says ◆R44.
+
+        One that is past Joining and says none was made again, and what was used before nobody knows. No node has made as many
+        sessions as seconds have passed, and a clock by which the API server's certificate is valid is not far behind.
+        """
         same_boot = own.boot_id == self._boot_id
+        lost = own.last_session == 0 and own.state is not NodeState.JOINING
         return State(
             node_uid=own.node_uid,
             boot_id=self._boot_id,
             boot_session=own.boot_session if same_boot else 0,
-            last_session=own.last_session,
+            last_session=int(self._clock()) if lost else own.last_session,
             sessions=tuple(OwnSession(s, None, published=True, offered=True) for s in own.sessions) if same_boot else (),
             peer_uid=own.uid,
+            node_id=own.node_id,
         )
 
     def _save_changed(self, state: State) -> None:

@@ -1,28 +1,21 @@
 """What an agent must not forget between two starts of one boot: own sessions with their keys, node keys, the ledger.
 
 Values and pure functions; `statefile` writes them down. The ledger lists every generation ever installed, *before* its
-first SA ◆: what is listed is adopted and never created again.
+first SA ◆R8: what is listed is adopted and never created again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 from wirecrypt.errors import StateError
+from wirecrypt.keys import SessionKey
+from wirecrypt.model.objects import NodeKey, NodePeer
+from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.session import Epoch, Generation, Session
-from wirecrypt.model.xfrm import Algorithm
-from wirecrypt.pairs.decide import OfferedSession as SeenSession
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
-
-    from wirecrypt.keys import SessionKey
-    from wirecrypt.model.objects import NodeKey
-    from wirecrypt.model.secret import SecretBytes
-    from wirecrypt.model.session import Epoch, Generation, Session
-    from wirecrypt.model.xfrm import Address, Algorithm
+from wirecrypt.model.xfrm import Address, Algorithm
+from wirecrypt.pairs.inputs import OfferedSession as SeenSession
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +62,8 @@ class State:
     """The state of one node in one boot. *ledger* maps a peer's node UID to its entries; sessions are in order of number.
 
     *boot_session*: the first session number of this boot; *last_session*: the highest ever made, also of destroyed ones.
-    *peer_uid*: the NodePeer object that the sessions were published in. *rolled_back*: the highest session that the API
-    server had and lost (a restore), 0 for none.
+    *peer_uid*: the NodePeer object that the sessions were published in; *node_id*: its nodeID, 0 where no file said it.
+    *rolled_back*: the highest session that the API server had and lost (a restore), 0 for none.
     """
 
     node_uid: str
@@ -81,6 +74,7 @@ class State:
     node_keys: tuple[NodeKey, ...] = ()
     ledger: Mapping[str, frozenset[LedgerEntry]] = field(default_factory=dict)
     peer_uid: str = ""
+    node_id: int = 0
     rolled_back: int = 0
 
     def session(self, number: int) -> OwnSession | None:
@@ -152,9 +146,18 @@ def newest_seen(state: State) -> int:
     return max(known, state.rolled_back + 1) if state.rolled_back else known
 
 
-def of_new_object(state: State, peer_uid: str) -> State:
-    """Return what stays when the node got a new NodePeer: numbers and ledger, so that none comes twice; no session, no x."""
-    return replace(state, peer_uid=peer_uid, boot_session=0, sessions=(), rolled_back=0)
+def of_object(state: State, own: NodePeer) -> State:
+    """Return what stays with the NodePeer that the node has now.
+
+    With another one of the same nodeID, which was lost and made again: all, to be published there ◆R31. With one of another ID,
+    after a farewell: numbers and ledger, so that none comes twice; no session, no x.
+    """
+    known = replace(state, peer_uid=own.uid, node_id=own.node_id)
+    if state.peer_uid in ("", own.uid):  # a file of an earlier version names neither object nor ID
+        return known
+    if state.node_id == own.node_id:
+        return replace(known, sessions=tuple(replace(o, published=False) for o in state.sessions))
+    return replace(known, boot_session=0, sessions=(), rolled_back=0)
 
 
 def without_keys(state: State, numbers: Collection[int]) -> State:
@@ -173,30 +176,35 @@ def with_node_keys(state: State, node_keys: Iterable[NodeKey]) -> State:
     return replace(state, node_keys=tuple(sorted(node_keys, key=lambda key: key.epoch)))
 
 
-def with_ledger_entry(state: State, peer_uid: str, entry: LedgerEntry) -> State:
-    """Return the state with a further generation in a peer's ledger; one that is listed already changes nothing.
+def with_ledger_entries(state: State, entries: Iterable[tuple[str, LedgerEntry]]) -> State:
+    """Return the state with further generations in the ledgers of peers, each named by its node UID.
 
-    Raises `StateError` when the generation is listed with other facts: it would have two keys.
+    One that is listed already changes nothing. Raises `StateError` when one is listed with other facts: it would have two keys.
     """
-    listed = state.ledger.get(peer_uid, frozenset())
-    if state.entry(peer_uid, entry.generation) not in (None, entry):
-        what = f"generation {entry.generation} with {peer_uid}"
-        hint = "make a new session"
-        raise StateError("write the ledger", what=what, answer="it is listed with other facts", hint=hint)
-    return replace(state, ledger={**state.ledger, peer_uid: listed | {entry}})
+    ledger = dict(state.ledger)
+    for uid, entry in entries:
+        listed = ledger.get(uid, frozenset())
+        if any(one.generation == entry.generation and one != entry for one in listed):
+            what = f"generation {entry.generation} with {uid}"
+            hint = "make a new session"
+            raise StateError("write the ledger", what=what, answer="it is listed with other facts", hint=hint)
+        ledger[uid] = listed | {entry}
+    return replace(state, ledger=ledger)
 
 
-def without_ledger_entries(state: State, peer_uid: str, generations: Collection[Generation]) -> State:
-    """Return the state without these generations of a peer: only after their SAs are gone and their x was destroyed ◆.
+def without_ledger_entries(state: State, over: Mapping[str, Collection[Generation]]) -> State:
+    """Return the state without these generations, by the peer's node UID: only after their SAs are gone ◆R8.
 
     Raises `StateError` while the own session key of one of them still exists: its SAs could be created twice.
     """
-    if not state.living(peer_uid).isdisjoint(generations):
-        hint = "destroy the session's key first"
-        raise StateError("shorten the ledger", what=f"peer {peer_uid}", answer="a session key still lives", hint=hint)
-    rest = frozenset(e for e in state.ledger.get(peer_uid, ()) if e.generation not in generations)
-    others = {uid: entries for uid, entries in state.ledger.items() if uid != peer_uid}
-    return replace(state, ledger={**others, peer_uid: rest} if rest else others)
+    ledger = dict(state.ledger)
+    for uid, generations in over.items():
+        if not state.living(uid).isdisjoint(generations):
+            hint = "destroy the session's key first"
+            raise StateError("shorten the ledger", what=f"peer {uid}", answer="a session key still lives", hint=hint)
+        rest = frozenset(e for e in ledger.pop(uid, ()) if e.generation not in generations)
+        ledger |= {uid: rest} if rest else {}
+    return replace(state, ledger=ledger)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,16 +8,17 @@ tell, and they would outlive the sessions that they are of.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from wirecrypt import logs
-from wirecrypt.agent.store import private_file
+from wirecrypt import logs, private_file
 from wirecrypt.agent.store.state import LedgerEntry, OwnSession, State
-from wirecrypt.agent.store.state_fields import CHECKSUM, StateFields, by_version, encode, refuse
+from wirecrypt.agent.store.state_fields import CHECKSUM, by_version, encode, parse
+from wirecrypt.documents import Fields
 from wirecrypt.errors import StateError
 from wirecrypt.keys import SessionKey
 from wirecrypt.keys.derive import CONTROL_BYTES
@@ -29,22 +30,9 @@ from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.session import Epoch, Generation, Session
 from wirecrypt.model.xfrm import Algorithm
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-__all__ = [
-    "LedgerEntry",
-    "OwnSession",
-    "State",
-    "StateFile",
-    "decode_state",
-    "encode_state",
-    "open_state",
-]
-
 log = logs.get(__name__)
 STATE_PATH: Final = Path("/run/wirecrypt/state.json")
-STATE_VERSION: Final = 3
+STATE_VERSION: Final = 4
 
 
 class StateFile:
@@ -97,6 +85,7 @@ def encode_state(state: State) -> SecretBytes:
         "version": STATE_VERSION,
         "node_uid": state.node_uid,
         "peer_uid": state.peer_uid,
+        "node_id": state.node_id,
         "boot_id": state.boot_id,
         "boot_session": state.boot_session,
         "last_session": state.last_session,
@@ -110,8 +99,8 @@ def encode_state(state: State) -> SecretBytes:
 
 def decode_state(content: bytes, *, place: str) -> State:
     """Return the state that *content* holds; raises `StateError` naming *place* and the field, never showing content."""
-    top = StateFields.parse(place, content)
-    return by_version(top, _STATE_READERS)(top)
+    top = parse(place, content)
+    return by_version(place, top, _STATE_READERS)(top)
 
 
 # ---- written
@@ -156,7 +145,7 @@ def _entry(entry: LedgerEntry) -> dict[str, object]:
     }
 
 
-# ---- read; version 1 of the state knows neither the NodePeer's UID nor what was offered, version 2 has no checksum
+# ---- read; version 1 of the state knows neither the NodePeer's UID nor what was offered, 2 has no checksum, 3 no nodeID
 
 _ENTRY: Final = (
     *("epoch", "epoch_id", "lo", "hi", "lanes", "algorithm"),
@@ -169,55 +158,59 @@ _STATE_2: Final = (*_STATE_1, "peer_uid", "rolled_back")
 _OWN_1: Final = ("epoch", "epoch_id", "number", "public", "lanes", "algorithm", "private", "published")
 
 
-def _read_state_1(top: StateFields) -> State:
-    sessions = [_read_own(each.only(*_OWN_1)) for each in top.only(*_STATE_1).objects("sessions")]
+def _read_state_1(top: Fields) -> State:
+    sessions = [_read_own(each.only(*_OWN_1)) for each in top.only(*_STATE_1).groups("sessions")]
     # what was not published may have been offered: it is taken as known to peers
     return _read_state(top, tuple(replace(own, offered=True) for own in sessions))
 
 
-def _read_state_2(top: StateFields) -> State:
+def _read_state_2(top: Fields) -> State:
     return _read_newer(top.only(*_STATE_2))
 
 
-def _read_state_3(top: StateFields) -> State:
+def _read_state_3(top: Fields) -> State:
     return _read_newer(top.only(*_STATE_2, CHECKSUM))
 
 
-def _read_newer(top: StateFields) -> State:
-    each = top.objects("sessions")
+def _read_state_4(top: Fields) -> State:
+    return replace(_read_newer(top.only(*_STATE_2, CHECKSUM, "node_id")), node_id=top.number("node_id"))
+
+
+def _read_newer(top: Fields) -> State:
+    each = top.groups("sessions")
     sessions = tuple(replace(_read_own(own.only(*_OWN_1, "offered")), offered=own.flag("offered")) for own in each)
     state = _read_state(top, sessions)
     return replace(state, peer_uid=top.text("peer_uid"), rolled_back=top.number("rolled_back"))
 
 
-def _read_state(top: StateFields, sessions: tuple[OwnSession, ...]) -> State:
-    ledger = top.inner("ledger")
+def _read_state(top: Fields, sessions: tuple[OwnSession, ...]) -> State:
+    ledger = top.group("ledger")
     state = State(
         node_uid=top.text("node_uid"),
         boot_id=top.text("boot_id"),
         boot_session=top.number("boot_session"),
         last_session=top.number("last_session"),
         sessions=sessions,
-        node_keys=tuple(_read_node_key(each) for each in top.objects("node_keys")),
-        ledger={uid: _read_entries(ledger, uid) for uid in ledger.values},
+        node_keys=tuple(_read_node_key(each) for each in top.groups("node_keys")),
+        ledger={uid: _read_entries(ledger, uid) for uid in ledger.raw},
     )
     numbers = [own.session.number for own in state.sessions]
     if numbers != sorted(set(numbers)) or max(numbers, default=0) > state.last_session:
-        refuse(top.place, "the session numbers contradict each other")
+        top.refuse("", "the session numbers contradict each other")
     return state
 
 
-def _read_epoch(fields: StateFields) -> Epoch:
+def _read_epoch(fields: Fields) -> Epoch:
     return Epoch(fields.number("epoch"), fields.data("epoch_id", EPOCH_ID_BYTES).hex())
 
 
-def _read_own(fields: StateFields) -> OwnSession:
+def _read_own(fields: Fields) -> OwnSession:
     session = Session(
         number=fields.number("number"),
         epoch=_read_epoch(fields),
         public=fields.data("public", PUBLIC_BYTES),
         lanes=fields.number("lanes"),
-        algorithm=fields.made("algorithm", Algorithm),
+        algorithm=fields.via("algorithm", Algorithm),
     )
     key = None
     if fields.text("private"):
@@ -227,33 +220,33 @@ def _read_own(fields: StateFields) -> OwnSession:
     return OwnSession(session, key, fields.flag("published"))
 
 
-def _read_node_key(fields: StateFields) -> NodeKey:
+def _read_node_key(fields: Fields) -> NodeKey:
     fields.only("epoch", "epoch_id", "share")
     return NodeKey(_read_epoch(fields), SecretBytes(fields.data("share", SHARE_BYTES)))
 
 
-def _read_entries(ledger: StateFields, peer_uid: str) -> frozenset[LedgerEntry]:
-    entries = [_read_entry(each) for each in ledger.objects(peer_uid)]
+def _read_entries(ledger: Fields, peer_uid: str) -> frozenset[LedgerEntry]:
+    entries = [_read_entry(each) for each in ledger.groups(peer_uid)]
     if len({entry.generation for entry in entries}) != len(entries):
         ledger.refuse(peer_uid, "a generation stands there twice")
     return frozenset(entries)
 
 
-def _read_entry(fields: StateFields) -> LedgerEntry:
+def _read_entry(fields: Fields) -> LedgerEntry:
     fields.only(*_ENTRY)
     epoch = _read_epoch(fields)
     return LedgerEntry(
         generation=Generation(epoch.number, fields.number("lo"), fields.number("hi")),
         epoch_id=epoch.id,
         lanes=fields.number("lanes"),
-        algorithm=fields.made("algorithm", Algorithm),
+        algorithm=fields.via("algorithm", Algorithm),
         own_public=fields.data("own_public", PUBLIC_BYTES),
         peer_public=fields.data("peer_public", PUBLIC_BYTES),
-        src=fields.made("src", ip_address),
-        dst=fields.made("dst", ip_address),
+        src=fields.via("src", ip_address),
+        dst=fields.via("dst", ip_address),
         control_own=SecretBytes(fields.data("control_own", CONTROL_BYTES)),
         control_peer=SecretBytes(fields.data("control_peer", CONTROL_BYTES)),
     )
 
 
-_STATE_READERS: Final = {1: _read_state_1, 2: _read_state_2, 3: _read_state_3}
+_STATE_READERS: Final = {1: _read_state_1, 2: _read_state_2, 3: _read_state_3, 4: _read_state_4}

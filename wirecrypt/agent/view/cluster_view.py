@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Protocol
 
 from wirecrypt.model.objects import ConfigDocument, KeyRotation, Node, NodePeer, NodeState
@@ -36,7 +37,7 @@ class ObjectCache(Protocol):
         """Return the configuration document."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ClusterView:
     """The cluster as this node sees it. *own* is None while the node is not enabled.
 
@@ -65,6 +66,15 @@ class ClusterView:
         own = next((p for p in real if p.name == name and (node is None or node.uid == p.node_uid)), None)
         peers = tuple(p for p in kept if p.name != name)
         return cls(own, peers, nodes, tuple(cache.rotations()), refused, removed, ready)
+
+    @cached_property
+    def nodes_by_uid(self) -> Mapping[str, Node]:
+        """The Nodes by their UIDs."""
+        return {node.uid: node for node in self.nodes}
+
+    def node(self, name: str) -> Node | None:
+        """Return the Node of this name, None when there is none."""
+        return next((n for n in self.nodes if n.name == name), None)
 
     @property
     def refused(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Mapping
 
 from wirecrypt.model.objects import Node, NodePeer
 from wirecrypt.model.xfrm import Address
@@ -10,12 +10,12 @@ from wirecrypt.settings import NodeToNode, Settings
 
 
 def exempts(
-    own: NodePeer, peer: NodePeer, nodes: Iterable[Node], settings: Settings, connected: Collection[Address]
+    own: NodePeer, peer: NodePeer, nodes: Mapping[str, Node], settings: Settings, connected: Collection[Address]
 ) -> bool | None:
     """Return whether node→node with *peer* is to be in clear; None while a Node is not shown that would tell.
 
-    *connected*: where this agent reaches the API server. That way is in clear under every setting but the peer's own word: the
-    key update must not cross the tunnel that it repairs.
+    *nodes*: by UID. *connected*: where this agent reaches the API server. That way is in clear under every setting but the
+    peer's own word: the key update must not cross the tunnel that it repairs.
     """
     if settings.node_to_node is NodeToNode.OFF or _holds(peer, connected):
         return True
@@ -23,8 +23,7 @@ def exempts(
         return False
     if _holds(own, connected) or any(_holds(end, settings.api_servers) for end in (own, peer)):
         return True
-    by_uid = {node.uid: node for node in nodes}
-    both = [by_uid.get(end.node_uid) for end in (own, peer)]
+    both = [nodes.get(end.node_uid) for end in (own, peer)]
     if any(node is not None and node.control_plane for node in both):
         return True
     return None if None in both else False

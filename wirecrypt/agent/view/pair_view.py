@@ -12,7 +12,7 @@ from wirecrypt.model.objects import NodePeer
 from wirecrypt.model.pair import Pair
 from wirecrypt.model.session import Generation
 from wirecrypt.model.xfrm import Sa
-from wirecrypt.pairs.decide import Observed, Out, PairInputs
+from wirecrypt.pairs.inputs import Observed, Out, PairInputs
 from wirecrypt.plan.observe import KnownGenerations, observe
 from wirecrypt.plan.snapshot import KernelSnapshot
 
@@ -71,6 +71,7 @@ def view_pair(  # noqa: PLR0913 - each is a source of its own
         exempts=_as_it_is(observed) if flags.exempts is None else flags.exempts,
         peer_exempts=flags.peer_exempts,
         peer_down=flags.peer_down,
+        replaced=_replaced(pair, peer, state),
     )
     return PairView(peer, pair, known, inputs)
 
@@ -78,6 +79,13 @@ def view_pair(  # noqa: PLR0913 - each is a source of its own
 def _as_it_is(observed: Observed) -> bool:
     """Return whether node→node is in clear now; where nothing is enforced it is to be sealed."""
     return observed.out is not Out.PLAIN and not observed.nodes.sends
+
+
+def _replaced(pair: Pair, peer: NodePeer, state: State) -> frozenset[Generation]:
+    """Return the listed generations whose number of the peer's stands there with another key than they were made of."""
+    shown = {s.number: s.public for s in peer.sessions}
+    listed = ((e, e.generation.number(lo=not pair.own_is_lo)) for e in state.ledger.get(peer.node_uid, ()))
+    return frozenset(e.generation for e, number in listed if shown.get(number, e.peer_public) != e.peer_public)
 
 
 def _known(pair: Pair, own: NodePeer, peer: NodePeer, state: State) -> KnownGenerations:

@@ -10,14 +10,16 @@ from wirecrypt.agent.view.cluster_view import ClusterView, end_of
 from wirecrypt.agent.view.exemption import exempts
 from wirecrypt.agent.view.pair_view import PairView
 from wirecrypt.errors import ObjectError
+from wirecrypt.model.conditions import Reason
 from wirecrypt.model.mark import MarkLayout
 from wirecrypt.model.objects import NodePeer, NodeState
 from wirecrypt.model.pair import End, Pair
 from wirecrypt.model.session import Announcement
 from wirecrypt.model.xfrm import Address, Network
-from wirecrypt.pairs.decide import Decision, Out, Receive
+from wirecrypt.pairs.decide import Decision
+from wirecrypt.pairs.inputs import Out, Receive
 from wirecrypt.pairs.node_traffic import EXEMPT, SEALED
-from wirecrypt.plan.snapshot import KernelSnapshot, policies_of, sas_of
+from wirecrypt.plan.snapshot import KernelSnapshot, pointed_at, policies_of, sas_of
 from wirecrypt.plan.strays import strays
 from wirecrypt.settings import Settings
 
@@ -39,15 +41,17 @@ class Undecided:
 class PassState:
     """One look at everything, by peer node UID: surveys, decisions, why a pair fails, what went wrong with it.
 
-    *succeeded*: peers in whose place another one is shown, by their UID. *former*: claims of peers that were encrypted and are
-    gone. *undecided*: peers about which nothing could be decided; *failed* says why. *guarded*: the guard is in place.
-    *connected*: where this agent reaches the API server. *now*: monotonic seconds.
+    *vanished*: peers that the API does not show, by UID. *succeeded*: those in whose place another one is shown, by UID.
+    *former*: claims of peers that were encrypted and are gone. *undecided*: peers about which nothing could be decided;
+    *failed* says why. *guarded*: the guard is in place. *marks*: where the field of packet marks is. *connected*: where this
+    agent reaches the API server. *now*: monotonic seconds.
     """
 
     own: NodePeer
     cluster_view: ClusterView
     state: State
     kernel: KernelSnapshot
+    marks: MarkLayout
     trusted: bool
     guarded: bool = True
     connected: frozenset[Address] = frozenset()
@@ -57,17 +61,18 @@ class PassState:
     failing: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     undecided: dict[str, Undecided] = field(default_factory=dict)
+    vanished: frozenset[str] = frozenset()
     succeeded: Mapping[str, NodePeer] = field(default_factory=dict)
     former: tuple[Network, ...] = ()
-    trouble: list[tuple[str, str]] = field(default_factory=list)
+    trouble: list[tuple[Reason, str]] = field(default_factory=list)
 
     def exempts(self, peer: NodePeer, settings: Settings) -> bool | None:
         """Return whether this end wishes node→node with *peer* in clear, None while that cannot be told."""
-        return exempts(self.own, peer, self.cluster_view.nodes, settings, self.connected)
+        return exempts(self.own, peer, self.cluster_view.nodes_by_uid, settings, self.connected)
 
     def ungranted(self) -> tuple[str, ...]:
         """Return the prefixes and addresses that the own Node has and its NodePeer has not, in words."""
-        node = next((n for n in self.cluster_view.nodes if n.uid == self.own.node_uid), None)
+        node = self.cluster_view.nodes_by_uid.get(self.own.node_uid)
         if node is None:
             return ()
         own = (*self.own.pod_cidrs, *self.own.endpoints, *self.own.addresses)
@@ -85,11 +90,11 @@ class PassState:
             yield self.pair_views[uid], self.decisions[uid]
 
     def own_residues(self) -> set[int]:
-        """Return the residues of own session numbers that SAs in the kernel carry ◆."""
+        """Return the residues of own session numbers that SAs in the kernel carry, or policies point at ◆R2."""
         return {
             spi.residue_lo if s.pair.own_is_lo else spi.residue_hi
             for s in self.pair_views.values()
-            for _, spi in sas_of(s.pair, self.kernel)
+            for spi in (*(spi for _, spi in sas_of(s.pair, self.kernel)), *pointed_at(s.pair, self.kernel))
         }
 
     def own_numbers(self) -> set[int]:
@@ -116,7 +121,7 @@ def block(why: str, *, exempt: bool = False) -> Decision:
     )
 
 
-def cleaned(pass_state: PassState, marks: MarkLayout) -> bool:
+def cleaned(pass_state: PassState) -> bool:
     """Return whether a leaving node has nothing of any pair left in the kernel.
 
     Also not of one that it cannot decide about, and nothing from a tunnel between other addresses.
@@ -129,7 +134,7 @@ def cleaned(pass_state: PassState, marks: MarkLayout) -> bool:
     if not decided or any(_has(pair, pass_state.kernel) for pair in undecided):
         return False
     joined = [pair for pair in pass_state.known_pairs() if _joins(pair)]
-    return not strays(joined, pass_state.own.node_id, pass_state.kernel, marks)
+    return not strays(joined, pass_state.own.node_id, pass_state.kernel, pass_state.marks)
 
 
 def _joins(pair: Pair) -> bool:

@@ -1,4 +1,4 @@
-"""Which peers a node has, and which of them are gone: absence from a view is never consent ◆.
+"""Which peers a node has, and which of them are gone: absence from a view is never consent ◆R15.
 
 A peer is every NodePeer that the API shows, and every one that this agent knew (from an earlier view, or from the list of
 pairs on disk) until its deletion is confirmed: by a quorum read, from an API that is not older than what was seen before.
@@ -56,7 +56,7 @@ def with_successions(seen: KnownPeers) -> KnownPeers:
     """Return *seen* with each vanished peer set aside whose tunnel would end where a peer that is shown has its own.
 
     An address is one node's, and the API says whose: a Node that was made anew, or a machine that got the address of one
-    before. Two pairs between the same two addresses would each take the other's SAs and policies for their own ◆.
+    before. Two pairs between the same two addresses would each take the other's SAs and policies for their own ◆R17.
     """
     places = {p.endpoints[:1] for uid, p in seen.peers.items() if uid not in seen.vanished and p.endpoints}
     succeeded = {uid: p for uid, p in seen.peers.items() if uid in seen.vanished and p.endpoints[:1] in places}
@@ -65,14 +65,15 @@ def with_successions(seen: KnownPeers) -> KnownPeers:
 
 
 class Deletions:
-    """Which vanished peers are gone by the API server's own word; that word holds for ASK seconds, and never longer."""
+    """Which peers are gone, or begun anew, by the API server's own word; that word holds for ASK seconds, and never longer."""
 
     def __init__(self, api: AgentApi) -> None:
         self._api = api
         self._answers: dict[str, tuple[float, bool]] = {}
+        self._current: dict[str, tuple[float, bool]] = {}  # by the object's own UID
 
     def forget(self, node_uid: str) -> None:
-        """Note that the peer is shown (again), or that nothing of it is left: what was confirmed says nothing any more ◆."""
+        """Note that the peer is shown (again), or that nothing of it is left: what was confirmed says nothing any more ◆R15."""
         self._answers.pop(node_uid, None)
 
     def confirmed(self, peer: NodePeer, nodes: tuple[Node, ...], *, plain: bool, now: float) -> bool:
@@ -83,12 +84,28 @@ class Deletions:
             self._answers[peer.node_uid] = (now, gone)
         return gone
 
+    def current(self, peer: NodePeer, now: float) -> bool:
+        """Return whether the API server itself shows this very object of *peer*, and not a later one of its name."""
+        asked, same = self._current.get(peer.uid, (float("-inf"), False))
+        if now - asked >= ASK:
+            same = self._shows(peer)
+            self._current = {peer.uid: (now, same)} | {uid: each for uid, each in self._current.items() if now - each[0] < ASK}
+        return same
+
+    def _shows(self, peer: NodePeer) -> bool:
+        try:
+            found = self._api.node_peer(peer.name)
+        except (ClusterError, ObjectError):
+            return False
+        return found is not None and found.uid == peer.uid
+
 
 def deletion_confirmed(peer: NodePeer, nodes: tuple[Node, ...], api: AgentApi, *, plain: bool) -> bool:
     """Return whether a vanished *peer* is really gone: its NodePeer by a quorum read, and its Node too.
 
     A peer that left (traffic to it is *plain* already) is gone without its Node being deleted. No answer is no proof, and
-    nor is an object that cannot be read. A labelled Node of its name has a NodePeer before long, which is in its place.
+    nor is an object that cannot be read. A labelled Node of its name has a NodePeer before long, which is in its place. That
+    one is there already is believed of nobody else ◆R46: a copy may be older than what this agent knew before it started.
     """
     if not plain and any(n.uid == peer.node_uid for n in nodes):
         return False

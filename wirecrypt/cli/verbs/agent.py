@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import resource
 import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,6 +26,7 @@ from wirecrypt.agent.store.blocklist import PATH as BLOCKLIST_PATH
 from wirecrypt.agent.store.blocklist import PairsOnDisk, open_blocklist
 from wirecrypt.agent.store.session_keeper import SessionKeeper
 from wirecrypt.agent.store.statefile import STATE_PATH, open_state
+from wirecrypt.cli.beginning import begin
 from wirecrypt.cluster.access.reviews import Reviews
 from wirecrypt.cluster.agent_client import AgentClient
 from wirecrypt.cluster.api import Api
@@ -74,8 +74,7 @@ def run(  # noqa: PLR0913 - one argument an option
     node: str, state: Path, blocklist: Path, bpffs: Path, kubeconfig: Path | None, log_format: str
 ) -> None:
     """Encrypt this node's traffic, as the cluster says, until SIGTERM. Stopping touches no packet."""
-    logs.setup("info", log_format)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core would hold keys
+    begin(log_format)
     api = Api.connect(kubeconfig)
     client, informers = AgentClient(api), Informers(api)
     guard = KernelGuard(bpffs)
@@ -88,7 +87,7 @@ def run(  # noqa: PLR0913 - one argument an option
             api=client,
             xfrm=xfrm,
             channel=channel,
-            datapath=Datapath(xfrm, guard),
+            datapath=Datapath(xfrm, guard, events.changes),
             guard_attachment=GuardAttachment(guard, KernelLinks()),
             session_keeper=SessionKeeper(store, client, booted),
             pairs_on_disk=PairsOnDisk(blocklist),
@@ -101,8 +100,10 @@ def run(  # noqa: PLR0913 - one argument an option
         inspector = Inspector(node, reconciler.last_pass, readers, runner.wake)
         metrics = MetricsPage(reconciler.last_pass, readers, lambda: xfrm.writes + guard.writes)
         endpoints = AgentEndpoints(inspector, reconciler.last_pass, metrics, Gate(node, Reviews(api, node)))
+        api.failed = metrics.api_error
         endpoints.start()
         runner.passed = endpoints.passed
+        runner.alive = endpoints.loop.alive
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: runner.stop())
         try:
@@ -146,3 +147,7 @@ class _KernelEvents:
     def touched(self) -> bool:
         """Return whether somebody else changed IPsec objects."""
         return self._changes.read()
+
+    def changes(self) -> int:
+        """Return how often somebody else did, until this moment."""
+        return self._changes.count()

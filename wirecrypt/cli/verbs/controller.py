@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import resource
 from pathlib import Path
 
 import click
 
-from wirecrypt import logs
+from wirecrypt.cli.beginning import begin
 from wirecrypt.cluster.api import Api
 from wirecrypt.cluster.controller_client import ControllerClient
 from wirecrypt.cluster.lease import ClusterLease
@@ -20,7 +19,7 @@ from wirecrypt.controller.run import run
 @click.option("--log-format", type=click.Choice(["auto", "json", "console"]), default="auto", show_default=True)
 def controller(kubeconfig: Path | None, log_format: str) -> None:
     """Turn node labels into keys and objects, rotate, retire (started by the Deployment, not by hand)."""
-    logs.setup("info", log_format)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core would hold keys
-    api = Api.connect(kubeconfig)
-    run(ControllerClient(api), ClusterLease(api), endpoints=ControllerEndpoints())
+    begin(log_format)
+    api, endpoints = Api.connect(kubeconfig), ControllerEndpoints()
+    api.failed = endpoints.metrics.api_error
+    run(ControllerClient(api), ClusterLease(api), endpoints=endpoints)

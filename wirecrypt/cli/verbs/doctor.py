@@ -63,7 +63,7 @@ def doctor(only: str | None, bpffs: Path | None, *, everything: bool) -> None:
 def _of_machine(cluster: ClusterFacts | None, settings: Settings, bpffs: Path | None) -> list[Finding]:
     """Return what this machine shows; of one that is no Node of the *cluster* that was looked at, that alone."""
     elsewhere = no_node(tools().gather_machine(), cluster) if cluster else []
-    return elsewhere or inspect_node(tools().gather_node(settings.mark.layout.mask, bpffs))
+    return elsewhere or inspect_node(tools().gather_node(settings.mark.layout, bpffs))
 
 
 def _settings(facts: ClusterFacts) -> Settings:

@@ -15,20 +15,12 @@ import click
 from wirecrypt.cli.choosing import Choice, able, choose, labelled, see_installed
 from wirecrypt.cli.output import count, emit, say
 from wirecrypt.cli.prerequisites import require_ranges
-from wirecrypt.cli.tools import TIMED_OUT, CliApi, Duration, client, connecting, exits, formatted, tools
+from wirecrypt.cli.tools import TIMED_OUT, Duration, client, connecting, exits, formatted, tools
 from wirecrypt.cli.view import still_here, unready
 from wirecrypt.cli.waiting import wait_until
-from wirecrypt.cluster.cli_client import NodeLabel
+from wirecrypt.cluster.cli_client import CliClient, NodeLabel
 from wirecrypt.errors import ClusterError, InputError
 from wirecrypt.model.objects import LABEL, LABEL_ENABLED
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """What became of one Node: *changed* or as it was."""
-
-    node: str
-    changed: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,25 +119,22 @@ def _apply(choice: Choice, wish: Wish) -> None:
         unknown = require_ranges(cluster)
     if not wish.dry_run:
         write(cluster, differing, wish.value)
-    done = [Done(node.name, node.label != wish.value) for node in chosen]
     if unknown:
         click.echo(unknown, err=True)
     if wish.wait is None:
-        document = {"dryRun": wish.dry_run, "nodes": [_document(one) for one in done]}
-        emit(document, lambda: [_line(one, wish) for one in done] or ["no node"])
+        emit(_document(chosen, wish), lambda: [_line(node, wish) for node in chosen] or ["no node"])
         return
-    for one in done:
-        say(_line(one, wish))
-    _wait(cluster, done, wish.value, wish.wait)
+    for node in chosen:
+        say(_line(node, wish))
+    _wait(cluster, chosen, wish, wish.wait)
 
 
-def _wait(cluster: CliApi, done: Sequence[Done], value: str | None, seconds: float) -> None:
+def _wait(cluster: CliClient, chosen: Sequence[NodeLabel], wish: Wish, seconds: float) -> None:
     """Wait until the nodes are as they were wished, and say so; exits with `TIMED_OUT` when they are not in time."""
-    waited = [one.node for one in done]
+    waited, value = [node.name for node in chosen], wish.value
     missing: Callable[[], list[str]] = (lambda: unready(cluster, waited)) if value else (lambda: still_here(cluster, waited))
     left = wait_until(missing, seconds=seconds)
-    document = {"dryRun": False, "nodes": [_document(one) for one in done], "waitingFor": left}
-    emit(document, lambda: [_result(left, value, len(waited))])
+    emit({**_document(chosen, wish), "waitingFor": left}, lambda: [_result(left, value, len(waited))])
     if left:
         raise click.exceptions.Exit(TIMED_OUT)
 
@@ -165,7 +154,7 @@ def _ask_back(number: int) -> None:
         raise InputError(tried, answer="the answer was not yes; nothing was changed", hint="name the nodes that are meant")
 
 
-def write(cluster: CliApi, nodes: Sequence[NodeLabel], value: str | None) -> None:
+def write(cluster: CliClient, nodes: Sequence[NodeLabel], value: str | None) -> None:
     """Set or remove the label of *nodes*; an error names those that were changed before it."""
     changed: list[str] = []
     for node in nodes:
@@ -184,14 +173,16 @@ def _partly(error: ClusterError, changed: Sequence[str]) -> ClusterError:
     return type(error)(error.tried, what=error.what, answer=error.answer, hint=hint)
 
 
-def _line(one: Done, wish: Wish) -> str:
+def _line(node: NodeLabel, wish: Wish) -> str:
     word = "enabled" if wish.value else "disabled"
     would = "would be " if wish.dry_run else ""
-    return f"node/{one.node} {would}{word}" if one.changed else f"node/{one.node} unchanged: {word} already"
+    changed = node.label != wish.value
+    return f"node/{node.name} {would}{word}" if changed else f"node/{node.name} unchanged: {word} already"
 
 
-def _document(one: Done) -> dict[str, object]:
-    return {"name": one.node, "label": LABEL, "changed": one.changed}
+def _document(chosen: Sequence[NodeLabel], wish: Wish) -> dict[str, object]:
+    nodes = [{"name": node.name, "label": LABEL, "changed": node.label != wish.value} for node in chosen]
+    return {"dryRun": wish.dry_run, "nodes": nodes}
 
 
 def _result(left: Sequence[str], value: str | None, total: int) -> str:

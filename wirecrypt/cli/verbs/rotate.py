@@ -10,15 +10,15 @@ import click
 from rich.live import Live
 
 from wirecrypt.cli.output import console, emit, grouped, say
-from wirecrypt.cli.tools import INTERRUPTED, TIMED_OUT, CliApi, Duration, clean, client, connecting, exits, formatted, tools
+from wirecrypt.cli.tools import INTERRUPTED, TIMED_OUT, Duration, clean, client, connecting, exits, formatted, tools
 from wirecrypt.cli.view import laggards, rotation_document, why
 from wirecrypt.cli.waiting import EVERY, PASSING, pause_after
+from wirecrypt.cluster.cli_client import CliClient
 from wirecrypt.errors import ClusterError, InputError, NotFound, Unreachable
 from wirecrypt.model.objects import EncryptedNode, KeyRotation, Phase
 from wirecrypt.rotation.phases import FINISHED, current
 
 _LONGEST: Final = 256
-_REFUSED: Final = 1
 LISTED: Final = "`wirecrypt status` lists them"
 
 
@@ -93,11 +93,11 @@ def rotate(timeout: float, reason: str, without: tuple[str, ...], *, wait: bool,
         raise click.exceptions.Exit(code)
 
 
-def _ask(cluster: CliApi, reason: str, without: tuple[str, ...]) -> KeyRotation:
+def _ask(cluster: CliClient, reason: str, without: tuple[str, ...]) -> KeyRotation:
     return _exclude(cluster, without) if without else _request(cluster, reason)
 
 
-def _request(cluster: CliApi, reason: str) -> KeyRotation:
+def _request(cluster: CliClient, reason: str) -> KeyRotation:
     running = current(cluster.rotations())
     made = cluster.request_rotation(reason)
     say(f"keyrotation/{made.name} created")
@@ -107,7 +107,7 @@ def _request(cluster: CliApi, reason: str) -> KeyRotation:
     return made
 
 
-def _abort(cluster: CliApi, name: str) -> KeyRotation:
+def _abort(cluster: CliClient, name: str) -> KeyRotation:
     """Ask to abort the rotation called *name*, without a name the running one; raises `NotFound`."""
     rotations = cluster.rotations()
     open_ = [r for r in rotations if r.name == name and r.phase not in FINISHED]
@@ -120,7 +120,7 @@ def _abort(cluster: CliApi, name: str) -> KeyRotation:
     return chosen
 
 
-def _exclude(cluster: CliApi, names: tuple[str, ...]) -> KeyRotation:
+def _exclude(cluster: CliClient, names: tuple[str, ...]) -> KeyRotation:
     """Ask to have the running rotation go on without *names*; raises `NotFound`, `InputError`, before anything is written."""
     rotation = current(cluster.rotations())
     if rotation is None or not rotation.to_epoch:
@@ -138,7 +138,7 @@ def _exclude(cluster: CliApi, names: tuple[str, ...]) -> KeyRotation:
     return rotation
 
 
-def _watch(cluster: CliApi, rotation: KeyRotation, seconds: float) -> RotationProgress:
+def _watch(cluster: CliClient, rotation: KeyRotation, seconds: float) -> RotationProgress:
     """Show the progress until the rotation is finished or *seconds* are over; Ctrl-C ends the showing alone."""
     try:
         terminal = console(err=True)
@@ -166,7 +166,7 @@ def _teller() -> Callable[[list[str]], None]:
     return print_new
 
 
-def _follow(cluster: CliApi, rotation: KeyRotation, seconds: float, show: Callable[[list[str]], None]) -> RotationProgress:
+def _follow(cluster: CliClient, rotation: KeyRotation, seconds: float, show: Callable[[list[str]], None]) -> RotationProgress:
     clock = tools()
     end = clock.monotonic() + seconds
     progress = RotationProgress(rotation)
@@ -178,7 +178,7 @@ def _follow(cluster: CliApi, rotation: KeyRotation, seconds: float, show: Callab
         clock.sleep(min(progress.pause, end - clock.monotonic()))
 
 
-def _look(cluster: CliApi, before: RotationProgress) -> RotationProgress:
+def _look(cluster: CliClient, before: RotationProgress) -> RotationProgress:
     """Return how far the rotation is now; an API server that is away or unwell is trouble and no end."""
     name = before.rotation.name
     try:

@@ -11,7 +11,6 @@ import click
 from wirecrypt.cli.output import Grid, Json, age, count, emit, stamp
 from wirecrypt.cli.tools import client, connecting, exits, formatted, tools
 from wirecrypt.cli.view import (
-    REFUSED,
     Row,
     laggards,
     node_document,
@@ -22,6 +21,7 @@ from wirecrypt.cli.view import (
     rows,
 )
 from wirecrypt.errors import InputError
+from wirecrypt.model.conditions import Reason
 from wirecrypt.model.objects import LABEL, LABEL_ENABLED, EncryptedNode, KeyRotation, NodePeer, NodeStatus
 
 _MEANT: Final = f"a node is enabled by the label {LABEL}={LABEL_ENABLED}"
@@ -87,8 +87,12 @@ def _overview_lines(
     yield ""
     enabled = [row for row in found if row.enabled]
     ready = sum(row.ready is True for row in enabled)
-    yield f"{len(enabled)} of {count(len(found), 'node')} enabled, {ready} ready"
-    yield from (f"  {row.name}: {row.message}" for row in enabled if row.ready is not True or row.reason == REFUSED)
+    wait = sum(row.reason == Reason.JOIN_WAITS for row in enabled)
+    joining = sum(row.joins for row in enabled)
+    turns = f", {joining} joining, {wait} waiting for their turn" if wait else ""
+    yield f"{len(enabled)} of {count(len(found), 'node')} enabled, {ready} ready{turns}"
+    told = (row for row in enabled if row.reason != Reason.JOIN_WAITS)
+    yield from (f"  {row.name}: {row.message}" for row in told if row.ready is not True or row.reason == Reason.REFUSED)
     yield from (f"  {row.name}: the {strange} means nothing; {_MEANT}" for row in found for strange in row.strange)
     yield from (f"  ignored, for it is malformed: {name}: {answer}" for name, answer in problems.items())
     if turning:

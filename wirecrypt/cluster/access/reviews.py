@@ -12,11 +12,23 @@ from typing import Any, Final
 from wirecrypt.cluster import paths
 from wirecrypt.cluster.api import Api
 from wirecrypt.errors import ClusterError, Forbidden
-from wirecrypt.model.access import ALLOWED, FORBIDDEN, RESOURCE, UNKNOWN, TokenVerdict, audience
+from wirecrypt.model.access import ALLOWED, FORBIDDEN, RESOURCE, UNKNOWN, TokenIdentity, TokenVerdict, audience
 from wirecrypt.model.secret import SecretBytes
 
 _TOKENS: Final = "/apis/authentication.k8s.io/v1/tokenreviews"
+_CLAIMS: Final = ("pod-name", "pod-uid", "node-name", "node-uid")  # in the order of TokenIdentity
 _ACCESS: Final = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+
+
+def identity(review: Mapping[str, Any]) -> TokenIdentity:
+    """Return what a SelfSubjectReview says of its sender's token; raises `ClusterError` when it is none."""
+    status = review.get("status")
+    user = status.get("userInfo") if isinstance(status, dict) else None
+    if not isinstance(user, dict):
+        raise ClusterError("ask who this is", answer="no user in the answer", hint="is this an API server?")
+    extra = user.get("extra") or {}
+    claims = {key: extra.get(f"authentication.kubernetes.io/{key}") or [""] for key in _CLAIMS}
+    return TokenIdentity(*(str(claims[key][0]) if len(claims[key]) == 1 else "" for key in _CLAIMS))
 
 
 class Reviews:

@@ -6,10 +6,12 @@ import base64
 import binascii
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from typing import Any, Final
 
-from wirecrypt.cluster.codec.object_fields import ObjectFields
+from wirecrypt.cluster.codec.object_fields import fields_of
+from wirecrypt.documents import Fields
 from wirecrypt.model.conditions import Condition
 from wirecrypt.model.objects import (
     ALLOW_ADDRESSES,
@@ -35,6 +37,8 @@ from wirecrypt.model.xfrm import Address, Algorithm, Network
 
 CONFIRM: Final = "wirecrypt.io/confirm-removal"
 NODE_UID: Final = "wirecrypt.io/node-uid"
+NODE_ID: Final = "wirecrypt.io/node-id"
+ACTIVE: Final = "wirecrypt.io/active"
 KEY_PREFIX: Final = "wirecrypt-node-"
 SEED_PREFIX: Final = "wirecrypt-epoch-"
 _IP_FAMILIES: Final = ("IPv4", "IPv6")
@@ -48,7 +52,7 @@ Raw = Mapping[str, Any]
 
 def node(raw: Raw) -> Node:
     """Return a Node; its pod prefixes are `podCIDRs`, or `podCIDR` where only that is set."""
-    obj = ObjectFields.of("Node", raw)
+    obj = fields_of("Node", raw)
     meta, spec, status = obj.group("metadata"), obj.group("spec"), obj.group("status")
     labels = meta.mapping("labels")
     addresses = [a for a in status.groups("addresses") if a.text("type") == "InternalIP"]
@@ -70,7 +74,7 @@ def node(raw: Raw) -> Node:
 
 def slice_addresses(raw: Raw) -> tuple[Address, ...]:
     """Return the addresses of an EndpointSlice; none of one that holds names."""
-    obj = ObjectFields.of("EndpointSlice", raw)
+    obj = fields_of("EndpointSlice", raw)
     if obj.text("addressType") not in _IP_FAMILIES:
         return ()
     return tuple(address for endpoint in obj.groups("endpoints") for address in endpoint.each("addresses", ip_address))
@@ -78,7 +82,7 @@ def slice_addresses(raw: Raw) -> tuple[Address, ...]:
 
 def node_peer(raw: Raw) -> NodePeer:
     """Return a NodePeer."""
-    obj = ObjectFields.of("NodePeer", raw)
+    obj = fields_of("NodePeer", raw)
     meta, spec, status = obj.group("metadata"), obj.group("spec"), obj.group("status")
     return NodePeer(
         name=meta.text("name"),
@@ -111,7 +115,7 @@ def _prefixes(text: str) -> tuple[Network, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _session(raw: ObjectFields) -> Session:
+def _session(raw: Fields) -> Session:
     return Session(
         number=raw.number("number", low=1),
         epoch=Epoch(raw.number("epoch", low=1), raw.via("epochID", _epoch_id)),
@@ -123,7 +127,7 @@ def _session(raw: ObjectFields) -> Session:
 
 def encrypted_node(raw: Raw) -> EncryptedNode:
     """Return an EncryptedNode; its status is None until its agent wrote one."""
-    obj = ObjectFields.of("EncryptedNode", raw)
+    obj = fields_of("EncryptedNode", raw)
     meta, spec = obj.group("metadata"), obj.group("spec")
     return EncryptedNode(
         name=meta.text("name"),
@@ -140,7 +144,7 @@ def encrypted_node(raw: Raw) -> EncryptedNode:
     )
 
 
-def _node_status(raw: ObjectFields) -> NodeStatus:
+def _node_status(raw: Fields) -> NodeStatus:
     peers = raw.group("peers")
     return NodeStatus(
         boot_id=raw.text("bootID", ""),
@@ -159,7 +163,7 @@ def _node_status(raw: ObjectFields) -> NodeStatus:
     )
 
 
-def _conditions(raw: ObjectFields) -> tuple[Condition, ...]:
+def _conditions(raw: Fields) -> tuple[Condition, ...]:
     return tuple(
         Condition(
             type=c.text("type"),
@@ -174,14 +178,14 @@ def _conditions(raw: ObjectFields) -> tuple[Condition, ...]:
 
 def key_rotation(raw: Raw) -> KeyRotation:
     """Return a KeyRotation; its phase is None until the controller saw it."""
-    obj = ObjectFields.of("KeyRotation", raw)
+    obj = fields_of("KeyRotation", raw)
     meta, spec, status = obj.group("metadata"), obj.group("spec"), obj.group("status")
     return KeyRotation(
         name=meta.text("name"),
         uid=meta.text("uid"),
         reason=spec.text("reason"),
         created=meta.time("creationTimestamp"),
-        abort=spec.flag("abort"),
+        abort=spec.flag("abort", default=False),
         without=spec.texts("without"),
         resource_version=meta.text("resourceVersion", ""),
         phase=status.choice("phase", Phase) if status.has("phase") else None,
@@ -199,28 +203,41 @@ def key_rotation(raw: Raw) -> KeyRotation:
     )
 
 
+def asked_rotation(raw: Raw) -> KeyRotation:
+    """Return a KeyRotation as nodes are to go by it: without its version, how far it is, and who is behind."""
+    return replace(key_rotation(raw), resource_version="", nodes_total=0, nodes_done=0, laggards=(), conditions=())
+
+
 def config_document(raw: Raw) -> ConfigDocument:
     """Return the ConfigMap's data, unparsed."""
-    obj = ObjectFields.of("ConfigMap", raw)
+    obj = fields_of("ConfigMap", raw)
     return ConfigDocument(obj.mapping("data"), obj.group("metadata").text("resourceVersion", ""))
 
 
 def key_secret(raw: Raw) -> KeySecret:
     """Return a node-key Secret; errors never show its data."""
-    obj = ObjectFields.of("Secret", raw, secret=True)
+    obj = fields_of("Secret", raw, secret=True)
     meta, data = obj.group("metadata"), obj.group("data")
-    name = meta.text("name")
+    name, said = meta.text("name"), meta.mapping("annotations")
     if not name.startswith(KEY_PREFIX):
         obj.refuse("metadata.name", f"does not begin with {KEY_PREFIX}")
     return KeySecret(
         node=name.removeprefix(KEY_PREFIX),
-        node_uid=meta.mapping("annotations").get(NODE_UID, ""),
+        node_uid=said.get(NODE_UID, ""),
+        node_id=_node_id(said.get(NODE_ID, "")),
+        active=said.get(ACTIVE) == "true",
         keys=tuple(sorted((_node_key(data, number) for number in data.raw), key=lambda k: k.epoch)),
         resource_version=meta.text("resourceVersion", ""),
     )
 
 
-def _node_key(data: ObjectFields, number: str) -> NodeKey:
+def _node_id(text: str) -> int:
+    """Return a node ID, 0 for what is none: the keys are of use without it, and the controller writes it again."""
+    number = int(text) if text.isascii() and text.isdigit() else 0
+    return number if MIN_NODE_ID <= number <= MAX_NODE_ID else 0
+
+
+def _node_key(data: Fields, number: str) -> NodeKey:
     value = data.via(number, _base64)
     if not (number.isascii() and number.isdigit() and 0 < int(number) < 2**63 and number == str(int(number))):
         data.refuse(number, "the entry's name is not an epoch's number")
@@ -231,7 +248,7 @@ def _node_key(data: ObjectFields, number: str) -> NodeKey:
 
 def seed_secret(raw: Raw) -> SeedSecret:
     """Return an epoch's Secret; errors never show its data."""
-    obj = ObjectFields.of("Secret", raw, secret=True)
+    obj = fields_of("Secret", raw, secret=True)
     meta, data = obj.group("metadata"), obj.group("data")
     number = meta.text("name").removeprefix(SEED_PREFIX)
     if not (number.isascii() and number.isdigit() and int(number) > 0):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from wirecrypt.cluster.codec.decode import KEY_PREFIX, NODE_UID, SEED_PREFIX
+from wirecrypt.cluster.codec.decode import ACTIVE, KEY_PREFIX, NODE_ID, NODE_UID, SEED_PREFIX
 from wirecrypt.cluster.paths import KEY_TYPE, SEED_TYPE, VERSION
 from wirecrypt.model.admission import FORBIDDEN
 from wirecrypt.model.conditions import Condition
@@ -50,17 +50,18 @@ def owner(node: Node) -> list[Json]:
 def forbidden(kind: str) -> Json:
     """Return the object of *kind* that admission must refuse to everybody, for its name alone."""
     spec = {"nodeID": MAX_NODE_ID, "nodeUID": FORBIDDEN, "state": NodeState.LEAVING.value}
-    return {"apiVersion": VERSION, "kind": kind, "metadata": {"name": FORBIDDEN}, "spec": spec}
+    return _custom(kind, {"name": FORBIDDEN}, spec)
+
+
+def rotation(meta: Json, reason: str) -> Json:
+    """Return a new KeyRotation."""
+    return _custom("KeyRotation", meta, {"reason": reason})
 
 
 def encrypted_node(node: Node, node_id: int, state: NodeState, problems: Iterable[str]) -> Json:
     """Return a new EncryptedNode."""
-    return {
-        "apiVersion": VERSION,
-        "kind": "EncryptedNode",
-        "metadata": {"name": node.name, "ownerReferences": owner(node)},
-        "spec": {"nodeID": node_id, "nodeUID": node.uid, **node_spec(state, problems)},
-    }
+    spec = {"nodeID": node_id, "nodeUID": node.uid, **node_spec(state, problems)}
+    return _custom("EncryptedNode", {"name": node.name, "ownerReferences": owner(node)}, spec)
 
 
 def node_spec(state: NodeState, problems: Iterable[str]) -> Json:
@@ -71,12 +72,8 @@ def node_spec(state: NodeState, problems: Iterable[str]) -> Json:
 def node_peer(node: Node, peer: NodePeer) -> Json:
     """Return a new NodePeer with our finalizer; one that says that the node was removed waits for nobody."""
     finalizers = [] if peer.state is NodeState.REMOVED else [FINALIZER]
-    return {
-        "apiVersion": VERSION,
-        "kind": "NodePeer",
-        "metadata": {"name": peer.name, "ownerReferences": owner(node), "finalizers": finalizers},
-        "spec": {"nodeID": peer.node_id, "nodeUID": peer.node_uid, **peer_spec(peer)},
-    }
+    meta = {"name": peer.name, "ownerReferences": owner(node), "finalizers": finalizers}
+    return _custom("NodePeer", meta, {"nodeID": peer.node_id, "nodeUID": peer.node_uid, **peer_spec(peer)})
 
 
 def peer_spec(peer: NodePeer) -> Json:
@@ -160,19 +157,10 @@ def rotation_status(rotation: KeyRotation, now: datetime) -> Json:
 
 def key_secret(secret: KeySecret, owners: list[Json]) -> Json:
     """Return the Secret with a node's keys."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "type": KEY_TYPE,
-        "metadata": {
-            "name": KEY_PREFIX + secret.node,
-            "namespace": KEYS_NAMESPACE,
-            "annotations": {NODE_UID: secret.node_uid},
-            **({"ownerReferences": owners} if owners else {}),
-            **_version(secret.resource_version),
-        },
-        "data": {str(key.epoch.number): _data(_entry(key)) for key in secret.keys},
-    }
+    said = {NODE_UID: secret.node_uid, NODE_ID: str(secret.node_id), **({ACTIVE: "true"} if secret.active else {})}
+    meta = {"name": KEY_PREFIX + secret.node, "namespace": KEYS_NAMESPACE, "annotations": said}
+    data = {str(key.epoch.number): _data(_entry(key)) for key in secret.keys}
+    return _secret(KEY_TYPE, meta | ({"ownerReferences": owners} if owners else {}), secret.resource_version, data)
 
 
 def _entry(key: NodeKey) -> bytes:
@@ -181,22 +169,14 @@ def _entry(key: NodeKey) -> bytes:
 
 def seed_secret(secret: SeedSecret) -> Json:
     """Return the Secret of an epoch."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "type": SEED_TYPE,
-        "metadata": {
-            "name": f"{SEED_PREFIX}{secret.epoch.number}",
-            "namespace": SYSTEM_NAMESPACE,
-            **_version(secret.resource_version),
-        },
-        "data": {
-            "seed": _data(secret.seed.reveal()),
-            "id": _data(bytes.fromhex(secret.epoch.id)),
-            "released": _ids(secret.released),
-            "carried": _ids(secret.carried),
-        },
+    data = {
+        "seed": _data(secret.seed.reveal()),
+        "id": _data(bytes.fromhex(secret.epoch.id)),
+        "released": _ids(secret.released),
+        "carried": _ids(secret.carried),
     }
+    meta = {"name": f"{SEED_PREFIX}{secret.epoch.number}", "namespace": SYSTEM_NAMESPACE}
+    return _secret(SEED_TYPE, meta, secret.resource_version, data)
 
 
 def event(  # noqa: PLR0913 - the parts of an Event
@@ -226,5 +206,11 @@ def _data(value: bytes) -> str:
     return base64.b64encode(value).decode()
 
 
-def _version(version: str) -> Json:
-    return {"resourceVersion": version} if version else {}
+def _custom(kind: str, meta: Json, spec: Json) -> Json:
+    return {"apiVersion": VERSION, "kind": kind, "metadata": meta, "spec": spec}
+
+
+def _secret(kind: str, meta: Json, version: str, data: Json) -> Json:
+    """Return a Secret of the type *kind*, in place of the *version* that was read if there is one."""
+    meta = {**meta, "resourceVersion": version} if version else meta
+    return {"apiVersion": "v1", "kind": "Secret", "type": kind, "metadata": meta, "data": data}

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from wirecrypt.cluster.codec.decode import KEY_PREFIX
-from wirecrypt.cluster.codec.object_fields import ObjectFields
+from wirecrypt.cluster.codec.object_fields import fields_of
 from wirecrypt.cluster.paths import RBAC
-from wirecrypt.model.objects import KEYS_NAMESPACE, AccessPart, KeyAccess
+from wirecrypt.model.access import AccessPart, KeyAccess
+from wirecrypt.model.objects import KEYS_NAMESPACE
 from wirecrypt.model.secret import SecretBytes
 
 TOKEN_SECONDS: Final = 600  # the shortest life that the API server gives a token: one read is all it is for
@@ -31,7 +32,7 @@ def encode(node: str, part: AccessPart) -> Json:
 
 def decode(raw: Mapping[str, Any], part: AccessPart) -> KeyAccess:
     """Return what an object of the kind *part* is; raises `ObjectError` for one whose name is no node's."""
-    obj = ObjectFields.of(part.value, raw)
+    obj = fields_of(part.value, raw)
     meta = obj.group("metadata")
     name = meta.text("name")
     if not name.startswith(KEY_PREFIX):
@@ -48,7 +49,7 @@ def token_request(node: str) -> Json:
 
 def token(raw: Mapping[str, Any]) -> SecretBytes:
     """Return the token that was asked for."""
-    return SecretBytes(ObjectFields.of("TokenRequest", raw, secret=True).group("status").text("token").encode())
+    return SecretBytes(fields_of("TokenRequest", raw, secret=True).group("status").text("token").encode())
 
 
 def _body(name: str, part: AccessPart) -> Json:

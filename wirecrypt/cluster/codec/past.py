@@ -9,35 +9,39 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What a copy has seen: the newest *version*, "" for none, and the version of each object that is there, by name."""
+    """What a copy has seen, or a store shows: the newest *version*, "" for none, and the version of each object, by name."""
 
     version: str
     objects: Mapping[str, str]
 
-    def undone(self, version: str, items: Iterable[Mapping[str, Any]]) -> str:
-        """Return, in words, why a store that is at *version* and shows *items* has another past; nothing if it has not."""
+    @classmethod
+    def of(cls, version: str, items: Iterable[Mapping[str, Any]]) -> Self:
+        """Return what a store says that is at *version* and shows *items*."""
+        return cls(version, {i["metadata"].get("name", ""): i["metadata"].get("resourceVersion", "") for i in items})
+
+    def undone(self, shown: Past) -> str:
+        """Return, in words, why a store that shows this has another past; nothing if it has not."""
         if not self.version.isdigit():
             return ""
-        if older(version, self.version):
-            return f"it is at version {version}, and {self.version} was seen"
-        for item in items:
-            name, now = item["metadata"].get("name", ""), item["metadata"].get("resourceVersion", "")
+        if older(shown.version, self.version):
+            return f"it is at version {shown.version}, and {self.version} was seen"
+        for name, now in shown.objects.items():
             before = self.objects.get(name, "")
             if now != before and not older(self.version, now):
                 was = f"was seen at {before}" if before else "was gone"
                 return f"{name} is at version {now}, and {was} when the newest version was {self.version}"
         return ""
 
-
-def changed_last(items: Iterable[Mapping[str, Any]]) -> str:
-    """Return the name of the object with the newest version, "" where there is none."""
-    versions = {i["metadata"].get("name", ""): i["metadata"].get("resourceVersion", "") for i in items}
-    return max(versions, key=lambda name: int(versions[name]) if versions[name].isdigit() else 0, default="")
+    @property
+    def changed_last(self) -> str:
+        """Return the name of the object with the newest version, "" where there is none."""
+        numbers = {name: int(version) if version.isdigit() else 0 for name, version in self.objects.items()}
+        return max(numbers, key=lambda name: numbers[name], default="")
 
 
 def older(version: str, than: str) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from wirecrypt.controller.actions import Action, GrantKeys, RevokeKeys
 from wirecrypt.controller.node_objects import NodeObjects
-from wirecrypt.model.objects import AccessPart
+from wirecrypt.model.access import AccessPart
 
 
 def granted(objects: NodeObjects) -> Iterable[Action]:

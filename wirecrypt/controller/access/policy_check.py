@@ -10,10 +10,12 @@ from typing import Final
 from wirecrypt import logs
 from wirecrypt.errors import ClusterError
 from wirecrypt.model.admission import BY_CONTROLLER
+from wirecrypt.model.conditions import Reason
 from wirecrypt.ports import ControllerApi
+from wirecrypt.retry import Backoff, Delays
 
 EVERY: Final = 3600.0
-AGAIN: Final = 30.0  # while a policy is missing, or could not be tried
+AGAIN: Final = Delays(first=30.0, most=30.0, jitter=0.0)  # while a policy is missing, or could not be tried
 MISSING: Final = (
     "a request that this policy must refuse was admitted: it is missing, or not bound with Deny; apply your own overlay again"
 )
@@ -25,16 +27,17 @@ class PolicyCheck:
 
     def __init__(self, cluster: ControllerApi) -> None:
         self._cluster = cluster
-        self._next = float("-inf")
+        self._backoff = Backoff(AGAIN)
         self.open: tuple[str, ...] = ()
 
     def check(self, now: float) -> None:
         """Try again when it is time, and tell what is open."""
-        if now < self._next:
+        if not self._backoff.due(now):
             return
         found = {policy: self._is_open(policy) for policy in BY_CONTROLLER}
         self.open = tuple(policy for policy in found if (policy in self.open if found[policy] is None else found[policy]))
-        self._next = now + (EVERY if set(found.values()) == {False} else AGAIN)
+        all_hold = set(found.values()) == {False}
+        self._backoff = self._backoff.succeeded(until=now + EVERY) if all_hold else self._backoff.failed(now)
         for policy in self.open:
             self._tell(policy)
 
@@ -49,6 +52,6 @@ class PolicyCheck:
     def _tell(self, policy: str) -> None:
         _log.error("admission policy missing", object=policy, reason=MISSING)
         try:
-            self._cluster.policy_event(policy, reason="AdmissionPolicyMissing", message=MISSING)
+            self._cluster.policy_event(policy, reason=Reason.ADMISSION_POLICY_MISSING, message=MISSING)
         except ClusterError as error:
             _log.warning("event not written", object=policy, error=str(error))

@@ -1,4 +1,4 @@
-"""What a Node mentions and what it only stopped to mention: absence ends no claim, of one entry as of a whole list ◆. Pure.
+"""What a Node mentions and what it only stopped to mention: absence ends no claim, of one entry as of a whole list ◆R16. Pure.
 
 Cloud controllers take an address out of a Node's status for some seconds and put it back. What its NodePeer holds is kept, in
 its place, also against others, until the node's agent says that the node has the address no more, or the Node is gone. An

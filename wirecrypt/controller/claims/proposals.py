@@ -1,7 +1,7 @@
 """What agents say about the addresses of their nodes, and what follows for who may have one. Pure.
 
 What a node was granted is its own until its agent withdraws it, or until its Node is gone or not Ready and another node has it;
-and it stays its own, blocked, until that other one has been granted it: in between nobody's, it would be readable ◆. An address
+and it stays its own, blocked, until that other one has been granted it: in between nobody's, it is readable ◆R20. An address
 that two nodes say they have, and that was neither's, is no address of a node.
 """
 

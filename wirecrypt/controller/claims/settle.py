@@ -11,7 +11,6 @@ the input.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,7 +22,7 @@ from wirecrypt.controller.claims.claim import ClaimKind, NodeClaim, claim_of, cl
 from wirecrypt.controller.claims.mentions import mentioned
 from wirecrypt.controller.claims.proposals import Proposals, Withdrawn, order
 from wirecrypt.model.objects import MOST_ADDRESSES, Node, NodePeer
-from wirecrypt.model.ranges import overlap
+from wirecrypt.model.ranges import PrefixMap, overlap
 from wirecrypt.model.xfrm import Address, Network
 from wirecrypt.plan.holders import each_once
 
@@ -52,42 +51,23 @@ class Settled:
 
 @dataclass(slots=True)
 class _Granted:
-    """Granted claims as disjoint intervals per family, so that thousands of nodes are settled in one pass.
-
-    Claims of one node may contain each other; only the widest is kept here.
-    """
+    """Granted claims, and the same by their prefixes, so that thousands of nodes are settled in one pass."""
 
     claims: list[NodeClaim] = field(default_factory=list)
-    index: dict[int, list[tuple[int, int, NodeClaim]]] = field(default_factory=lambda: {4: [], 6: []})
+    index: PrefixMap[NodeClaim] = field(default_factory=PrefixMap)
 
     def grant(self, claim: NodeClaim) -> None:
         """Add *claim*, which overlaps no other node's."""
         self.claims.append(claim)
-        first, last, low, high = self._range(claim)
-        entries = self.index[claim.network.version]
-        if not any(start <= low and high <= end for start, end, _ in entries[first:last]):
-            entries[first:last] = [(low, high, claim)]
+        self.index.add(claim.network, claim)
 
     def rival(self, claim: NodeClaim) -> NodeClaim | None:
         """Return another node's claim that *claim* overlaps."""
-        first, last, _, _ = self._range(claim)
-        others = (other for _, _, other in self.index[claim.network.version][first:last])
-        return next((other for other in others if other.uid != claim.uid), None)
+        return next((other for other in self.index.meeting(claim.network) if other.uid != claim.uid), None)
 
     def covers(self, claim: NodeClaim) -> bool:
         """Return whether a claim of the same node holds *claim*."""
-        first, last, _, _ = self._range(claim)
-        return any(other.uid == claim.uid for _, _, other in self.index[claim.network.version][first:last])
-
-    def _range(self, claim: NodeClaim) -> tuple[int, int, int, int]:
-        """Return the slice of entries that overlap *claim*, and its lowest and highest address as numbers."""
-        low, high = int(claim.network.network_address), int(claim.network.broadcast_address)
-        entries = self.index[claim.network.version]
-        last = bisect_right(entries, high, key=lambda entry: entry[0])
-        first = last
-        while first and entries[first - 1][1] >= low:
-            first -= 1
-        return first, last, low, high
+        return any(other.uid == claim.uid for other in self.index.meeting(claim.network))
 
 
 @dataclass(slots=True)
@@ -105,7 +85,7 @@ class _Hearing:
     kept: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def sift(self, node: Node, peer: NodePeer | None) -> Node:
-        """Return *node* without new claims that it may not have, or not yet: as if it had not mentioned them ◆.
+        """Return *node* without new claims that it may not have, or not yet: as if it had not mentioned them ◆R18.
 
         Else one would end what the node holds, as its successor, and what another node holds no more.
         """
@@ -214,7 +194,7 @@ class _Fitting(NamedTuple, Generic[T]):
 
 
 def _fitting(claims: Mapping[T, bool | None], most: int, what: str) -> _Fitting[T]:
-    """Return the first *most* of the granted *claims* in their order, those that are held (true) before new ones ◆.
+    """Return the first *most* of the granted *claims* in their order, those that are held (true) before new ones ◆R19.
 
     None: not granted.
     """

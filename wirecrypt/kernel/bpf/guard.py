@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import socket
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
@@ -27,12 +27,10 @@ from wirecrypt.kernel.bpf import cache, records, syscall, tc
 from wirecrypt.kernel.bpf import load as bpf_load
 from wirecrypt.kernel.bpf import ring as bpf_ring
 from wirecrypt.kernel.bpf.pins import Pins, remove, remove_folder
-from wirecrypt.kernel.bpf.reasons import REASONS
-from wirecrypt.kernel.bpf.tcx import Tcx, TcxHook, tcx_supported
+from wirecrypt.kernel.bpf.syscall import TcxHook, tcx_supported
+from wirecrypt.kernel.bpf.tcx import Tcx
 from wirecrypt.kernel.net.links import header_length
 from wirecrypt.model.guard import Attachment, Drop, GuardEntry, GuardSettings
-
-__all__ = ["REASONS", "KernelGuard"]
 
 _HANDLE: Final = 0x5743
 _SETTINGS_KEY: Final = bytes(4)
@@ -105,27 +103,20 @@ class KernelGuard:
 
     def entries(self) -> Sequence[GuardEntry]:
         """Return the entries of the guard maps, IPv4 first, in the order of their prefixes."""
-        found: list[GuardEntry] = []
-        for version in (4, 6):
-            with self._map(f"guard{version}") as table:
-                elements = [records.unpack_entry(version, *item) for item in table.items()]
-            found += sorted(elements, key=lambda e: (int(e.prefix.network_address), e.prefix.prefixlen))
-        return found
+        with self._entry_maps() as tables:
+            found = [records.unpack_entry(name, *item) for name, table in tables.items() for item in table.items()]
+        return sorted(found, key=lambda e: (e.prefix.version, int(e.prefix.network_address), e.prefix.prefixlen))
 
     def set_entries(self, entries: Iterable[GuardEntry]) -> None:
-        """Add or replace entries."""
-        with self._map("guard4") as v4, self._map("guard6") as v6:
+        with self._entry_maps() as tables:
             for entry in entries:
-                table = v4 if entry.prefix.version == 4 else v6  # noqa: PLR2004 - IP versions
-                table.set(records.pack_prefix(entry.prefix), records.pack_actions(entry))
+                tables[records.map_of(entry.prefix)].set(records.pack_prefix(entry.prefix), records.pack_actions(entry))
                 self.writes += 1
 
     def delete_entries(self, prefixes: Iterable[IPv4Network | IPv6Network]) -> None:
-        """Delete exactly these entries; one that is gone already is no failure."""
-        with self._map("guard4") as v4, self._map("guard6") as v6:
+        with self._entry_maps() as tables:
             for prefix in prefixes:
-                table = v4 if prefix.version == 4 else v6  # noqa: PLR2004 - IP versions
-                self.writes += table.delete(records.pack_prefix(prefix))
+                self.writes += tables[records.map_of(prefix)].delete(records.pack_prefix(prefix))
 
     def attachments(self) -> Sequence[Attachment]:
         """Return our programs on all links, sorted; current is false for a program of another version."""
@@ -158,14 +149,9 @@ class KernelGuard:
         self._attach(link, (_MARK,))
 
     def hold(self) -> None:
-        """Keep what is attached alive as long as this process, and pinned: who removes the pins takes no guard away.
-
-        Filters live without pins anyway.
-        """
         self.writes += self._tcx.hold()
 
     def detach(self, link: str) -> None:
-        """Detach our programs from a link, and remove the clsact qdisc only if we made it and nobody uses it."""
         try:
             index = socket.if_nametoindex(link)
         except OSError:
@@ -173,7 +159,6 @@ class KernelGuard:
         self._detach(index)
 
     def unload(self) -> None:
-        """Remove all that is attached and pinned by us, and with it programs and maps: the last step of leaving."""
         for index, _ in socket.if_nameindex():
             self._detach(index)
         self.writes += self._tcx.remove_all()
@@ -187,11 +172,9 @@ class KernelGuard:
         return self._sums("counters", records.reason_names()) | {EXEMPT: sum(self.exempt().values())}
 
     def refused(self) -> Mapping[str, int]:
-        """Return datagrams that the filter of the control port refused, by reason."""
         return self._sums("refused", records.refusal_names())
 
     def exempt(self) -> Mapping[int, int]:
-        """Return packets in clear between this node and exempt peers, both ways, by the peer's nodeID."""
         with self._map("exempt") as table:
             return {int.from_bytes(key, sys.byteorder): records.sum_counter(value) for key, value in table.items()}
 
@@ -205,6 +188,12 @@ class KernelGuard:
         with self._map(counters) as table:
             keys = {name: number.to_bytes(4, sys.byteorder) for number, name in names.items()}
             return {name: records.sum_counter(table.get(key) or b"") for name, key in keys.items()}
+
+    @contextmanager
+    def _entry_maps(self) -> Iterator[Mapping[str, syscall.Map]]:
+        """Open the maps that entries stand in, by name."""
+        with ExitStack() as stack:
+            yield {name: stack.enter_context(self._map(name)) for name in records.ENTRY_MAPS}
 
     def _map(self, name: str) -> AbstractContextManager[syscall.Map]:
         return syscall.opened_map(self._pins.map(name))

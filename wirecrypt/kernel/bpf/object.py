@@ -8,8 +8,8 @@
                    "instructions": "vxYAAAAAAAA=…",   base64 of struct bpf_insn, little endian; of which type: `load`
                    "maps": [[3, "settings"], …]}, …]} the instruction at this index takes this map's descriptor
 
-What stands there is loaded into the kernel and judges every packet. So file and folder have to belong to root or to this
-process's user, and nobody else may be able to write them; else they are refused. A file that is not whole, or is of another
+What stands there is loaded into the kernel and judges every packet. So the file has to be this user's alone, and its folder
+one that nobody else can write; else they are refused. A file that is not whole, or is of another
 format, other sources or other maps, counts as none: it is made anew.
 """
 
@@ -20,21 +20,20 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from wirecrypt.errors import BpfError
+from wirecrypt import private_file
+from wirecrypt.errors import BpfError, StateError
 from wirecrypt.kernel.bpf.pins import maps
 from wirecrypt.kernel.bpf.source import PROGRAMS, version
 
 _FORMAT: Final = 1
 _LICENCE: Final = "GPL"
-_MODE: Final = 0o600
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
-_SAFE: Final = os.O_NOFOLLOW | os.O_CLOEXEC
 _SIZE: Final = 8  # bytes of struct bpf_insn: code, registers, 16 bits of offset, 32 bits of immediate value
 _LOAD_64: Final = 0x18  # BPF_LD | BPF_DW | BPF_IMM: takes the room of two instructions
 _MAP_FD: Final = 1  # BPF_PSEUDO_MAP_FD, in the upper half of the registers
@@ -71,16 +70,13 @@ def read(folder: Path) -> tuple[Program, ...] | None:
     """Return the programs of the present sources, None when there are none; raises `BpfError` if others could write them."""
     if not folder.exists():
         return None
-    with _opened_folder(folder) as parent:
-        try:
-            handle = os.open(path(folder).name, os.O_RDONLY | os.O_NONBLOCK | _SAFE, dir_fd=parent)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise _refused("read", path(folder), str(error)) from error
-    with os.fdopen(handle, "rb") as file:
-        _require_ours(path(folder), os.fstat(handle), stat.S_ISREG)
-        content = file.read()
+    _require_ours(folder)
+    try:
+        content = private_file.read(path(folder))
+    except StateError as error:
+        raise _refused("read", path(folder), error.answer) from error
+    if content is None:
+        return None
     with suppress(ValueError, KeyError, TypeError):
         return _decode(json.loads(content))
     return None
@@ -89,21 +85,13 @@ def read(folder: Path) -> tuple[Program, ...] | None:
 def write(folder: Path, programs: Sequence[Program]) -> None:
     """Write the programs of the present sources, whole or not at all, and remove those of others; raises `BpfError`."""
     target = path(folder)
-    new = f".{target.name}.{secrets.token_hex(4)}"
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
-        with _opened_folder(folder) as parent:
-            handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFE, _MODE, dir_fd=parent)
-            try:
-                with os.fdopen(handle, "w", encoding="ascii") as file:
-                    json.dump(_encode(programs), file)
-                os.replace(new, target.name, src_dir_fd=parent, dst_dir_fd=parent)
-            except BaseException:
-                os.unlink(new, dir_fd=parent)
-                raise
+        _require_ours(folder)
+        private_file.replace(target, json.dumps(_encode(programs)).encode(), name=secrets.token_hex(4))  # others write it, too
         for other in set(folder.glob("programs-*.json")) - {target}:
             other.unlink(missing_ok=True)
-    except OSError as error:
+    except (OSError, StateError) as error:
         raise _refused("write", target, str(error)) from error
 
 
@@ -159,27 +147,18 @@ def _put(instructions: bytes, values: Mapping[int, int]) -> bytes:
     return bytes(changed)
 
 
-@contextmanager
-def _opened_folder(folder: Path) -> Iterator[int]:
-    """Open the folder for the length of the block, if nobody else can write it; raises `BpfError`."""
+def _require_ours(folder: Path) -> None:
+    """Raise `BpfError` unless *folder* is one, of root or this process's user, that nobody else can write."""
     try:
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | _SAFE)
+        found = folder.lstat()
     except OSError as error:
-        raise _refused("open", folder, str(error)) from error
-    try:
-        _require_ours(folder, os.fstat(handle), stat.S_ISDIR)
-        yield handle
-    finally:
-        os.close(handle)
-
-
-def _require_ours(what: Path, found: os.stat_result, kind: Callable[[int], bool]) -> None:
-    if not kind(found.st_mode):
-        raise _refused("use", what, "it is something else")
+        raise _refused("use", folder, str(error)) from error
+    if not stat.S_ISDIR(found.st_mode):
+        raise _refused("use", folder, "it is no folder but something else, or a link")
     if found.st_uid not in {0, os.geteuid()}:
-        raise _refused("use", what, f"it belongs to user {found.st_uid}")
+        raise _refused("use", folder, f"it belongs to user {found.st_uid}")
     if found.st_mode & _OTHERS_WRITE:
-        raise _refused("use", what, f"it has mode {stat.S_IMODE(found.st_mode):04o}: others may write it")
+        raise _refused("use", folder, f"it has mode {stat.S_IMODE(found.st_mode):04o}: others may write it")
 
 
 def _refused(tried: str, what: Path, answer: str) -> BpfError:

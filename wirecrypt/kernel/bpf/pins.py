@@ -45,11 +45,14 @@ def maps() -> tuple[MapSpec, ...]:
     """Return every map, as the header lays it out."""
     h = header()
     count = h.numbers
-    entries, trie = count["WC_ENTRIES_MAX"], MapType.LPM_TRIE
+    tries, hashes = ((kind, count["WC_ENTRIES_MAX"]) for kind in (MapType.LPM_TRIE, MapType.HASH))
+    action = ("wc_action",)
     return (
         _spec(h, "settings", (MapType.ARRAY, 1), "wc_settings"),
-        _spec(h, "guard4", (trie, entries), "wc_key4", "wc_entry", extra=("wc_action",), flags=BPF_F_NO_PREALLOC),
-        _spec(h, "guard6", (trie, entries), "wc_key6", "wc_entry", extra=("wc_action",), flags=BPF_F_NO_PREALLOC),
+        _spec(h, "prefixes4", tries, "wc_key4", "wc_entry", extra=action, flags=BPF_F_NO_PREALLOC),
+        _spec(h, "prefixes6", tries, "wc_key6", "wc_entry", extra=action, flags=BPF_F_NO_PREALLOC),
+        _spec(h, "addresses4", hashes, "wc_entry", extra=action, flags=BPF_F_NO_PREALLOC),
+        _spec(h, "addresses6", hashes, "wc_address", "wc_entry", extra=action, flags=BPF_F_NO_PREALLOC),
         _spec(h, "links", (MapType.HASH, count["WC_LINKS_MAX"]), "wc_link"),
         _spec(h, "counters", (MapType.PERCPU_ARRAY, count["WC_REASONS"]), extra=("wc_reason",)),
         _spec(h, "exempt", (MapType.PERCPU_HASH, count["WC_PEERS_MAX"]), flags=BPF_F_NO_PREALLOC),

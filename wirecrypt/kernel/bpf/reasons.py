@@ -6,18 +6,10 @@ The names are those of enum wc_reason in bpf/wirecrypt.h, in lower case and with
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """One reason: what happened, what to do next; those named egress_ or ingress_ drop (permissive mode: would)."""
-
-    sentence: str
-    next_step: str
-
+from wirecrypt.model.conditions import Meaning
 
 _FINE: Final = "nothing to do"
 _PEER: Final = "run `wirecrypt verify`: the IPsec policy of this peer is missing or bypassed"
@@ -30,52 +22,52 @@ _READ: Final = "list the tunnel's UDP port in the configuration, or move the tra
 _SENDER: Final = "drain the node whose SA it came by, for it claims what another owns (the drop event has the five-tuple)"
 _OWN: Final = "look at the routes of this node's pod prefix: its pods are reached without an uplink"
 
-REASONS: Final[Mapping[str, Reason]] = MappingProxyType(
+REASONS: Final[Mapping[str, Meaning]] = MappingProxyType(
     {
-        "passed": Reason("No entry speaks of the remote address: traffic that leaves or enters the cluster.", _FINE),
-        "passed_plain": Reason("The remote end is in clear by decision: a plain or a joining node.", _FINE),
-        "node_to_node": Reason(
+        "passed": Meaning("No entry speaks of the remote address: traffic that leaves or enters the cluster.", _FINE),
+        "passed_plain": Meaning("The remote end is in clear by decision: a plain or a joining node.", _FINE),
+        "node_to_node": Meaning(
             "Cleartext between two enabled nodes' addresses that are exempt: a Node with an API server, or `nodeToNode: off`.",
             "nothing to do if one of the two runs an API server; else see `nodeToNode` in the configuration",
         ),
-        "passed_esp": Reason("ESP of a pair of enabled nodes, and ESP (also in UDP) that concerns no enabled node.", _FINE),
-        "passed_decrypted": Reason("Packets that a receiving SA of this node has decrypted.", _FINE),
-        "passed_neighbour": Reason("IPv6 neighbour discovery on the link itself.", _FINE),
-        "passed_not_ip": Reason("Frames that are neither IPv4 nor IPv6, such as ARP.", _FINE),
-        "passed_unreadable": Reason(
+        "passed_esp": Meaning("ESP of a pair of enabled nodes, and ESP (also in UDP) that concerns no enabled node.", _FINE),
+        "passed_decrypted": Meaning("Packets that a receiving SA of this node has decrypted.", _FINE),
+        "passed_neighbour": Meaning("IPv6 neighbour discovery on the link itself.", _FINE),
+        "passed_not_ip": Meaning("Frames that are neither IPv4 nor IPv6, such as ARP.", _FINE),
+        "passed_unreadable": Meaning(
             "Packets that cannot be read to the end (later fragments, unknown tunnels), not between enabled nodes.", _FINE
         ),
-        "marked": Reason("Packets of pods that got the mark of encryption and a lane.", _FINE),
-        "egress_peer_cleartext": Reason("Cleartext to a pod of an encrypted peer was about to leave.", _PEER),
-        "egress_pod_node": Reason("Cleartext of a pod to an encrypted peer's node address was about to leave.", _POD_NODE),
-        "egress_unknown": Reason("A packet to an address inside the cluster's ranges that no node claims.", _CLAIM),
-        "egress_own_prefix": Reason("A packet to this node's own pod prefix was about to leave by an uplink.", _OWN),
-        "egress_control": Reason("A control datagram was about to leave without ESP.", _CONTROL),
-        "egress_unreadable": Reason(
+        "marked": Meaning("Packets of pods that got the mark of encryption and a lane.", _FINE),
+        "egress_peer_cleartext": Meaning("Cleartext to a pod of an encrypted peer was about to leave.", _PEER),
+        "egress_pod_node": Meaning("Cleartext of a pod to an encrypted peer's node address was about to leave.", _POD_NODE),
+        "egress_unknown": Meaning("A packet to an address inside the cluster's ranges that no node claims.", _CLAIM),
+        "egress_own_prefix": Meaning("A packet to this node's own pod prefix was about to leave by an uplink.", _OWN),
+        "egress_control": Meaning("A control datagram was about to leave without ESP.", _CONTROL),
+        "egress_unreadable": Meaning(
             "A packet to an enabled node that cannot be read: malformed, an unknown tunnel, a fragment of one.", _READ
         ),
-        "egress_node_cleartext": Reason(
+        "egress_node_cleartext": Meaning(
             "Cleartext, or ESP that is not of this pair, to the address of an encrypted peer was about to leave.", _NODE
         ),
-        "ingress_peer_cleartext": Reason("Cleartext from the wire that claims to come from an encrypted peer's pod.", _SPOOF),
-        "ingress_pod_node": Reason(
+        "ingress_peer_cleartext": Meaning("Cleartext from the wire that claims to come from an encrypted peer's pod.", _SPOOF),
+        "ingress_pod_node": Meaning(
             "Cleartext from the wire that claims to come from an encrypted peer's node address, for a pod.", _SPOOF
         ),
-        "ingress_unknown": Reason(
+        "ingress_unknown": Meaning(
             "A packet from the wire whose source is inside the cluster's ranges and that no node claims.", _CLAIM
         ),
-        "ingress_own_prefix": Reason("A packet from the wire that claims to come from this node's own pods.", _OWN),
-        "ingress_control": Reason("A control datagram that came without ESP.", _SPOOF),
-        "ingress_unreadable": Reason(
+        "ingress_own_prefix": Meaning("A packet from the wire that claims to come from this node's own pods.", _OWN),
+        "ingress_control": Meaning("A control datagram that came without ESP.", _SPOOF),
+        "ingress_unreadable": Meaning(
             "A packet from an enabled node that cannot be read: malformed, an unknown tunnel, a fragment of one.", _READ
         ),
-        "ingress_node_cleartext": Reason(
+        "ingress_node_cleartext": Meaning(
             "Cleartext, or ESP that is not of this pair, that claims to come from the address of an encrypted peer.", _SPOOF
         ),
-        "ingress_wrong_sender": Reason(
+        "ingress_wrong_sender": Meaning(
             "A packet that an SA of one node carried under an address that another encrypted node owns.", _SENDER
         ),
-        "events_lost": Reason(
+        "events_lost": Meaning(
             "Drop events that were not recorded because there were too many in one second; every packet is counted.",
             "read the counters instead of the events",
         ),

@@ -15,7 +15,7 @@ from wirecrypt.model.xfrm import Address, Network
 
 _PREFIX: Final = "WC_REASON_"
 _REFUSED: Final = "WC_REFUSED_"
-_MAX_LANES: Final = 16
+ENTRY_MAPS: Final = ("prefixes4", "prefixes6", "addresses4", "addresses6")
 
 
 @cache
@@ -51,20 +51,17 @@ def unpack(struct: str, data: bytes) -> Any:  # noqa: ANN401 - a ctypes structur
 def pack_settings(settings: GuardSettings, *, bare_links: bool = False) -> bytes:
     """Return struct wc_settings, *bare_links* when a link may have no Ethernet header.
 
-    Raises `InputError` for more ports than fit or lanes out of range.
+    Raises `InputError` for more ports than fit.
     """
     room = header().numbers["WC_PORTS"]
     for name, ports in (("VXLAN", settings.vxlan_ports), ("Geneve", settings.geneve_ports)):
         if len(ports) > room:
             raise InputError("configure the guard", what=f"{name} ports {ports}", answer=f"more than {room}", hint="list fewer")
-    if not 1 <= settings.lanes <= _MAX_LANES:
-        raise InputError("configure the guard", what=f"lanes {settings.lanes}", answer="not in 1..16", hint="choose 1 to 16")
     own = {address.version: address.packed for address in reversed(settings.own)}
     return pack(
         "wc_settings",
         mark_shift=settings.mark_shift,
         permissive=not settings.strict,
-        lanes=settings.lanes,
         control_port=settings.control_port,
         esp_keeps_mark=settings.esp_keeps_mark,
         bare_links=bare_links,
@@ -88,13 +85,16 @@ def with_bare_links(settings: bytes) -> bytes:
     return bytes(record)
 
 
-def trie_of(prefix: Network) -> str:
-    """Return the name of the map that holds prefixes of this family."""
-    return f"guard{prefix.version}"
+def map_of(prefix: Network) -> str:
+    """Return the name of the map that holds a prefix: one of addresses for a prefix that is one."""
+    kind = "addresses" if prefix.prefixlen == prefix.max_prefixlen else "prefixes"
+    return f"{kind}{prefix.version}"
 
 
 def pack_prefix(prefix: Network) -> bytes:
-    """Return struct wc_key4 or wc_key6."""
+    """Return the key of a prefix in its map: the address, or struct wc_key4 or wc_key6."""
+    if prefix.prefixlen == prefix.max_prefixlen:
+        return prefix.network_address.packed
     return pack(f"wc_key{prefix.version}", length=prefix.prefixlen, address=prefix.network_address.packed)
 
 
@@ -103,10 +103,14 @@ def pack_actions(entry: GuardEntry) -> bytes:
     return pack("wc_entry", egress=entry.egress.value, ingress=entry.ingress.value, node=entry.node_id)
 
 
-def unpack_entry(version: int, key: bytes, value: bytes) -> GuardEntry:
-    """Return one element of the trie of IP *version* as an entry."""
-    prefix, actions = unpack(f"wc_key{version}", key), unpack("wc_entry", value)
-    network = ip_network((bytes(prefix.address), prefix.length))
+def unpack_entry(name: str, key: bytes, value: bytes) -> GuardEntry:
+    """Return one element of the map of this name, with the version of IP at its end, as an entry."""
+    actions = unpack("wc_entry", value)
+    if name.startswith("addresses"):
+        network = ip_network(key)
+    else:
+        prefix = unpack(f"wc_key{name[-1]}", key)
+        network = ip_network((bytes(prefix.address), prefix.length))
     return GuardEntry(network, GuardAction(actions.egress), GuardAction(actions.ingress), actions.node)
 
 

@@ -9,24 +9,19 @@ network namespace. Kernel side: net/sched/cls_bpf.c, net/sched/sch_ingress.c.
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Literal
 
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-
 from wirecrypt.errors import LinkError
+from wirecrypt.kernel.bpf.syscall import program_id
+from wirecrypt.kernel.net.links import RouteSocket
 
 TcDirection = Literal["ingress", "egress"]
 
 _PARENTS: Final[Mapping[TcDirection, int]] = {"ingress": 0xFFFFFFF2, "egress": 0xFFFFFFF3}
-_CLSACT_HANDLE: Final = 0xFFFF0000
 _BPF_ID: Final = 11  # TCA_BPF_ID, which pyroute2 does not name
 _ATTRIBUTE_HEADER: Final = 4
 _GONE: Final = frozenset({errno.ENOENT, errno.ENODEV, errno.EINVAL})  # EINVAL: no clsact, so no filter either
@@ -45,7 +40,7 @@ class TcFilter:
 
 def ensure_clsact(link_index: int) -> bool:
     """Give the link a clsact qdisc; say whether it was made now (False: it was there, keep it when leaving)."""
-    with _Route("add a clsact qdisc", link_index, quiet=frozenset({errno.EEXIST})) as ip:
+    with RouteSocket("add a clsact qdisc", _link(link_index), quiet=frozenset({errno.EEXIST})) as ip:
         ip.tc("add", "clsact", link_index)
         return True
     return False
@@ -53,7 +48,7 @@ def ensure_clsact(link_index: int) -> bool:
 
 def filters(link_index: int) -> list[TcFilter]:
     """Return the bpf filters of the link, ours and others', sorted; none when it has no clsact qdisc or is gone."""
-    with _Route("list filters", link_index, quiet=_GONE) as ip:
+    with RouteSocket("list filters", _link(link_index), quiet=_GONE) as ip:
         return sorted(f for d, parent in _PARENTS.items() for f in _listed(ip, link_index, d, parent))
     return []
 
@@ -68,9 +63,9 @@ def attach(  # noqa: PLR0913 - all keywords, and the kernel wants each of them
     present = _at(link_index, direction, prio, handle)
     if present is not None and present.name != name:
         raise _taken(link_index, present)
-    if present is not None and present.prog_id == program_id(fd) != 0:
+    if present is not None and present.prog_id == program_id(fd):
         return False
-    with _Route(f"attach {name} at {direction}", link_index) as ip:
+    with RouteSocket(f"attach {name} at {direction}", _link(link_index)) as ip:
         place = {"parent": _PARENTS[direction], "prio": prio, "handle": handle}
         ip.tc("replace-filter", "bpf", link_index, fd=fd, name=name, direct_action=True, **place)
     return True
@@ -81,7 +76,7 @@ def detach(link_index: int, direction: TcDirection, prio: int, handle: int, name
     present = _at(link_index, direction, prio, handle)
     if present is None or present.name != name:
         return False
-    with _Route(f"detach {name} from {direction}", link_index, quiet=_GONE) as ip:
+    with RouteSocket(f"detach {name} from {direction}", _link(link_index), quiet=_GONE) as ip:
         ip.tc("del-filter", "bpf", link_index, parent=_PARENTS[direction], prio=prio, handle=handle)
         return True
     return False
@@ -92,21 +87,12 @@ def remove_clsact_if_empty(link_index: int) -> bool:
 
     Only for a qdisc that `ensure_clsact` made: the kernel does not tell whose one is.
     """
-    with _Route("remove the clsact qdisc", link_index, quiet=_GONE) as ip:
+    with RouteSocket("remove the clsact qdisc", _link(link_index), quiet=_GONE) as ip:
         if any(_is_filter(m) for parent in _PARENTS.values() for m in ip.get_filters(link_index, parent=parent)):
             return False
         ip.tc("del", "clsact", link_index)
         return True
     return False
-
-
-def program_id(fd: int) -> int:
-    """Return the kernel's id of the open eBPF program *fd*, 0 when it is none (proc_pid_fdinfo(5))."""
-    try:
-        text = Path(f"/proc/{os.getpid()}/fdinfo/{fd}").read_text(encoding="ascii")
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in text.splitlines() if line.startswith("prog_id:")), 0)
 
 
 def _at(link_index: int, direction: TcDirection, prio: int, handle: int) -> TcFilter | None:
@@ -150,30 +136,3 @@ def _link(link_index: int) -> str:
         return f"link {socket.if_indextoname(link_index)}"
     except OSError:
         return f"link {link_index}"
-
-
-class _Route:
-    """A route socket for one request; an errno in *quiet* ends the block in silence, any other becomes a `LinkError`."""
-
-    def __init__(self, tried: str, link_index: int, *, quiet: frozenset[int] = frozenset()) -> None:
-        self._tried = tried
-        self._index = link_index
-        self._quiet = quiet
-
-    def __enter__(self) -> Any:  # noqa: ANN401 - IPRoute is untyped
-        self._ip = IPRoute()
-        return self._ip
-
-    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> bool:
-        self._ip.close()
-        if not isinstance(error, NetlinkError):
-            return False
-        if error.code in self._quiet:
-            return True
-        raise LinkError(
-            self._tried,
-            what=_link(self._index),
-            answer=os.strerror(error.code),
-            hint="`wirecrypt doctor` says what this kernel lacks",
-            errno=error.code,
-        ) from error

@@ -21,9 +21,7 @@ from typing import Final
 from wirecrypt.errors import BpfError
 from wirecrypt.kernel.bpf import syscall
 from wirecrypt.kernel.bpf.pins import make_folder, remove, remove_folder
-from wirecrypt.kernel.bpf.syscall import TcxHook, tcx_supported
-
-__all__ = ["Tcx", "TcxAttachment", "TcxHook", "tcx_supported"]
+from wirecrypt.kernel.bpf.syscall import TcxHook
 
 _SO_NETNS_COOKIE: Final = 71  # include/uapi/asm-generic/socket.h; never given twice between two boots
 

@@ -18,21 +18,23 @@ import errno
 import os
 import socket
 import struct
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Final, Protocol
 
 from wirecrypt import logs
 from wirecrypt.errors import FeatureError, KernelError
+from wirecrypt.model.link import Arrived
 from wirecrypt.model.mark import MarkLayout
 from wirecrypt.model.xfrm import Address
-from wirecrypt.ports import Arrived
 
 log = logs.get(__name__)
 
 SO_MARK: Final = 36
 SO_RCVMARK: Final = 75
 IP_PKTINFO: Final = 8
+REPEAT_SECONDS: Final = 600.0  # between two lines about the same refusal
 _MAX_DATAGRAM: Final = 65535
 _BATCH: Final = 64
 _ANCILLARY: Final = 128  # bytes: the mark and the address that a datagram was sent to
@@ -63,7 +65,7 @@ class KernelControlChannel:
     """Implement `ports.ControlChannel`; used by the one thread that made it.
 
     *take* gets a port for an address, by version of IP; *require_own* refuses an address that is not the node's;
-    *only* has the sockets take known senders' datagrams alone.
+    *only* has the sockets take known senders' datagrams alone; *clock* is monotonic.
     """
 
     def __init__(
@@ -72,16 +74,17 @@ class KernelControlChannel:
         require_own: Callable[[Address], None] | None = None,
         *,
         only: SocketFilter | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._take = take or port_of
         self._require_own = require_own or own_address
-        self._filter = only
+        self._filter, self._clock = only, clock
         self._filtered, self._unfiltered = False, ""  # and why not
         self._port = 0
         self._sockets: Mapping[int, socket.socket] = {}
         self._addresses: set[Address] = set()
         self._failed: dict[Address, KernelError] = {}
-        self._logged: set[tuple[Address, int]] = set()  # (peer, errno) of refusals that stand in the log
+        self._logged: dict[tuple[Address, int], float] = {}  # (peer, errno) of refusals, and when that was logged
 
     def listen(self, addresses: Iterable[Address], port: int) -> Mapping[Address, KernelError]:
         """Have UDP *port*, for *addresses* and no other; return those that cannot be listened on, with the error."""
@@ -90,6 +93,8 @@ class KernelControlChannel:
             self.close()
             self._port = port
         self._addresses &= wanted
+        now = self._clock()
+        self._logged = {refusal: when for refusal, when in self._logged.items() if now - when < REPEAT_SECONDS}
         before, self._failed = self._failed, {}
         for address in sorted(wanted - self._addresses, key=str):
             try:
@@ -110,19 +115,15 @@ class KernelControlChannel:
             self._unfiltered = ""
 
     def unfiltered(self) -> str:
-        """Return why everybody's datagrams are read, empty when they are not."""
         return self._unfiltered
 
     def failed(self) -> Mapping[Address, KernelError]:
-        """Return the addresses that the last `listen` found no socket for; each next one tries them again."""
         return dict(self._failed)
 
     def files(self) -> Sequence[int]:
-        """Return the descriptors to wait on."""
         return [s.fileno() for s in self._sockets.values()]
 
     def send(self, src: Address, dst: Address, mark: int, data: bytes) -> bool:
-        """Send one datagram; False when the kernel refused it, for whatever reason: each is logged once a peer."""
         if src not in self._addresses:
             return False
         sock = self._sockets[src.version]
@@ -139,7 +140,6 @@ class KernelControlChannel:
         return [arrived for sock in self._sockets.values() for dst, arrived in _drain(sock) if dst in self._addresses]
 
     def close(self) -> None:
-        """Close all sockets."""
         for sock in self._sockets.values():
             sock.close()
         if self._filter is not None:
@@ -167,7 +167,7 @@ class KernelControlChannel:
         number = error.errno or 0
         if (dst, number) in self._logged:
             return
-        self._logged.add((dst, number))
+        self._logged[dst, number] = self._clock()
         log.warning("datagram refused", address=str(dst), reason=f"from {src}: {os.strerror(number)}")
 
 

@@ -12,15 +12,14 @@ import socket
 import struct
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from ipaddress import ip_address, ip_network
+from types import TracebackType
 from typing import Any, Final
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from wirecrypt.errors import LinkError
-from wirecrypt.kernel.xfrm.adapter import KernelXfrm
 from wirecrypt.model.link import Link
 from wirecrypt.model.xfrm import Address
 
@@ -38,18 +37,12 @@ class KernelLinks:
     """Implement `wirecrypt.ports.Links`."""
 
     def links(self) -> Sequence[Link]:
-        """Return all links, sorted by index."""
-        with _route("list links") as ip:
+        with RouteSocket("list links") as ip:
             messages = list(ip.get_links())
             addresses = _addresses(ip)
             leading = _leading(ip)
         names = {m["index"]: m.get("IFLA_IFNAME") for m in messages}
         return sorted((_link(m, names, addresses, leading) for m in messages), key=lambda link: link.index)
-
-    def threshold(self) -> tuple[int, int, int, int]:
-        """Return XFRM hash thresholds (IPv4 local, remote, IPv6 local, remote); raises `XfrmError`."""
-        with KernelXfrm() as xfrm:
-            return xfrm.thresholds()
 
 
 def header_length(link: str) -> int:
@@ -123,13 +116,28 @@ def _out_links(message: Any) -> Iterator[int]:  # noqa: ANN401 - a message of py
     yield from (index for index in hops or [message.get("RTA_OIF")] if index)
 
 
-@contextmanager
-def _route(tried: str) -> Iterator[Any]:
-    """Open a route socket; turn the kernel's refusals into `LinkError`."""
-    try:
-        with IPRoute() as ip:
-            yield ip
-    except (NetlinkError, OSError) as e:
-        code = e.code if isinstance(e, NetlinkError) else e.errno or 0
+class RouteSocket:
+    """A route socket for one request; an errno in *quiet* ends the block in silence, any other becomes a `LinkError`."""
+
+    def __init__(self, tried: str, what: str = "", *, quiet: frozenset[int] = frozenset()) -> None:
+        self._tried, self._what, self._quiet = tried, what, quiet
+
+    def __enter__(self) -> Any:  # noqa: ANN401 - IPRoute is untyped
+        try:
+            self._ip = IPRoute()
+        except OSError as error:
+            raise self._refused(error.errno or 0) from error
+        return self._ip
+
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> bool:
+        self._ip.close()
+        if not isinstance(error, NetlinkError | OSError):
+            return False
+        code = error.code if isinstance(error, NetlinkError) else error.errno or 0
+        if code in self._quiet:
+            return True
+        raise self._refused(code) from error
+
+    def _refused(self, code: int) -> LinkError:
         hint = "`wirecrypt doctor` says what this kernel lacks"
-        raise LinkError(tried, answer=os.strerror(code), hint=hint, errno=code) from e
+        return LinkError(self._tried, what=self._what, answer=os.strerror(code), hint=hint, errno=code)

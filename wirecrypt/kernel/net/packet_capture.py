@@ -15,14 +15,13 @@ import socket
 import struct
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Final, Self
 
 from wirecrypt.errors import LinkError
 from wirecrypt.kernel.net.frames import ESP, IPV4, IPV6, VLANS, IpHeader, Tunnels, headers
-from wirecrypt.model.verify_facts import Clear
+from wirecrypt.model.verify_facts import CapturedPackets, Clear
 from wirecrypt.model.xfrm import Address
 
 # Bytes of a packet, from its IP header on. Outer IPv6, UDP, VXLAN, Ethernet, IPv6 and ports are 40+8+8+14+40+4 = 114; with an
@@ -46,16 +45,6 @@ _AD_PROTOCOL: Final = 0xFFFFF000  # SKF_AD_OFF + SKF_AD_PROTOCOL
 _AD_PKTTYPE: Final = 0xFFFFF004
 
 Relevant = Callable[[Address, Address], bool]
-
-
-@dataclass(frozen=True, slots=True)
-class CapturedPackets:
-    """What left: ESP packets by (outer target, SPI), readable flows, packets read, and packets lost unread."""
-
-    esp: Mapping[tuple[Address, int], int]
-    clear: Sequence[Clear]
-    packets: int
-    lost: int
 
 
 class PacketCapture:
@@ -86,7 +75,7 @@ class PacketCapture:
         self.close()
 
     def close(self) -> None:
-        """Close all sockets."""
+        """Close what reads the wire."""
         self._undo.close()
         self._sockets.clear()
 

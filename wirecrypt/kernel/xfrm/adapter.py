@@ -22,9 +22,8 @@ from wirecrypt.kernel.xfrm import policy as policy_codec
 from wirecrypt.kernel.xfrm import sa as sa_codec
 from wirecrypt.kernel.xfrm.netlink import NetlinkAnswer, NetlinkChannel
 from wirecrypt.kernel.xfrm.wire import Foreign, Request
-from wirecrypt.model.xfrm import Policy, PolicyKey, Sa, SaEntry, SaKey
+from wirecrypt.model.xfrm import Failure, Policy, PolicyKey, Sa, SaEntry, SaKey
 from wirecrypt.plan.thresholds import Thresholds, fitting, hashed
-from wirecrypt.ports import Failure
 
 log = logs.get(__name__)
 
@@ -52,6 +51,7 @@ class KernelXfrm:
 
     def __init__(self) -> None:
         self.writes = 0
+        self._decoder = policy_codec.Decoder()
         with _translated("open the kernel's IPsec interface"):
             self._channel = NetlinkChannel(NETLINK_XFRM)
 
@@ -66,11 +66,9 @@ class KernelXfrm:
         self._channel.close()
 
     def list_sas(self) -> Sequence[SaEntry]:
-        """Return every ESP tunnel AEAD state, ours or not, with its use."""
         return [s for s in self._states() if isinstance(s, SaEntry)]
 
     def list_policies(self) -> Sequence[Policy]:
-        """Return every policy of direction in, out or fwd that `Policy` can express."""
         return [p for p in self._policies() if isinstance(p, Policy)]
 
     def foreign_sas(self) -> Sequence[Foreign]:
@@ -82,7 +80,6 @@ class KernelXfrm:
         return [p for p in self._policies() if isinstance(p, Foreign)]
 
     def list_all_policies(self) -> tuple[Sequence[Policy], Mapping[PolicyKey, str]]:
-        """Return what `list_policies` does, and by name the foreign policies that a policy of ours would replace, in words."""
         listed = self._policies()
         foreign = {p.name: str(p) for p in listed if isinstance(p, Foreign) and p.name is not None}
         return [p for p in listed if isinstance(p, Policy)], foreign
@@ -100,7 +97,6 @@ class KernelXfrm:
         return found if isinstance(found, Policy) else None
 
     def add_sas(self, sas: Sequence[Sa]) -> Sequence[Failure]:
-        """Install new states; one that exists is not changed and is a failure (EEXIST)."""
         return self._write("install an IPsec state", sas, sa_codec.add)
 
     def set_policies(self, policies: Sequence[Policy]) -> Sequence[Failure]:
@@ -112,17 +108,14 @@ class KernelXfrm:
         return self._write("install an IPsec policy", policies, policy_codec.update)
 
     def delete_sas(self, keys: Sequence[SaKey]) -> Sequence[Failure]:
-        """Delete exactly these states; one that is gone already is no failure."""
         return self._write("delete an IPsec state", keys, sa_codec.delete, quiet=_GONE)
 
     def delete_policies(self, keys: Sequence[PolicyKey]) -> Sequence[Failure]:
-        """Delete exactly these policies; one that is gone already is no failure."""
         failures = self._write("delete an IPsec policy", keys, policy_codec.delete, quiet=_GONE)
         self._hash(removed=keys)
         return failures
 
     def stats(self) -> Mapping[str, int]:
-        """Return the counters of /proc/net/xfrm_stat by name."""
         with _translated("read the IPsec counters"):
             lines = _STATS.read_text(encoding="ascii").splitlines()
         return {name: int(value) for name, value in (line.split() for line in lines)}
@@ -160,7 +153,7 @@ class KernelXfrm:
 
     def _policies(self) -> list[Policy | Foreign]:
         with _translated("list IPsec policies"):
-            return [policy_codec.decode(payload) for payload in self._channel.dump(policy_codec.dump())]
+            return self._decoder.all(self._channel.dump(policy_codec.dump()))
 
     def _write(
         self,

@@ -1,4 +1,4 @@
-"""What the kernel tells by itself: expired states, changes by others, changed links, and (only when asked for) missing states.
+"""What the kernel tells by itself: expired states, changes by others, changed links.
 
 Each source is a socket to `select` on and read in the thread that made it; reading never waits. Messages are a reason to
 look again, never the truth: *lost* counts overflows, after which everything is to be looked at again. A soft limit is told of
@@ -16,14 +16,13 @@ from typing import Any, Final, Self
 from pyroute2.netlink.nlsocket import NetlinkSocket
 
 from wirecrypt.errors import KernelError, LinkError, XfrmError
-from wirecrypt.kernel.xfrm import policy, sa
+from wirecrypt.kernel.xfrm import sa
 from wirecrypt.kernel.xfrm.adapter import NETLINK_XFRM
 from wirecrypt.kernel.xfrm.netlink import OWN_PORT, RECEIVE, messages, senders
 from wirecrypt.kernel.xfrm.wire import Message
-from wirecrypt.model.xfrm import SaKey, Selector, Template
+from wirecrypt.model.xfrm import SaKey
 
 NETLINK_ROUTE: Final = 0
-_XFRMGRP_ACQUIRE: Final = 1
 _XFRMGRP_EXPIRE: Final = 2
 _XFRMGRP_CHANGES: Final = 4 | 8  # states and policies
 _RTMGRP: Final = 0x1 | 0x10 | 0x40 | 0x100 | 0x400  # links, and addresses and routes of IPv4 and IPv6
@@ -35,14 +34,6 @@ class Expired:
 
     key: SaKey
     hard: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Acquired:
-    """A packet met a policy whose templates no state fits."""
-
-    selector: Selector
-    templates: tuple[Template, ...]
 
 
 class _Source:
@@ -109,28 +100,17 @@ class ChangeEvents(_Source):
 
     def __init__(self) -> None:
         super().__init__(NETLINK_XFRM, _XFRMGRP_CHANGES, XfrmError)
+        self._told = self._before = 0
+
+    def count(self) -> int:
+        """Return how many changes were told of since the start, and how often some were lost; all that waits is read first."""
+        self._told += sum(port != OWN_PORT for data in self._datagrams() for port in senders(data))
+        return self._told + self.lost
 
     def read(self) -> bool:
-        """Return whether anything was changed since the last read."""
-        before = self.lost
-        others = [port for data in self._datagrams() for port in senders(data) if port != OWN_PORT]
-        return bool(others) or self.lost != before
-
-
-class AcquireEvents(_Source):
-    """Packets that found no state: for diagnosis in a network namespace that no agent uses.
-
-    Never open this next to an agent. With a listener the kernel makes a larval state, with the SPI that the template names,
-    for each such packet; until that expires it stands in the way of the real one (net/xfrm/xfrm_state.c, xfrm_state_find).
-    """
-
-    def __init__(self) -> None:
-        super().__init__(NETLINK_XFRM, _XFRMGRP_ACQUIRE, XfrmError)
-
-    def read(self) -> list[Acquired]:
-        """Return what was missing since the last read."""
-        found = (policy.decode_acquire(payload) for kind, payload in self._messages() if kind == Message.ACQUIRE)
-        return [Acquired(*one) for one in found if one]
+        """Return whether anything was changed since the last read, whoever counted it meanwhile."""
+        before, self._before = self._before, self.count()
+        return self._before != before
 
 
 class LinkEvents(_Source):

@@ -1,13 +1,14 @@
 """Policies and the policy table's settings as bytes.
 
 Pure: no I/O. A policy decodes to a `Policy` only when writing that `Policy` would make the same one; any other is
-`Foreign`. Layouts: struct xfrm_userpolicy_info, xfrm_userpolicy_id, xfrm_user_tmpl, xfrm_user_acquire,
-xfrmu_spdhthresh of include/uapi/linux/xfrm.h.
+`Foreign`. Layouts: struct xfrm_userpolicy_info, xfrm_userpolicy_id, xfrm_user_tmpl, xfrmu_spdhthresh of
+include/uapi/linux/xfrm.h.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from typing import Final
 
 from wirecrypt.kernel.xfrm.wire import (
@@ -15,6 +16,7 @@ from wirecrypt.kernel.xfrm.wire import (
     DUMP,
     ESP,
     GET,
+    SELECTOR_SIZE,
     SPI_BYTES,
     TUNNEL,
     Attribute,
@@ -31,25 +33,24 @@ from wirecrypt.kernel.xfrm.wire import (
     pack_limits,
     pack_mark,
     pack_selector,
-    packet_selector,
     unpack_address,
     unpack_limits,
     unpack_mark,
     unpack_selector,
 )
-from wirecrypt.model.xfrm import Direction, Policy, PolicyAction, PolicyKey, SaLimits, Selector, Template
+from wirecrypt.model.xfrm import Direction, Policy, PolicyAction, PolicyKey, SaLimits, Template
 from wirecrypt.plan.thresholds import Thresholds
 
 _INFO: Final = struct.Struct("=56s8Q4QII4B4x")
 _TAIL: Final = struct.Struct("=4QII4B4x")
 _ID: Final = struct.Struct("=56sIB3x")
 _TEMPLATE: Final = struct.Struct("=16s4sB3xH2x16sI3BxIII")
-_ACQUIRE: Final = struct.Struct("=40x56s168x16x")
 _ANY_ALGORITHM: Final = 0xFFFFFFFF
 _ALL_SETTINGS: Final = struct.pack("=I", 0xFFFFFFFF)
 _IPV4_THRESHOLD: Final = 3  # XFRMA_SPD_IPV4_HTHRESH
 _IPV6_THRESHOLD: Final = 4  # XFRMA_SPD_IPV6_HTHRESH
 _NO_LIMITS: Final = SaLimits()
+_USE: Final = range(SELECTOR_SIZE + 64, SELECTOR_SIZE + 96)  # struct xfrm_lifetime_cur: bytes, packets, and when
 _KNOWN: Final = frozenset({Attribute.TMPL, Attribute.MARK, Attribute.POLICY_TYPE, Attribute.LASTUSED, Attribute.PAD})
 _APART: Final = (Attribute.POLICY_TYPE, Attribute.SEC_CTX, Attribute.IF_ID)
 _DIRECTIONS: Final = {Direction.IN: 0, Direction.OUT: 1, Direction.FWD: 2}
@@ -110,13 +111,24 @@ def decode(payload: bytes) -> Policy | Foreign:
         return Foreign(_describe(payload), str(e), _replaced_by(payload))
 
 
-def decode_acquire(payload: bytes) -> tuple[Selector, tuple[Template, ...]] | None:
-    """Return the packet and the templates that no state fits (XFRM_MSG_ACQUIRE), None when not an ESP tunnel."""
-    found = attributes(payload, _ACQUIRE.size)
-    try:
-        return packet_selector(_ACQUIRE.unpack_from(payload)[0]), _unpack_templates(found)
-    except InexpressibleError:
-        return None
+class Decoder:
+    """Decodes one dump after another: a policy whose bytes are those of the one before, but for its use, is that value again.
+
+    It keeps what the last dump had, and nothing else.
+    """
+
+    def __init__(self) -> None:
+        self._before: dict[bytes, Policy | Foreign] = {}
+
+    def all(self, payloads: Iterable[bytes]) -> list[Policy | Foreign]:
+        """Return the policies of a dump, each as `decode` has it."""
+        before, now, found = self._before, {}, []
+        for payload in payloads:
+            told = payload[: _USE.start] + payload[_USE.stop :]
+            value = now[told] = before.get(told) or decode(payload)
+            found.append(value)
+        self._before = now
+        return found
 
 
 def _policy(policy: Policy) -> bytes:

@@ -47,8 +47,6 @@ _TAIL: Final = struct.Struct("=4Q3IIIH3B7x")
 _ID: Final = struct.Struct("=16s4sHBx")
 _AEAD: Final = struct.Struct("=64sII")
 _ESN: Final = struct.Struct("=6I")
-_ICV_BITS: Final = 128
-_KEY_BITS: Final = 288  # 256 of key and 32 of salt, RFC 4106 and RFC 7634
 _WORD: Final = 32
 _NO_SELECTOR: Final = bytes(SELECTOR_SIZE)
 _NO_FILTER: Final = attribute(Attribute.ADDRESS_FILTER, bytes(36))
@@ -63,7 +61,7 @@ _KNOWN: Final = frozenset(
         Attribute.PAD,
     }
 )
-_ALGORITHMS: Final = {a.kernel_name.encode(): a for a in Algorithm}
+_ALGORITHMS: Final = {a.cipher.kernel_name.encode(): a for a in Algorithm}
 _PROTOCOLS: Final = {50: "esp", 51: "ah", 108: "comp", 43: "route2", 60: "hao"}
 
 
@@ -115,8 +113,8 @@ def _state(sa: Sa) -> bytes:
 
 
 def _aead(sa: Sa) -> bytes:
-    key = sa.key.reveal()
-    return attribute(Attribute.ALG_AEAD, _AEAD.pack(sa.algorithm.kernel_name.encode(), len(key) * 8, _ICV_BITS) + key)
+    key, cipher = sa.key.reveal(), sa.algorithm.cipher
+    return attribute(Attribute.ALG_AEAD, _AEAD.pack(cipher.kernel_name.encode(), len(key) * 8, cipher.icv_bits) + key)
 
 
 def _replay(window: int) -> bytes:
@@ -174,8 +172,8 @@ def _unpack_aead(found: dict[int, bytes]) -> tuple[Algorithm, SecretBytes]:
     algorithm = _ALGORITHMS.get(name.rstrip(b"\0"))
     if algorithm is None:
         raise InexpressibleError("has another AEAD")
-    expect(icv_bits == _ICV_BITS, f"the ICV has {icv_bits} bits")
-    expect(key_bits == _KEY_BITS, f"the key has {key_bits} bits")
+    expect(icv_bits == algorithm.cipher.icv_bits, f"the ICV has {icv_bits} bits")
+    expect(key_bits == algorithm.cipher.key_bytes * 8, f"the key has {key_bits} bits")
     return algorithm, SecretBytes(raw[_AEAD.size : _AEAD.size + key_bits // 8])
 
 

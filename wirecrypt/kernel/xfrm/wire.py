@@ -48,7 +48,6 @@ class Message(IntEnum):
     NEWPOLICY = 0x13
     DELPOLICY = 0x14
     GETPOLICY = 0x15
-    ACQUIRE = 0x17
     EXPIRE = 0x18
     UPDPOLICY = 0x19
     UPDSA = 0x1A
@@ -172,16 +171,13 @@ def pack_selector(selector: Selector) -> bytes:
 
 
 def unpack_selector(raw: bytes) -> Selector:
-    """Return the selector, or raise `InexpressibleError` for port ranges, link indexes and users."""
-    _, _, dport, dmask, sport, smask, *_, ifindex, user = _SELECTOR.unpack(raw)
+    """Return the selector: prefixes, protocol, ports (of ICMP: type and code).
+
+    Raises `InexpressibleError` for port ranges, link indexes and users.
+    """
+    dst, src, dport, dmask, sport, smask, af, dlen, slen, proto, ifindex, user = _SELECTOR.unpack(raw)
     expect(dmask == (EXACT_PORT if dport else 0) and smask == (EXACT_PORT if sport else 0), "selects a range of ports")
     expect(ifindex == 0 and user == 0, "selects a link or a user")
-    return packet_selector(raw)
-
-
-def packet_selector(raw: bytes) -> Selector:
-    """Return prefixes, protocol and ports (of ICMP: type and code) alone: those of the packet that made an event."""
-    dst, src, dport, _, sport, _, af, dlen, slen, proto, _, _ = _SELECTOR.unpack(raw)
     return Selector(
         src=_network(src, slen, af),
         dst=_network(dst, dlen, af),

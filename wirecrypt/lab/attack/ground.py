@@ -19,7 +19,7 @@ from wirecrypt.lab import operations
 from wirecrypt.lab.lab import Lab
 from wirecrypt.lab.machine.channel import Completed, Process
 from wirecrypt.lab.machine.machine import GUEST_PYTHON
-from wirecrypt.lab.waiting import until
+from wirecrypt.lab.waiting import DEADLINE, until
 from wirecrypt.lab.wire.capture import Capture
 from wirecrypt.lab.wire.observer import Frame, Observation
 
@@ -202,7 +202,7 @@ class Ground:
         if where not in self._ears:
             script = _POD_EARS if where.startswith("pod/") else _NODE_EARS
             process = self.lab.spawn(where, [GUEST_PYTHON, "-SE", "-c", script])
-            until(lambda: "ready" in process.output(), what=f"ears in {where}", seconds=30)
+            until(lambda: "ready" in process.output(), what=f"ears in {where}", seconds=DEADLINE)
             self._ears[where] = Ears(process)
         return self._ears[where]
 
@@ -217,7 +217,7 @@ class Ground:
 
     def metric(self, node: str, pattern: str) -> int:
         """Return the sum of the agent's figures that fit a pattern."""
-        text = self.python(node, FETCH, "http://127.0.0.1:14580/metrics").stdout
+        text = operations.metrics(self.lab, node)
         return int(sum(float(value) for value in re.findall(rf"^{pattern} (\S+)$", text, re.MULTILINE)))
 
 

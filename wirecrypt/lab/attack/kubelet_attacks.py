@@ -14,7 +14,7 @@ from wirecrypt.lab.attack.ground import OUTSIDE, OWN, THIRD, Ground
 from wirecrypt.lab.attack.node_attacks import KEYS, NODE_PEERS, SEEDS, Try, Write, forbidden, refused
 from wirecrypt.lab.attack.scoreboard import Attack, Outcome
 from wirecrypt.lab.kube.api_client import LabApi
-from wirecrypt.lab.waiting import until
+from wirecrypt.lab.waiting import DEADLINE, until
 
 KUBELET: Final = "a node's kubelet"
 NODES: Final = "/api/v1/nodes"
@@ -68,7 +68,7 @@ def addresses(ground: Ground) -> Outcome:
 
     try:
         mine.patch(path, {"status": {"addresses": [*before, *({"type": "InternalIP", "address": a} for a in wanted)]}})
-        until(seen, what="the controller has seen the addresses", seconds=60, every=0.3)
+        until(seen, what="the controller has seen the addresses", seconds=DEADLINE, every=0.3)
         fell = _granted(ground, wanted)
     finally:
         mine.patch(path, {"status": {"addresses": before}})

@@ -19,7 +19,7 @@ from wirecrypt.lab.attack.scoreboard import Attack, Outcome
 from wirecrypt.lab.attack.wire_attacks import SPI, WRONG
 from wirecrypt.lab.kube.api_client import LabApi
 from wirecrypt.lab.kube.volumes import ACCOUNT_PATH
-from wirecrypt.lab.waiting import until
+from wirecrypt.lab.waiting import DEADLINE, until
 
 NODE: Final = "third node, enabled"
 NODE_PEERS: Final = f"{operations.GROUP}/nodepeers"
@@ -185,7 +185,7 @@ def other_addresses(ground: Ground) -> Outcome:
 def _granted(ground: Ground) -> list[str]:
     """Wait until the free address is granted and in the kernels of both others; return what is granted."""
     try:
-        until(lambda: FREE in _addresses(ground) and len(_known(ground)) == 2, what="a grant", seconds=60, every=0.3)  # noqa: PLR2004
+        until(lambda: FREE in _addresses(ground) and len(_known(ground)) == 2, what="a grant", seconds=DEADLINE, every=0.3)  # noqa: PLR2004
     except WirecryptError:
         return _addresses(ground)
     return _addresses(ground)

@@ -19,6 +19,7 @@ from wirecrypt.lab.attack.scoreboard import FELL, Attack, Outcome, Score, Scoreb
 from wirecrypt.lab.lab import Lab
 from wirecrypt.lab.waiting import until
 from wirecrypt.lab.wire.capture import Capture
+from wirecrypt.model.spi import MAX_LANES
 
 # With node-3 plain, and with node-3 enabled as well:
 PLAIN: Final[tuple[Attack[Ground], ...]] = (
@@ -26,7 +27,7 @@ PLAIN: Final[tuple[Attack[Ground], ...]] = (
 )  # fmt: skip
 ENABLED: Final[tuple[Attack[Ground], ...]] = (*node_attacks.ATTACKS, *kubelet_attacks.ATTACKS)
 QUIET: Final = "not tcp port 26443"  # what is left out of the recording: the API server's TLS
-SETTLED = 60.0  # seconds until a pair has one SA each way
+SETTLED = 60.0  # seconds until a pair has one generation
 Scored = Callable[[Score], None]
 
 
@@ -60,7 +61,7 @@ def _sas(ground: Ground) -> dict[str, Sas]:
 
 
 def settle(ground: Ground) -> dict[str, Sas]:
-    """Wait until the victims have one SA each way for each peer, and return their IPsec."""
+    """Wait until the victims have one generation for each peer, and return their IPsec."""
     last: dict[str, Sas] = {}
 
     def at_rest() -> bool:
@@ -68,13 +69,13 @@ def settle(ground: Ground) -> dict[str, Sas]:
         found, last = last, _sas(ground)
         return found == last and all(_once(sas) for sas in last.values())
 
-    until(at_rest, what="one SA each way", seconds=SETTLED, every=0.2)
+    until(at_rest, what="one generation each", seconds=SETTLED, every=0.2)
     return last
 
 
 def _once(sas: Sas) -> bool:
-    ends = [(source, target) for source, target, _ in sas.keys]
-    return bool(ends) and len(ends) == len(set(ends))
+    generations = {(source, target, spi // MAX_LANES) for source, target, spi in sas.keys}
+    return bool(generations) and len(generations) == len({ends[:2] for ends in generations})
 
 
 def session(lab: Lab, capture: Path, say: Callable[[str], None], scored: Scored) -> Scoreboard:

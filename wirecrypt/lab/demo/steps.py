@@ -12,7 +12,7 @@ from wirecrypt.lab.demo.record import CAPTURE, PROTECTED, Record
 from wirecrypt.lab.demo.traffic import Load, LoadTotals
 from wirecrypt.lab.lab import Lab
 from wirecrypt.lab.telling import Teller
-from wirecrypt.lab.waiting import until
+from wirecrypt.lab.waiting import DEADLINE, until
 from wirecrypt.lab.wire import observer
 from wirecrypt.lab.wire.capture import Capture
 
@@ -94,7 +94,7 @@ def _plain(story: Story) -> None:
     """Nothing is labelled: the observer must be able to read everything, or it could not judge anything later."""
     story.teller.say("nothing is labelled: pod traffic is read off the wire")
     with story.load("plain") as load:
-        until(lambda: _readable(story, load), what="the marker of every flow is readable on the wire", seconds=30, every=0.5)
+        until(lambda: _readable(story, load), what="every marker is readable on the wire", seconds=DEADLINE, every=0.5)
         totals = story.stop(load)
     story.record.claim(
         "without labels all is readable: the observer works", f"every marker found; {totals.text}", held=totals.complete

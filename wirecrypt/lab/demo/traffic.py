@@ -1,6 +1,7 @@
 """The load under which everything happens: numbered UDP at 1,000 packets/s and TCP streams, both ways, IPv4 and IPv6.
 
-Next to it every other flow class of the pair, slowly: from pods to the other node itself and back, and between the nodes.
+Next to it every other flow class of the pair (`plan.flows`), slowly: from pods to the other node itself and back, and between
+the nodes.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from typing import Any, Self
 
 from wirecrypt.lab.demo.record import Record
 from wirecrypt.lab.lab import Lab
-from wirecrypt.lab.streams import Result, Tcp, Udp, start_all, stop_all
+from wirecrypt.lab.streams import Result, Tcp, Udp, ends, start_all, stop_all
+from wirecrypt.plan.flows import FlowClass
 
 RATE = 1000  # packets a second, each way
 RATE6 = 100
@@ -40,18 +42,26 @@ class Load:
         return self
 
     def _prepare(self) -> None:
-        a, b = "pod/node-1/a", "pod/node-2/a"
-        for source, target in ((a, b), (b, a)):
-            self._add(Udp, source, target, rate=RATE)
-            self._add(Udp, source, target, rate=RATE6, family=6)
-            self._add(Tcp, source, target, rate=STREAM)
-        for source, target in (("pod/node-1/b", "node-2"), ("node-2", "pod/node-1/b")):
-            self._add(Udp, source, target, rate=SLOW)
-            self._add(Udp, source, target, rate=SLOW, family=6)
-        self._add(Udp, "node-1", "node-2", rate=SLOW)
-        self._add(Udp, "node-2", "node-1", rate=SLOW, family=6)
+        for flow_class in FlowClass:
+            self._add_class(flow_class)
         for source, target in (("pod/node-1/b", "pod/node-3/a"), ("pod/node-3/b", "pod/node-2/b")):
             self.third.append(Udp.prepare(self.lab, source, target, rate=SLOW))
+
+    def _add_class(self, flow_class: FlowClass) -> None:
+        """Add the flows of a class: fast both ways between pods a, slowly of pod b with node-2, of one family between nodes."""
+        there, back = ends(flow_class, "node-1", "node-2", "b"), ends(flow_class, "node-2", "node-1", "b")
+        if flow_class is FlowClass.POD_TO_POD:
+            for one, other in (("node-1", "node-2"), ("node-2", "node-1")):
+                source, target = ends(flow_class, one, other)
+                self._add(Udp, source, target, rate=RATE)
+                self._add(Udp, source, target, rate=RATE6, family=6)
+                self._add(Tcp, source, target, rate=STREAM)
+        elif flow_class is FlowClass.NODE_TO_NODE:
+            self._add(Udp, *there, rate=SLOW)
+            self._add(Udp, *back, rate=SLOW, family=6)
+        else:
+            for family in (4, 6):
+                self._add(Udp, *(there if flow_class.from_pod else back), rate=SLOW, family=family)
 
     def _add(self, kind: type[Udp | Tcp], source: str, target: str, *, rate: int, family: int = 4) -> None:
         self.pair.append(kind.prepare(self.lab, source, target, rate=round(rate * self.part), family=family))

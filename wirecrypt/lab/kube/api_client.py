@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 from wirecrypt.errors import ClusterError, Conflict, Forbidden, NotFound, Unreachable
 from wirecrypt.lab.machine.controlplane import TLS_NAME
+from wirecrypt.lab.waiting import DEADLINE, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
 ERRORS = {401: Forbidden, 403: Forbidden, 404: NotFound, 409: Conflict}
 MERGE = "application/merge-patch+json"
 TIMEOUT = 20.0  # seconds for one request
+LATER = (429, 503)  # with a Retry-After: nothing was done yet, as when a store that was restored is read in
+
+
+class _Later(ClusterError):
+    """The API server asks to come again."""
 
 
 class LabApi:
@@ -65,14 +71,21 @@ class LabApi:
     def _request(
         self, verb: str, path: str, body: dict[str, Any] | None = None, kind: str = "application/json"
     ) -> dict[str, Any]:
-        status, content = self._send(verb, path, body, kind)
+        """Ask, and ask again while the API server wants that, as every client of Kubernetes does."""
+        return until(
+            lambda: (self._once(verb, path, body, kind),), what=f"{verb} {path}", seconds=DEADLINE, ignore=_Later, every=1.0
+        )[0]
+
+    def _once(self, verb: str, path: str, body: dict[str, Any] | None, kind: str) -> dict[str, Any]:
+        status, content, later = self._send(verb, path, body, kind)
         if status >= http.HTTPStatus.BAD_REQUEST:
-            error = ERRORS.get(status, ClusterError)
+            error = _Later if later and status in LATER else ERRORS.get(status, ClusterError)
             raise error(f"{verb} refused", what=path, answer=f"{status} {_message(content)}")
         document: dict[str, Any] = json.loads(content)
         return document
 
-    def _send(self, verb: str, path: str, body: dict[str, Any] | None, kind: str) -> tuple[int, bytes]:
+    def _send(self, verb: str, path: str, body: dict[str, Any] | None, kind: str) -> tuple[int, bytes, bool]:
+        """Return the status, the body, and whether the API server wants to be asked again."""
         headers = {"Authorization": f"Bearer {self.token}", "Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = kind
@@ -81,7 +94,7 @@ class LabApi:
             try:
                 connection.request(verb, path, None if body is None else json.dumps(body), headers)
                 response = connection.getresponse()
-                return response.status, response.read()
+                return response.status, response.read(), "Retry-After" in response.headers
             finally:
                 connection.close()
         except (OSError, http.client.HTTPException) as error:

@@ -51,14 +51,18 @@ class Kubelet:
         self._nodes: dict[str, LabNode] = {}
         self._runs: dict[str, PodRun] = {}
 
-    def register(self, node: LabNode) -> None:
-        """Create the Node object, or update the status of the one that is there, as a kubelet does at its start."""
+    def register(self, node: LabNode, **labels: str) -> None:
+        """Create the Node object, with *labels*, or update the status of the one that is there.
+
+        A kubelet does so at its start.
+        """
         self._nodes[node.name] = node
         status = _node_status(node, str(self._channel.hello()["kernel"]))
         document = {
             "apiVersion": "v1", "kind": "Node",
             "metadata": {"name": node.name, "labels": {
                 "kubernetes.io/hostname": node.name, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64",
+                **labels,
             }},
             "spec": {"podCIDR": str(node.addresses.pods4), "podCIDRs": [str(node.addresses.pods4), str(node.addresses.pods6)]},
             "status": status,
@@ -92,8 +96,10 @@ class Kubelet:
     def sync(self, *, restart: bool = False) -> list[PodRun]:
         """Make pods as the DaemonSets and Deployments ask, end those they do not, and return what was started.
 
+        A pod that somebody deleted ends, and its workload gets another.
         *restart*: also start containers again that have ended, as `restartPolicy: Always` says.
         """
+        self._end_deleted()
         wanted = [*self._wanted_by("daemonsets", "DaemonSet"), *self._wanted_by("deployments", "Deployment")]
         missing, kept = [], set()
         for owner, node in wanted:
@@ -120,6 +126,14 @@ class Kubelet:
         del self._runs[run.path]
         run.stop()
         return next(new for new in self.sync() if new.node == run.node and _owner(new) == _owner(run))
+
+    def _end_deleted(self) -> None:
+        """End the pods that are deleted in the API, or are there no more."""
+        pods = self._api.items("/api/v1/pods")
+        kept = {pod["metadata"]["uid"] for pod in pods if "deletionTimestamp" not in pod["metadata"]}
+        for run in [run for run in self._runs.values() if run.document["metadata"]["uid"] not in kept]:
+            del self._runs[run.path]
+            run.stop()
 
     def _wanted_by(self, plural: str, kind: str) -> list[tuple[dict[str, Any], str]]:
         """Return (workload, node name) for every pod that workloads of this kind ask for."""

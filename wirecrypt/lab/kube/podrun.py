@@ -13,6 +13,7 @@ from wirecrypt.lab.addresses import API_HOST4, API_PORT
 from wirecrypt.lab.guest.sandbox import Container
 from wirecrypt.lab.kube import podspec
 from wirecrypt.lab.machine.channel import DEFAULT_TIMEOUT, Command, Completed, Process
+from wirecrypt.lab.waiting import DEADLINE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from wirecrypt.lab.kube.api_client import LabApi
     from wirecrypt.lab.kube.volumes import Volumes
     from wirecrypt.lab.machine.channel import Channel
-
-INIT_DEADLINE = 120.0  # seconds for one init container
 
 
 class PodRun:
@@ -131,7 +130,7 @@ class PodRun:
     def _run_init(self, container: dict[str, Any]) -> None:
         process = self._spawn(container)
         del self.processes[container["name"]]
-        if status := process.wait(INIT_DEADLINE):
+        if status := process.wait(DEADLINE):
             raise LabError(
                 "an init container failed",
                 what=f"{self.name}/{container['name']}",

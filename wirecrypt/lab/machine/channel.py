@@ -115,9 +115,9 @@ class Channel:
         self._token = token
         self._links: set[socket.socket] = set()
 
-    def hello(self) -> dict[str, Any]:
+    def hello(self, *, seconds: float = DEFAULT_TIMEOUT) -> dict[str, Any]:
         """Return the guest's clock (`time`, UNIX seconds), `kernel` release and the `names` of nodes and pods."""
-        return self._ask({"do": "hello"}, timeout=5)
+        return self._ask({"do": "hello"}, timeout=seconds)
 
     def run(
         self, where: str, command: Command, *, check: bool = True, timeout: float = DEFAULT_TIMEOUT,

@@ -22,19 +22,33 @@ from wirecrypt.lab.machine.channel import Channel, guest_environment
 from wirecrypt.lab.machine.console import last_words
 from wirecrypt.lab.machine.controlplane import ETCD_PORT, ControlPlane
 from wirecrypt.lab.machine.supervisor_client import SOCKET, control
-from wirecrypt.lab.waiting import until
+from wirecrypt.lab.waiting import DEADLINE, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from wirecrypt.lab.machine.kernels import Kernel
 
-BOOT_DEADLINE = 120.0  # seconds; a loaded machine boots user-mode Linux in 15, QEMU in 25
 CONSOLE = 10_000  # lines of it that are kept of a guest that did not boot
 SOURCE = Path(wirecrypt.__file__).resolve().parent.parent
 ROOM = 200  # MB; etcd alone takes 64 at its start
 CONFIG = "config.json"
 GUEST_PYTHON = "/usr/bin/python3"  # the distribution's: starts fastest, has bcc
+
+
+@contextlib.contextmanager
+def _swept() -> Iterator[None]:
+    """Have what is left removed should this process die within the block, in which a folder is nobody's yet."""
+    sweep = "from wirecrypt.lab.machine import folders; folders.remove_leftovers()"
+    argv = ["sh", "-c", 'read -r _ || exec "$0" -c "$1"', sys.executable, sweep]
+    sweeper = subprocess.Popen(
+        argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(SOURCE)}, start_new_session=True,
+    )  # fmt: skip
+    try:
+        yield
+    finally:
+        sweeper.communicate(b"\n")
 
 
 @contextlib.contextmanager
@@ -67,6 +81,18 @@ class Machine:
     def __init__(self, build: Build, name: str = "") -> None:
         """Start the supervisor, which removes what it finds should this process die, and only then prepare what it starts."""
         self.build = build
+        with _swept():
+            self._begin(name)
+        try:
+            with _told(self.folder):
+                self.plane = self._prepare(self._port)
+                os.write(self._lifeline, b"\n")
+        except BaseException:
+            self.down()
+            raise
+
+    def _begin(self, name: str) -> None:
+        """Make the folder and start the supervisor that it belongs to from then on."""
         self.folder, self._lock = folders.create(name)
         self._token = secrets.token_hex(16)
         self.channel = Channel(self.folder / "guest.sock", self._token, self.folder / "logs", self._environment())
@@ -74,20 +100,13 @@ class Machine:
         reading, self._lifeline = os.pipe()
         try:
             with listener, _told(self.folder):
-                port = listener.getsockname()[1]
+                self._port = listener.getsockname()[1]
                 self._supervisor = self._start(listener.fileno(), reading)
         except BaseException:
             self._let_go()
             raise
         finally:
             os.close(reading)
-        try:
-            with _told(self.folder):
-                self.plane = self._prepare(port)
-                os.write(self._lifeline, b"\n")
-        except BaseException:
-            self.down()
-            raise
 
     @classmethod
     def boot(cls, build: Build, name: str = "") -> Machine:
@@ -114,7 +133,7 @@ class Machine:
 
         def answered() -> bool:
             try:
-                return bool(self.channel.hello())
+                return bool(self.channel.hello(seconds=5))
             except LabError:
                 if "guest" in self._ended():
                     raise self._not_booted(kernel, "it ended") from None
@@ -122,9 +141,9 @@ class Machine:
                 return False
 
         try:
-            until(answered, what="the guest's command server", seconds=BOOT_DEADLINE)
+            until(answered, what="the guest's command server", seconds=DEADLINE)
         except TimedOut as error:
-            raise self._not_booted(kernel, f"no answer for {BOOT_DEADLINE:.0f} s") from error
+            raise self._not_booted(kernel, f"no answer for {DEADLINE:.0f} s") from error
 
     def _not_booted(self, kernel: Kernel, how: str) -> BootError:
         """Return the error that tells the guest's last words; its whole console outlives the lab."""

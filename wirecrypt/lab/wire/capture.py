@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from wirecrypt.errors import LabError, WirecryptError
 from wirecrypt.lab.machine.channel import Command
-from wirecrypt.lab.waiting import until
+from wirecrypt.lab.waiting import DEADLINE, until
 from wirecrypt.lab.wire import observer
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 MARKER_TYPE = 0x88B5  # Ethernet type for local experiments
 BUFFER = 65536  # kilobytes that the kernel holds for tcpdump
-DEADLINE = 20.0  # seconds for tcpdump to start and to write what it holds
 _SOURCE = bytes.fromhex("027763ffff01")
 _DROPPED = re.compile(r"^(\d+) packets? dropped by kernel", re.MULTILINE)
 

@@ -10,13 +10,15 @@ import pytest
 
 from tests.unit.agent.sessionports import ONE, SETTINGS, TWO, Node, peer, rotation, session
 from wirecrypt import keys
+from wirecrypt.agent.control.probe_timer import ProbeBudget
 from wirecrypt.agent.control.protocol import BURST, CALLS, REFILL, ControlProtocol, PeerSession
 from wirecrypt.agent.store.state import LedgerEntry
+from wirecrypt.model.link import Arrived
 from wirecrypt.model.objects import Phase
 from wirecrypt.model.session import Announcement, Generation
 from wirecrypt.model.xfrm import Address
 from wirecrypt.pairs.memory import Timing
-from wirecrypt.ports import Arrived, ControlChannel
+from wirecrypt.ports import ControlChannel
 
 UID = "uid-b"
 MARKS = SETTINGS.mark.layout
@@ -133,7 +135,7 @@ def test_a_peer_that_always_has_news_does_not_take_the_loop(protocol: Talking) -
     ids=["other lane", "other generation", "key and claim of another", "key of another"],
 )
 def test_a_claim_must_fit_the_sa_that_it_came_by(protocol: Talking, claims: tuple[str, int], under: str, why: str) -> None:
-    """An authentic datagram over another SA than it claims proves nothing ◆: it is refused, counted and not answered."""
+    """An authentic datagram over another SA than it claims proves nothing ◆R12: it is refused, counted and not answered."""
     named = {"old": protocol.old, "new": protocol.new}
     assert not protocol.hear((named[claims[0]], claims[1]), under=named[under], by=(protocol.new, 1))
     assert protocol.protocol.refused == {why: 1}
@@ -148,6 +150,13 @@ def test_what_no_receiving_sa_decrypted_is_refused(protocol: Talking, mark: int)
     protocol.channel.arriving = [Arrived(protocol.peer_session.pair_view.pair.outer()[1], mark, b"x" * 256)]
     assert not protocol.protocol.take_in({UID: protocol.peer_session}, 1.0)
     assert protocol.protocol.refused == {"not decrypted by a receiving SA of the pair": 1}
+
+
+def test_looks_at_paths_take_turns() -> None:
+    """A fiftieth of a second each, in the order in which they are asked for; turns that nobody took are lost."""
+    budget = ProbeBudget()
+    assert [budget.turn(10.0), budget.turn(10.0), budget.turn(10.03)] == pytest.approx([10.0, 10.02, 10.04])
+    assert budget.turn(20.0) == 20.0
 
 
 def test_a_refused_send_is_counted_and_the_others_go_on(protocol: Talking) -> None:

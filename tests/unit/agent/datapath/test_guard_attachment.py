@@ -81,7 +81,7 @@ def attachment(memory: Memory) -> GuardAttachment:
 
 def attached(memory: Memory, settings: Settings | None = None) -> list[str]:
     settings = settings or Settings()
-    attachment(memory).attach(OWN, settings, guard_settings(OWN, settings, 1, esp_keeps_mark=False))
+    attachment(memory).attach(OWN, settings, guard_settings(OWN, settings, marks=settings.mark.layout, esp_keeps_mark=False))
     return memory.done
 
 

@@ -25,10 +25,9 @@ from wirecrypt.agent.serve.metrics_page import MetricsPage
 from wirecrypt.cluster.agent_proxy import ask_local
 from wirecrypt.errors import LinkError
 from wirecrypt.http_server import TOKEN_HEADER
-from wirecrypt.kernel.net.packet_capture import CapturedPackets
 from wirecrypt.model.access import ALLOWED, UNKNOWN, TokenVerdict
 from wirecrypt.model.secret import SecretBytes
-from wirecrypt.model.verify_facts import CaptureSummary, NodeEvidence, NodePlan, decode
+from wirecrypt.model.verify_facts import CapturedPackets, CaptureSummary, NodeEvidence, NodePlan, decode
 from wirecrypt.model.xfrm import Address
 from wirecrypt.settings import Metrics, Settings
 

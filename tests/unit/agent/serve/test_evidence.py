@@ -17,10 +17,10 @@ from wirecrypt.model.guard import GuardAction, GuardEntry
 from wirecrypt.model.pair import End, Pair
 from wirecrypt.model.session import Generation
 from wirecrypt.model.verify_facts import CaptureSummary, Clear, Deviation, EspSeen, NodeEvidence
-from wirecrypt.model.xfrm import Direction, Sa, SaUsage
+from wirecrypt.model.xfrm import Direction, Sa, SaUsage, host
 from wirecrypt.pairs.node_traffic import NodeTraffic
 from wirecrypt.plan.diff import Step
-from wirecrypt.plan.snapshot import KernelSnapshot, host
+from wirecrypt.plan.snapshot import KernelSnapshot
 
 NOTHING = Afterwards({}, {}, {}, ())
 WHOLE = node.complete()

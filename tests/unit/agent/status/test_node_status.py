@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from wirecrypt.agent.status.node_status import NodeReport, PeerReport, WriteLimiter, build
@@ -45,3 +46,18 @@ def test_a_counter_that_never_rests_is_written_now_and_then() -> None:
     assert [limiter.due(used, at) for at in (1.0, 60.0)] == [False, True]
     failing = build(NODE, [replace(exempt("a", 2), failing="no answer")])
     assert limiter.due(failing, 1.0)
+
+
+def test_transitions_are_written_at_once_but_four_times_in_four_seconds_at_most() -> None:
+    """Among many peers there is one every moment; what is back as it was by then needs no write at all."""
+    limiter = WriteLimiter()
+    before, after = (build(replace(NODE, mtu=mtu), []) for mtu in (1400, 1500))
+    for at in (9.0, 9.1, 9.2, 9.3):
+        now = before if at in (9.0, 9.2) else after
+        assert limiter.due(now, at)
+        limiter.written(now, at)
+    assert (limiter.due(before, 12.9), limiter.waits) == (False, 13.0)
+    assert (limiter.due(after, 12.95), limiter.waits) == (False, math.inf)
+    assert (limiter.due(before, 13.0), limiter.waits) == (True, math.inf)
+    limiter.written(before, 13.0)
+    assert (limiter.due(after, 13.05), limiter.waits) == (False, 13.1)

@@ -14,7 +14,7 @@ from tests.unit.agent import node
 from tests.unit.agent.cloud import active
 from wirecrypt.agent.components import Components
 from wirecrypt.agent.steps.proposing import Proposer
-from wirecrypt.agent.steps.publishing import FIRST_WAIT
+from wirecrypt.agent.steps.publishing import AGAIN
 from wirecrypt.agent.view.pass_state import PassState
 from wirecrypt.errors import ClusterError, Conflict, Forbidden, NotFound
 from wirecrypt.model.link import Link
@@ -132,12 +132,12 @@ def test_a_refusal_is_told_in_each_pass_and_tried_again_with_growing_waits() -> 
     proposer = outside.made()
     first = step(outside, proposer)
     assert [reason for reason, _ in first] == ["APIServer"]
-    assert step(outside, proposer, FIRST_WAIT / 2) == first
-    step(outside, proposer, FIRST_WAIT)
+    assert step(outside, proposer, AGAIN.first / 2) == first
+    step(outside, proposer, AGAIN.first)
     outside.error = None
-    assert step(outside, proposer, FIRST_WAIT * 2) == first
+    assert step(outside, proposer, AGAIN.first * 2) == first
     assert outside.written == []
-    assert step(outside, proposer, FIRST_WAIT * 3) == []
+    assert step(outside, proposer, AGAIN.first * 3) == []
     assert outside.written == [(*OWN, VIP)]
 
 
@@ -158,7 +158,7 @@ def test_an_object_that_is_being_written_or_removed_is_waited_for_quietly(error:
     proposer = outside.made()
     assert step(outside, proposer) == []
     outside.error = None
-    step(outside, proposer, FIRST_WAIT)
+    step(outside, proposer, AGAIN.first)
     assert outside.written == [(*OWN, VIP)]
 
 
@@ -173,7 +173,7 @@ def test_a_virtual_address_is_proposed_in_the_pass_after_its_event(tmp_path: Pat
         machine.agent.links_changed()
         machine.agent.step(cloud.now)
         assert cloud.peer("a").proposed == (*endpoints, *held)
-    before = list(cloud.api.writes)
+    before = list(cloud.writes)
     machine.agent.links_changed()
     machine.agent.step(cloud.now)
-    assert cloud.api.writes == before
+    assert cloud.writes == before

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes.builders import node_key
 from tests.unit.agent.sessionports import (
     BOOT,
     ONE,
@@ -14,7 +15,6 @@ from tests.unit.agent.sessionports import (
     SMALL_ORDER,
     TWO,
     Node,
-    node_key,
     peer,
     rotation,
     session,
@@ -45,7 +45,7 @@ def epochs(node: Node) -> list[Epoch]:
 
 
 def test_the_phase_decides_not_the_secret(tmp_path: Path) -> None:
-    """While keys are distributed, a session of the new epoch is not made though its key is in the Secret ◆."""
+    """While keys are distributed, a session of the new epoch is not made though its key is in the Secret ◆R39."""
     node = Node(tmp_path)
     node.api.epochs = (ONE, TWO)
     node.rotations = (rotation(ONE), rotation(TWO, Phase.DISTRIBUTING, 1))
@@ -73,7 +73,7 @@ def test_a_number_that_came_back_with_another_id_is_fetched(tmp_path: Path) -> N
 
 
 def test_a_new_number_passes_residues_in_the_own_kernel(tmp_path: Path) -> None:
-    """An SA of session 1 is still there when 64 were made: 65 has its residue and is passed ◆."""
+    """An SA of session 1 is still there when 64 were made: 65 has its residue and is passed ◆R2."""
     node = Node(tmp_path, peer("b", 17, session(1)))
     node.run()
     node.session_keeper.state = replace(node.state, last_session=RESIDUES)
@@ -112,21 +112,22 @@ def test_a_second_pass_writes_nothing(tmp_path: Path) -> None:
 
 
 def test_the_ledger_is_written_before_the_first_sa(tmp_path: Path) -> None:
-    """Every generation is in the state file before any SA of it is in the kernel ◆."""
+    """Every generation is in the state file before any SA of it is in the kernel ◆R8."""
     node = Node(tmp_path, peer("b", 17, session(1)))
     listed: list[bool] = []
 
-    def logged(_what: str) -> None:
-        kept = node.store.state
-        listed.append(kept is not None and kept.entry(B, Generation(1, 1, 1)) is not None)
+    def logged(what: str) -> None:
+        kept = node.store.kept
+        if what.startswith("add "):
+            listed.append(kept is not None and kept.entry(B, Generation(1, 1, 1)) is not None)
 
-    node.kernel.logged = logged
+    node.kernel.told = logged
     node.run()
     assert listed == [True, True]  # receiving SAs, then sending ones
 
 
 def test_nothing_is_published_before_it_is_installed(tmp_path: Path) -> None:
-    """When the publication is sent, the SAs towards every published peer are in the kernel ◆."""
+    """When the publication is sent, the SAs towards every published peer are in the kernel ◆R9."""
     node = Node(tmp_path, peer("b", 17, session(1)), peer("c", 18, session(1)))
     installed: list[int] = []
     node.api.before_write = lambda: installed.append(len(node.kernel.sas))
@@ -136,10 +137,10 @@ def test_nothing_is_published_before_it_is_installed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("lanes", "expected"), [(1, 1), (3, 2)])
 def test_lanes_are_those_of_the_published_sessions(tmp_path: Path, good: keys.SessionKey, lanes: int, expected: int) -> None:
-    """The generation has the smaller number of lanes that both sessions say, whatever the node would offer now ◆."""
+    """The generation has the smaller number of lanes that both sessions say, whatever the node would offer now ◆R1."""
     node = Node(tmp_path, peer("b", 17, session(1, lanes=lanes)))
     mine = session(1, public=good.public, lanes=2)
-    node.store.state = State("uid-a", BOOT, 1, 1, (OwnSession(mine, good),), (node_key(ONE),), peer_uid="peer-a")
+    node.store.kept = State("uid-a", BOOT, 1, 1, (OwnSession(mine, good),), (node_key(ONE, "uid-a"),), peer_uid="peer-a")
     node.run()
     entry = node.state.entry(B, Generation(1, 1, 1))
     assert entry is not None

@@ -89,19 +89,21 @@ def test_what_is_exempt_is_read_as_it_was_written(cloud: Cloud) -> None:
     now = load_blocklist(path)
     assert now is not None
     peer, other = now.peers[0], replace(now.peers[0], node_uid="uid-other")
-    listed = now.with_peer(peer, exempt=True).with_peer(other)
+    listed = now.with_peers([(peer, True), (other, False)])
     save_blocklist(listed, path)
     assert load_blocklist(path) == listed
     assert listed.exempt == {peer.node_uid}
-    assert listed.with_peer(peer).exempt == listed.without_peer(peer.node_uid).exempt == frozenset()
+    assert listed.with_peers([(peer, False)]).exempt == listed.without_peers(peer.node_uid).exempt == frozenset()
 
 
-@pytest.mark.parametrize("leaving", ["yes", 1, None])
-def test_a_farewell_that_is_none_is_not_read(cloud: Cloud, leaving: object) -> None:
+@pytest.mark.parametrize(
+    ("leaving", "words"), [("yes", "neither true nor false"), (1, "neither true nor false"), (None, "missing")]
+)
+def test_a_farewell_that_is_none_is_not_read(cloud: Cloud, leaving: object, words: str) -> None:
     """Only true and false say whether the node was seen Leaving."""
     path = cloud.machines["a"].pairs
     path.write_bytes(encode({**fields(path), "leaving": leaving}))
-    with pytest.raises(StateError, match=r"leaving\): neither true nor false"):
+    with pytest.raises(StateError, match=rf"leaving\): {words}"):
         load_blocklist(path)
 
 
@@ -138,11 +140,11 @@ def test_after_a_boot_without_a_readable_list_the_api_says_what_to_block(cloud: 
     assert a.kernel.out(cloud.peer("b")) == {"block"}
     cloud.run(20)
     assert a.kernel.out(cloud.peer("b")) == {"esp"}
-    assert cloud.api.ready("a") == (False, "PairsUnreadable")
+    assert cloud.ready("a") == (False, "PairsUnreadable")
     assert load_blocklist(a.pairs) is not None
     a.pairs.with_name(f"{a.pairs.name}.unreadable").unlink()
     cloud.run(6)
-    assert cloud.api.ready("a") == (True, "AllPeersProtected")
+    assert cloud.ready("a") == (True, "AllPeersProtected")
 
 
 @pytest.mark.L1
@@ -150,7 +152,7 @@ def test_a_lost_list_is_no_farewell(cloud: Cloud) -> None:
     """A node whose list cannot be read, and that the API does not show, keeps what its kernel has."""
     a = cloud.machines["a"]
     a.pairs.write_bytes(b"garbage")
-    cloud.api.nodes_by_name["a"] = replace(cloud.api.nodes_by_name["a"], label=None)
+    cloud.api.nodes["a"] = replace(cloud.api.nodes["a"], label=None)
     cloud.remove("a")
     a.start()
     cloud.run(20, "a")
@@ -169,4 +171,4 @@ def test_a_list_that_cannot_be_written_does_not_keep_a_pair_from_being_blocked(c
     assert a.kernel.out(cloud.peer("b")) == {"block"}
     cloud.run(10)
     assert a.kernel.out(cloud.peer("b")) == {"esp"}
-    assert cloud.api.ready("a") == (False, "PairsNotWritten")
+    assert cloud.ready("a") == (False, "PairsNotWritten")

@@ -6,19 +6,20 @@ from dataclasses import replace
 
 import pytest
 
+from tests.fakes.builders import node_key
 from tests.unit.agent.node import GENERATION, state
-from tests.unit.agent.sessionports import BOOT, LANES, ONE, OTHER_TWO, TWO, Api, Store, node_key, peer, session
+from tests.unit.agent.sessionports import BOOT, LANES, ONE, OTHER_TWO, TWO, Api, Store, peer, session
 from tests.unit.pairs.views import complete, esp, inputs, long_after
 from tests.unit.pairs.views import session as of_peer
 from wirecrypt.agent.store import state as states
 from wirecrypt.agent.store.session_keeper import SessionKeeper
 from wirecrypt.agent.store.state import SessionParams, as_seen, newest_seen
 from wirecrypt.errors import Conflict, StateError, Unreachable
-from wirecrypt.model.objects import NodePeer
+from wirecrypt.model.objects import NodePeer, NodeState
 from wirecrypt.model.session import Epoch, Generation
 from wirecrypt.model.xfrm import Algorithm
 from wirecrypt.pairs import sessions as rules
-from wirecrypt.pairs.decide import Observed, Out, Receive
+from wirecrypt.pairs.inputs import Observed, Out, Receive
 
 OFFER = SessionParams(LANES, Algorithm.AES_256_GCM)
 
@@ -27,6 +28,7 @@ class End:
     """A keeper with its file and its API server, opened on what the API shows."""
 
     def __init__(self, *epochs: Epoch) -> None:
+        self.now = 0.0
         self.api = Api(peer("a", 16), *(epochs or (ONE,)))
         self.store = Store(self.api.log.append)
         self.session_keeper = self.start()
@@ -34,7 +36,7 @@ class End:
 
     def start(self) -> SessionKeeper:
         """Start an agent's keeper, as after a restart."""
-        self.session_keeper = SessionKeeper(self.store, self.api, BOOT)  # type: ignore[arg-type]  # what a keeper uses of a cluster
+        self.session_keeper = SessionKeeper(self.store, self.api, BOOT, clock=lambda: self.now)
         self.session_keeper.open(self.api.own)
         return self.session_keeper
 
@@ -97,7 +99,7 @@ def test_a_session_whose_answer_got_lost_is_kept_for_those_who_saw_it() -> None:
 
 
 def test_a_session_that_was_never_offered_is_dead_when_overtaken() -> None:
-    """What nobody can know is deleted at once ◆."""
+    """What nobody can know is deleted at once ◆R5."""
     end = End()
     end.make()
     end.make()
@@ -112,7 +114,7 @@ def test_an_offer_survives_the_agent() -> None:
     end = End()
     end.make()
     before = publish_in_vain(end)
-    other = SessionKeeper(end.store, end.api, BOOT)  # type: ignore[arg-type]
+    other = SessionKeeper(end.store, end.api, BOOT)
     assert [(o.published, o.offered) for o in other.open(before).sessions] == [(False, True)]
 
 
@@ -139,7 +141,7 @@ def test_what_the_view_lists_is_published() -> None:
 
 
 def test_published_by_compare_and_swap_on_a_quorum_read() -> None:
-    """The version that is swapped is the quorum read's, not the view's; a write in between is a conflict ◆."""
+    """The version that is swapped is the quorum read's, not the view's; a write in between is a conflict ◆R3."""
     end = End()
     end.make()
     view_ = end.api.own
@@ -154,7 +156,7 @@ def test_published_by_compare_and_swap_on_a_quorum_read() -> None:
 
 
 def test_a_number_with_another_x_is_never_published() -> None:
-    """The quorum read shows the number with another X (a lost state file): it is skipped and its x destroyed ◆."""
+    """The quorum read shows the number with another X (a lost state file): it is skipped and its x destroyed ◆R3."""
     end = End()
     end.make()
     view_ = end.api.own
@@ -166,7 +168,7 @@ def test_a_number_with_another_x_is_never_published() -> None:
 
 
 def test_an_older_x_is_destroyed_when_the_newer_is_published() -> None:
-    """Not before: until then peers may still install with the older one ◆."""
+    """Not before: until then peers may still install with the older one ◆R4."""
     end = End()
     end.make()
     end.publish()
@@ -181,13 +183,13 @@ def test_an_older_x_is_destroyed_when_the_newer_is_published() -> None:
 # ---- another object, an older API
 
 
-def test_a_new_object_gets_sessions_of_its_own() -> None:
+def test_a_new_object_of_another_id_gets_sessions_of_its_own() -> None:
     """Label off and on again: the new NodePeer starts without sessions; numbers go on, and what was installed stays listed."""
     end = End()
     end.make()
     end.publish()
     entry = next(iter(state().ledger["uid-b"]))
-    end.session_keeper.list_generation("uid-b", entry)
+    end.session_keeper.list_generations([("uid-b", entry)])
     end.api.own = replace(peer("a", 17), uid="another", resource_version="20")
     end.session_keeper.open(end.api.own)
     assert end.state.sessions == ()
@@ -202,6 +204,47 @@ def test_a_new_object_gets_sessions_of_its_own() -> None:
     assert newest_seen(end.state) == 2
 
 
+@pytest.mark.R1
+@pytest.mark.parametrize(
+    ("state", "last", "first"),
+    [
+        (NodeState.ACTIVE, 0, 1_800_000_001),
+        (NodeState.LEAVING, 0, 1_800_000_001),
+        (NodeState.ACTIVE, 3, 4),
+        (NodeState.JOINING, 0, 1),
+    ],
+)
+def test_numbers_that_were_lost_begin_above_all_that_were_used(state: NodeState, last: int, first: int) -> None:
+    """◆R44 The NodePeer was made again, and this boot knows nothing of before: peers have SAs of numbers that nobody tells."""
+    end = End()
+    end.store.remove()
+    end.now = 1.8e9
+    end.api.own = replace(end.api.own, state=state, last_session=last, sessions=())
+    end.start()
+    end.session_keeper.fetch_keys("a")
+    assert end.make() == first
+    assert end.make() == first + 1
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_lost_object_that_is_made_again_gets_the_same_sessions(*, restarted: bool) -> None:
+    """Its ID tells: what is installed with peers stays, and nothing but the publication comes again ◆R31."""
+    end = End()
+    end.make()
+    end.publish()
+    before = end.state
+    end.api.own = replace(peer("a", 16), uid="another", resource_version="20")
+    if restarted:
+        end.start()
+    end.session_keeper.open(end.api.own)
+    assert end.flags() == {1: (False, True, True)}
+    assert newest_seen(end.state) == 0  # the new object is not older than what was seen
+    assert end.publish()
+    assert end.api.own.sessions == (before.sessions[0].session,)
+    assert (end.api.own.boot_session, end.api.own.last_session) == (1, 1)
+    assert end.state == replace(before, peer_uid="another")
+
+
 def test_a_new_object_is_recognised_after_a_restart() -> None:
     """The file says which object its sessions were published in; one of the version before does not, and is kept."""
     end = End()
@@ -211,7 +254,7 @@ def test_a_new_object_is_recognised_after_a_restart() -> None:
     end.api.own = replace(peer("a", 17), uid="another", resource_version="20")
     end.start()
     assert end.state.sessions == ()
-    end.store.state = old_version
+    end.store.kept = old_version
     end.start()
     assert [o.session.number for o in end.state.sessions] == [1]
     assert end.state.peer_uid == "another"
@@ -296,7 +339,7 @@ def test_a_replaced_epochs_node_key_goes_with_its_session() -> None:
     end.session_keeper.fetch_keys("a")
     end.make(OTHER_TWO)
     end.session_keeper.destroy((ONE, OTHER_TWO), {2})
-    assert end.state.node_key(TWO) == node_key(TWO)
+    assert end.state.node_key(TWO) == node_key(TWO, "uid-a")
     end.publish()
     end.session_keeper.destroy((ONE, OTHER_TWO), {2})
     assert [k.epoch for k in end.state.node_keys] == [ONE, OTHER_TWO]

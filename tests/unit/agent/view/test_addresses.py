@@ -8,7 +8,8 @@ from typing import cast
 
 import pytest
 
-from tests.unit.agent.node import CREATED, OWN, peer
+from tests.fakes.builders import START
+from tests.unit.agent.node import OWN, peer
 from wirecrypt.agent.store.blocklist import Blocklist
 from wirecrypt.agent.view.cluster_view import ClusterView, ObjectCache, end_of
 from wirecrypt.agent.view.peers import known_peers
@@ -28,7 +29,7 @@ class Shown:
     def nodes(self) -> list[Node]:
         """Return the Nodes of the NodePeers."""
         return [
-            Node(p.name, p.node_uid, "enabled", p.endpoints, p.pod_cidrs, CREATED, ready=p.name not in self.down)
+            Node(p.name, p.node_uid, "enabled", p.endpoints, p.pod_cidrs, START, ready=p.name not in self.down)
             for p in self.those
         ]
 
@@ -58,7 +59,7 @@ def test_an_end_has_the_granted_addresses_next_to_its_endpoints() -> None:
 
 @pytest.mark.parametrize(("down", "expected"), [("", "c"), ("c", "c"), ("b", "c")])
 def test_an_address_on_its_way_is_the_one_peers_that_still_says_so(down: str, expected: str) -> None:
-    """◆ The old one withdrew it; whether a Node is Ready counts only between those that say the same."""
+    """◆R20 The old one withdrew it; whether a Node is Ready counts only between those that say the same."""
     old, new = holding(peer("b", 17)), holding(peer("c", 18), VIP)
     found = view(OWN, old, new, down=down)
     assert {p.name for p in found.peers if p.addresses} == {expected}

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
-from tests.unit.agent.cloud import Cloud, active
-from tests.unit.agent.inmemory import CONFIG
-from wirecrypt.agent.view.configuration import Configuration
+from tests.unit.agent.cloud import CONFIG, Cloud, active
+from wirecrypt.agent.view.configuration import Configuration, session_params, suitable_lanes
 from wirecrypt.agent.view.range_trial import PROVED_SECONDS
 from wirecrypt.model.guard import GuardAction
 from wirecrypt.model.objects import ConfigDocument, NodeState
+from wirecrypt.model.xfrm import Algorithm
+from wirecrypt.settings import Settings
 
 BAD = "lanes: many\n"
 NARROW, WIDE = "clusterCIDRs: [10.0.0.0/16]\n", "clusterCIDRs: [10.0.0.0/8]\nlanes: 2\n"
@@ -26,7 +28,7 @@ def labelled(folder: Path) -> Cloud:
     for number, name in enumerate(("a", "b"), 16):
         cloud.add(name, number)
         cloud.label(name)
-    cloud.api.document = None
+    cloud.api.config = None
     return cloud
 
 
@@ -49,14 +51,14 @@ def test_nothing_is_done_before_a_configuration_was_read(tmp_path: Path, text: s
         cloud.run(70)
     a = cloud.machines["a"]
     assert (a.journal, a.store.kept, a.channel.open) == ([], None, False)
-    assert sorted(cloud.api.writes) == ["status a", "status b"]
-    assert cloud.api.ready("a") == (False, reason)
+    assert sorted(cloud.writes) == ["status a", "status b"]
+    assert cloud.ready("a") == (False, reason)
     assert len([entry for entry in said if entry["log_level"] == "error"]) == 2  # one a node
     cloud.api.configure(CONFIG)
     cloud.run(8)
     cloud.state(NodeState.ACTIVE, "a", "b")
     cloud.run(2)
-    assert cloud.api.ready("a") == (True, "AllPeersProtected")
+    assert cloud.ready("a") == (True, "AllPeersProtected")
 
 
 def test_a_reason_that_could_not_be_reported_is_reported_later(tmp_path: Path) -> None:
@@ -66,7 +68,7 @@ def test_a_reason_that_could_not_be_reported_is_reported_later(tmp_path: Path) -
     cloud.run(1)
     cloud.api.down = False
     cloud.run(6)
-    assert cloud.api.ready("a") == (False, "ConfigMissing")
+    assert cloud.ready("a") == (False, "ConfigMissing")
 
 
 @pytest.mark.L1
@@ -76,7 +78,7 @@ def test_an_agent_that_starts_without_a_configuration_keeps_what_is_there(tmp_pa
     cloud = active(tmp_path, "a", "b")
     a = cloud.machines["a"]
     before = dict(a.kernel.policies), dict(a.kernel.sas), dict(a.filters.table), a.filters.settings
-    cloud.api.document = None
+    cloud.api.config = None
     if text:
         cloud.api.configure(text)
     a.start()
@@ -90,23 +92,23 @@ def test_a_configuration_that_disappears_stays_in_force(tmp_path: Path) -> None:
     cloud = active(tmp_path, "a", "b")
     a = cloud.machines["a"]
     before = dict(a.kernel.policies), dict(a.filters.table), a.filters.settings
-    cloud.api.document = None
+    cloud.api.config = None
     a.kernel.policies = {}
     cloud.run(10)
     assert (a.kernel.policies, a.filters.table, a.filters.settings) == before
-    assert cloud.api.ready("a") == (False, "ConfigMissing")
+    assert cloud.ready("a") == (False, "ConfigMissing")
     cloud.api.configure(CONFIG)
     cloud.run(1)
-    assert cloud.api.ready("a") == (True, "AllPeersProtected")
+    assert cloud.ready("a") == (True, "AllPeersProtected")
 
 
 def test_a_node_without_label_stays_idle_without_a_configuration(tmp_path: Path) -> None:
     """It asks for nothing, writes nothing and reports nothing."""
     cloud = Cloud(tmp_path)
     machine = cloud.add("a", 16)
-    cloud.api.document = None
+    cloud.api.config = None
     cloud.run(5)
-    assert (machine.journal, cloud.api.writes, machine.channel.open) == ([], [], False)
+    assert (machine.journal, cloud.writes, machine.channel.open) == ([], [], False)
 
 
 def test_a_node_that_new_ranges_cut_off_takes_them_out_of_its_guard(tmp_path: Path) -> None:
@@ -122,10 +124,10 @@ def test_a_node_that_new_ranges_cut_off_takes_them_out_of_its_guard(tmp_path: Pa
     assert a.filters.table == before
     cloud.api.down = False
     cloud.run(10)
-    assert cloud.api.ready("a") == (False, "RangesTakenBack")
+    assert cloud.ready("a") == (False, "RangesTakenBack")
     cloud.api.configure(CONFIG)
     cloud.run(1)
-    assert cloud.api.ready("a") == (True, "AllPeersProtected")
+    assert cloud.ready("a") == (True, "AllPeersProtected")
 
 
 def silent(_: float) -> bool:
@@ -264,3 +266,13 @@ def test_the_first_document_is_not_on_trial() -> None:
     node = Ruled(WIDE)
     node.passes(600)
     assert node.outcome() == (["10.0.0.0/8"], None)
+
+
+@pytest.mark.parametrize(
+    ("processors", "peers", "expected"),
+    [(1, 5, 1), (2, 5, 2), (6, 200, 4), (64, 200, 16), (64, 201, 4), (3, 1000, 2), (64, 1000, 4), (64, 1001, 2), (1, 5000, 1)],
+)
+def test_lanes_by_themselves_are_a_power_of_two_and_fewer_for_many_peers(processors: int, peers: int, expected: int) -> None:
+    """As many as processors, where what they take of the kernel's memory allows it; what is configured goes before."""
+    assert suitable_lanes(processors, peers) == expected
+    assert session_params(replace(Settings(), lanes=3, algorithm=Algorithm.AES_256_GCM), peers).lanes == 3

@@ -10,6 +10,7 @@ from tests.unit.cli.fake_cli_client import NOW
 from tests.unit.doctor.test_inspect_cluster import GOOD as CLUSTER
 from tests.unit.doctor.test_inspect_node import GOOD as NODE
 from wirecrypt.doctor.facts import ClusterFacts, LocalMachine, NodeInspection
+from wirecrypt.model.admission import POLICIES
 
 FACTS = ("kinds", "policies", "access", "pods", "nodes", "encrypted", "rotations", "config", "lease")
 REFUSED = ClusterFacts(now=NOW, skew=0.0, unseen=dict.fromkeys(FACTS, "401 Unauthorized"))
@@ -41,7 +42,7 @@ def test_an_error_is_a_failure(wirecrypt: Line) -> None:
     found = json.loads(done.stdout)
     assert (done.exit_code, found["worst"]) == (1, "error")
     errors = [f for f in found["findings"] if f["severity"] == "error"]
-    assert len(errors) == 4
+    assert len(errors) == len(POLICIES)
     assert errors[0]["doc"] == "docs/reference/doctor.md#admission-policies"
     assert "kubectl apply" in errors[0]["nextStep"]
 

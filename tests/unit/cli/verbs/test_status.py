@@ -10,7 +10,7 @@ from tests.unit.cli.conftest import Line
 from tests.unit.cli.fake_cli_client import NOW, encrypted, node_label, peer, rotation, status
 from wirecrypt.errors import ObjectError
 from wirecrypt.model.conditions import Condition
-from wirecrypt.model.objects import NodeState, Phase
+from wirecrypt.model.objects import MOST_JOINING, NodeState, Phase
 
 
 @pytest.fixture
@@ -41,6 +41,19 @@ def test_the_table_has_a_row_per_node(cluster: Line) -> None:
     ]
     assert "4 of 5 nodes enabled, 1 ready" in lines
     assert "b: c: no answer" in lines
+
+
+def test_of_many_nodes_it_says_how_many_join_and_how_many_wait(wirecrypt: Line) -> None:
+    """Those that wait have their row, and no line each below."""
+    names = [f"n{number:03}" for number in range(2 * MOST_JOINING)]
+    client = wirecrypt.client
+    client.nodes = {name: node_label(name, "enabled") for name in names}
+    states = dict.fromkeys(names[:9], NodeState.ACTIVE) | dict.fromkeys(names[9:MOST_JOINING], NodeState.JOINING)
+    client.objects = {name: encrypted(name, 16 + n, status(), state=states[name]) for n, name in enumerate(states)}
+    done = wirecrypt("status").stdout
+    assert f"{2 * MOST_JOINING} of {2 * MOST_JOINING} nodes enabled, {MOST_JOINING} ready, 55 joining, 64 waiting" in done
+    assert done.count("JoinWaits") == MOST_JOINING
+    assert "not taken up yet" not in done
 
 
 def test_programs_get_the_same(cluster: Line) -> None:

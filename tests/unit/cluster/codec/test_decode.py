@@ -148,12 +148,16 @@ def test_a_malformed_peer_is_refused_by_field(path: tuple[str | int, ...], value
 
 
 def test_the_keys_of_a_node_survive_the_way_there_and_back_and_are_sorted() -> None:
-    """One entry an epoch: 16 bytes id, then the share."""
+    """One entry an epoch: 16 bytes id, then the share; next to them what is to be known when all else is lost."""
     keys = tuple(NodeKey(Epoch(n, f"{n:032x}"), SecretBytes(bytes([n]) * 2048)) for n in (3, 10))
-    secret = KeySecret("a", "uid", keys, "7")
+    secret = KeySecret("a", "uid", keys, "7", 17, active=True)
     raw = encode.key_secret(secret, [])
     assert base64.b64decode(raw["data"]["3"])[:16] == bytes(15) + b"\3"
-    assert decode.key_secret(raw | {"metadata": {**raw["metadata"], "resourceVersion": "7"}}) == secret
+    meta = {**raw["metadata"], "resourceVersion": "7"}
+    assert decode.key_secret(raw | {"metadata": meta}) == secret
+    for said in ({}, {decode.NODE_ID: "many"}, {decode.NODE_ID: "3"}, {decode.ACTIVE: "no"}):
+        read = decode.key_secret(raw | {"metadata": {**meta, "annotations": said}})
+        assert (read.node_id, read.active, read.keys) == (0, False, keys)
 
 
 def test_a_seed_survives_the_way_there_and_back() -> None:

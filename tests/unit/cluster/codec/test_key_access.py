@@ -8,7 +8,7 @@ import pytest
 
 from wirecrypt.cluster.codec import key_access
 from wirecrypt.errors import ObjectError
-from wirecrypt.model.objects import AccessPart, KeyAccess
+from wirecrypt.model.access import AccessPart, KeyAccess
 
 ROLE = {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["wirecrypt-node-b"], "verbs": ["get"]}
 

@@ -7,14 +7,16 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from tests.unit.controller.standin import ApiServer, Leader, node
+from tests.fakes.builders import node
 from tests.unit.controller.test_passes import encrypted_cluster, settle, ticking
+from tests.unit.controller.watched import Leader, WatchedServer, agents
 from wirecrypt.controller import Controller
-from wirecrypt.model.objects import AccessPart, NodeState
+from wirecrypt.model.access import AccessPart
+from wirecrypt.model.objects import NodeState
 
 
 @dataclass
-class Diary(ApiServer):
+class Diary(WatchedServer):
     """An API server that writes down what is made of a node, in order."""
 
     made: list[str] = field(default_factory=list)
@@ -33,10 +35,10 @@ class Diary(ApiServer):
 
 
 def test_who_may_read_the_keys_is_there_before_them() -> None:
-    """An agent that sees its NodePeer can read its Secret at once."""
+    """An agent that sees its NodePeer can read its Secret at once; what is written there later is that the node is Active."""
     server = Diary.of(node(1))
     settle(server)
-    assert server.made == ["ServiceAccount", "Role", "RoleBinding", "keys", "peer"]
+    assert server.made == ["ServiceAccount", "Role", "RoleBinding", "keys", "peer", "keys"]
 
 
 @pytest.mark.parametrize("part", AccessPart)
@@ -90,17 +92,17 @@ def test_an_account_that_belongs_to_nobody_goes() -> None:
 
 def test_a_node_that_was_never_labelled_has_no_account() -> None:
     """Nothing is made for it."""
-    server = ApiServer.of(node(1, label=None))
+    server = WatchedServer.of(node(1, label=None))
     Controller(server, Leader()).once()
     assert server.access == {}
 
 
 def test_somebody_elses_object_in_the_way_is_told_and_holds_up_no_other_node() -> None:
     """The node does not join with keys that nobody may read; it does once the object is gone."""
-    server = ApiServer.of(node(1), node(2), foreign={"n1"})
+    server = WatchedServer.of(node(1), node(2), foreign={"n1"})
     for _ in range(10):
         Controller(server, Leader(), clock=ticking()).once()
-        server.agents()
+        agents(server)
     assert server.peers.keys() == {"n2"}
     assert "KeySecretFailed" in server.reasons("n1")
     server.foreign.clear()

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 import pytest
 from structlog.testing import capture_logs
 
-from tests.unit.controller.standin import ApiServer, Leader, node
+from tests.fakes.api import ApiServer
+from tests.fakes.builders import node
+from tests.unit.controller.watched import Leader
 from wirecrypt.controller import Controller, ControllerEndpoints
 from wirecrypt.controller.access.policy_check import AGAIN, EVERY, PolicyCheck
 from wirecrypt.errors import Forbidden, Unreachable
@@ -53,7 +55,7 @@ def test_policies_are_tried_hourly_and_an_open_one_soon_again() -> None:
     check.check(EVERY)
     assert check.open == (STATUS_BY_AGENT,)
     server.open = set()
-    check.check(EVERY + AGAIN)
+    check.check(EVERY + AGAIN.first)
     assert check.open == ()
 
 
@@ -66,14 +68,14 @@ def test_a_policy_that_could_not_be_tried_hides_no_other_and_stays_what_it_was()
     check.check(0.0)
     assert check.open == (AGENT_TOKEN,)
     server.silent, server.open = {AGENT_TOKEN}, set()
-    check.check(AGAIN)
+    check.check(AGAIN.first)
     assert check.open == (AGENT_TOKEN,)
     assert len(server.tried) == 2 * len(BY_CONTROLLER)
 
 
 def test_an_event_that_cannot_be_written_ends_no_pass() -> None:
     """The log says it all the same."""
-    server = Tried(open={AGENT_TOKEN}, eventless=True)
+    server = Tried(open={AGENT_TOKEN}, denied={"POST events"})
     with capture_logs() as lines:
         PolicyCheck(server).check(0.0)
     assert {"admission policy missing", "event not written"} == {line["event"] for line in lines}

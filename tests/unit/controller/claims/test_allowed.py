@@ -120,13 +120,13 @@ def test_an_address_moves_to_a_node_of_the_same_subnet_without_a_person() -> Non
 @pytest.mark.parametrize("new", [OUTSIDE, ELSEWHERE])
 @pytest.mark.parametrize("proposed", [None, ()])
 def test_an_address_that_is_not_granted_replaces_none(new: str, proposed: tuple[()] | None) -> None:
-    """A Node that mentions another address than before: until that one is its own, the old one is where its tunnels end."""
+    """◆R18 A Node that mentions another address than before: until it has that one, the old one ends its tunnels."""
     found = settle([node("a", new)], [replace(peer(node("a", "192.0.2.1")), proposed=proposed)], ALLOWED)["a"]
     assert texts(found) == ["192.0.2.1"]
 
 
 def test_an_address_that_another_node_may_not_have_stays_with_its_former_node() -> None:
-    """It is no endpoint any more: held as one more address, blocked, though another Node mentions it that cannot have it."""
+    """◆R18 It is no endpoint any more: held as one more address, though another Node, which cannot have it, mentions it."""
     moved = replace(peer(node("a", "192.0.2.1")), proposed=())
     other = node("b", "198.51.100.2", "192.0.2.1", age=1)
     settled = settle([node("a", "192.0.2.9"), other], [moved, peer(node("b", "198.51.100.2"))], ALLOWED)

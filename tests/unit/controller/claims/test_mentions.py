@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.controller.standin import FREE
+from tests.unit.controller.watched import FREE
 from wirecrypt.controller.claims.settle import Settled, settle
 from wirecrypt.model.objects import Node, NodePeer, NodeState
 
@@ -41,7 +41,7 @@ def words(found: Settled) -> tuple[list[str], list[str], list[str]]:
 def test_whatever_part_of_its_lists_a_node_mentions_it_keeps_the_whole(
     shown: set[str], proposed: tuple[str, ...] | None
 ) -> None:
-    """Each entry in its place, while the agent says nothing of endpoints, or that the node has them; what misses is told."""
+    """◆R16 Each entry in its place, while the agent says nothing of endpoints, or that they are there; what misses is told."""
     mentioned = [claim for claim in CLAIMS if claim in shown]
     found = settle([node(*mentioned)], [peer(*CLAIMS, proposed=proposed)], FREE)["a"]
     whole = settle([node(*CLAIMS)], [peer(*CLAIMS, proposed=proposed)], FREE)["a"]
@@ -78,7 +78,7 @@ def test_a_new_address_of_the_other_family_replaces_nothing() -> None:
 
 
 def test_nobody_gets_what_is_only_not_mentioned() -> None:
-    """A Node that mentions another's missing address or prefix is refused it: a kubelet could wait for that moment."""
+    """◆R16 A Node that mentions another's missing address or prefix is refused it: a kubelet could wait for that moment."""
     thief = node("192.0.2.1", "10.1.0.0/24", name="b")
     found = settle([node("fd00::1", "fd00:1::/64"), thief], [peer(*CLAIMS)], FREE)
     assert words(found["b"]) == ([], [], [])

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.controller.standin import FREE, START, node
+from tests.fakes.builders import START, node
+from tests.unit.controller.watched import FREE
 from wirecrypt.controller.claims.allowed import Allowed
 from wirecrypt.controller.claims.proposals import REST_SECONDS, withdrawn
 from wirecrypt.controller.claims.settle import Settled, settle
 from wirecrypt.controller.decide import ControllerMemory
-from wirecrypt.model.objects import MOST_ADDRESSES, Node, NodePeer, NodeState
+from wirecrypt.model.objects import MOST_ADDRESSES, ControllerView, Node, NodePeer, NodeState
 from wirecrypt.model.xfrm import Address
 from wirecrypt.plan.holders import each_once
-from wirecrypt.ports import ControllerView
 
 VIP, OTHER = "198.51.100.7", "fd00:5::7"
 
@@ -138,13 +138,13 @@ def moving(*peers: NodePeer, **nodes: Node) -> list[dict[str, list[str]]]:
 
 
 def test_an_address_moves_to_the_new_node_before_the_old_one_loses_it() -> None:
-    """◆ At no moment nobody has it: for that moment it would be readable."""
+    """◆R20 At no moment nobody has it: for that moment it would be readable."""
     steps = moving(peer(1, [], [VIP]), peer(2, [VIP]))
     assert steps == [{"n1": [VIP], "n2": [VIP]}, {"n2": [VIP]}]
 
 
 def test_while_both_list_it_everybody_takes_it_for_the_new_nodes() -> None:
-    """◆ Agents come to the same node: the one that still says so, from a node that is Ready, in any order."""
+    """◆R20 Agents come to the same node: the one that still says so, from a node that is Ready, in any order."""
     both = [peer(1, [], [VIP]), peer(2, [VIP], [VIP])]
     for peers in (both, both[::-1]):
         found = each_once(peers, {"uid-1", "uid-2"})

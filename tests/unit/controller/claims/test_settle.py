@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.controller.standin import FREE
+from tests.unit.controller.watched import FREE
 from wirecrypt.controller.claims.settle import settle
 from wirecrypt.model.objects import Node, NodePeer, NodeState
 
@@ -209,7 +209,7 @@ def test_who_holds_a_claim_keeps_it_whoever_asks_for_it(
 
 
 def test_a_full_node_keeps_the_addresses_and_prefixes_that_it_has() -> None:
-    """A Node that mentions more than the object holds, new ones first: what is held stays, in the Node's order."""
+    """◆R19 A Node that mentions more than the object holds, new ones first: what is held stays, in the Node's order."""
     addresses = [f"192.0.2.{n}" for n in range(9)]
     prefixes = [f"10.1.{n}.0/24" for n in range(70)]
     held = peer(node("a", addresses[-1], prefixes[-1]))

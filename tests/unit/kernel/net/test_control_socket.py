@@ -12,8 +12,9 @@ from ipaddress import ip_address
 import pytest
 from structlog.testing import capture_logs
 
+from tests.unit.held import held
 from wirecrypt.errors import BpfError, FeatureError, KernelError
-from wirecrypt.kernel.net.control_socket import SO_MARK, KernelControlChannel
+from wirecrypt.kernel.net.control_socket import REPEAT_SECONDS, SO_MARK, KernelControlChannel
 from wirecrypt.model.mark import MarkLayout
 from wirecrypt.model.xfrm import Address
 
@@ -91,7 +92,7 @@ def test_whatever_the_kernel_refuses_to_send_is_an_answer(number: int, what: str
 
 
 def test_a_refusal_is_logged_once_a_peer_and_reason() -> None:
-    """The same refusal of the same peer stands once in the log, with its words; another peer's or reason's does too."""
+    """The same refusal of the same peer stands once in the log for a while, with its words; another peer's or reason's too."""
     with listening(Node(sock := Socket(errno.EINVAL))) as channel, capture_logs() as lines:
         for peer in (PEER, PEER, FAR, PEER):
             channel.send(OWN, peer, 1, b"x")
@@ -103,6 +104,35 @@ def test_a_refusal_is_logged_once_a_peer_and_reason() -> None:
         (str(FAR), "Invalid argument"),
         (str(PEER), "Network is down"),
     ]
+
+
+def test_a_refusal_that_goes_on_is_logged_again_after_a_while() -> None:
+    """Whoever looks into the log of today finds what began last month; of peers that are gone nothing is kept."""
+    now = [0.0]
+    node = Node(Socket(errno.EINVAL))
+    channel = KernelControlChannel(node.take, node.require_own, clock=lambda: now[0])
+    with capture_logs() as lines:
+        for now[0] in (0.0, REPEAT_SECONDS - 1, REPEAT_SECONDS + 1):
+            channel.listen(ADDRESSES, 4900)
+            channel.send(OWN, PEER, 1, b"x")
+    channel.close()
+    assert [line["address"] for line in lines] == [str(PEER)] * 2
+
+
+def test_what_was_logged_of_ten_thousand_peers_is_forgotten() -> None:
+    """They come and go, each refused once: what is kept is what was logged of late."""
+    now = [0.0]
+    node = Node(Socket(errno.EINVAL))
+    channel = KernelControlChannel(node.take, node.require_own, clock=lambda: now[0])
+    most = 0
+    with capture_logs() as lines:
+        for number in range(10_000):
+            now[0] += 60.0
+            channel.listen([OWN], 4900)
+            channel.send(OWN, ip_address(f"198.18.{number // 250}.{number % 250}"), 1, b"x")
+            most = max(most, sum(held(channel).values()))
+    channel.close()
+    assert (len(lines), most < 100) == (10_000, True)
 
 
 def test_an_address_that_is_not_the_nodes_stops_no_other() -> None:

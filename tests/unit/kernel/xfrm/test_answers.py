@@ -152,6 +152,30 @@ def test_expire_names_the_state(hard: bool) -> None:  # noqa: FBT001 - a test's 
     assert xfrm_state.decode_expire(head + bytes([hard]) + bytes(7)) == (SaKey(B6, 0x04100011), hard)
 
 
+def test_a_policy_that_a_dump_shows_again_is_the_same_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often it was used meanwhile; one that was replaced is decoded anew, and one that is gone is not kept."""
+    asked: list[bytes] = []
+    decode = xfrm_policy.decode
+    monkeypatch.setattr(xfrm_policy, "decode", lambda payload: asked.append(payload) or decode(payload))
+    policies = [p.values[1] for p in VECTORS if str(p.values[0]).startswith("policy-")]
+    listed = [*{payload[:120] + payload[152:]: payload for payload in policies}.values()]
+    decoder = xfrm_policy.Decoder()
+    first = decoder.all(listed)
+    assert first == [decode(payload) for payload in listed]
+    used = [payload[:120] + bytes(range(1, 33)) + payload[152:] for payload in listed]
+    again = decoder.all(used)
+    assert all(one is other for one, other in zip(first, again, strict=True))
+    assert asked == listed
+    for position in (*range(120), *range(152, 168), *range(172, 236)):  # selector, limits, priority, direction, template
+        changed = bytearray(listed[0])
+        changed[position] ^= 1
+        decoder.all([bytes(changed)])
+        assert asked[-1] == bytes(changed)
+    decoder.all([])
+    decoder.all(listed[:1])
+    assert asked[-1] == listed[0]
+
+
 def test_sequence_number_has_64_bits() -> None:
     """Usage counts bytes and packets, and puts the halves of the extended sequence number together."""
     request = bytearray(xfrm_state.add(GCM_SA).payload)

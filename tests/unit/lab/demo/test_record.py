@@ -242,10 +242,17 @@ wirecrypt_pass_failures_total 0.0
 """
 
 
-@pytest.mark.parametrize(("said", "found"), [(FIGURES, {"protected": 1, "joining": 0}), ("", {})])
-def test_an_agents_own_view_of_its_pairs_is_read_from_its_figures(said: str, found: dict[str, int]) -> None:
-    """A port that is closed, because no pass was made yet, says nothing."""
-    assert operations.pairs_by_state(lab(exec=lambda *_, **__: SimpleNamespace(stdout=said)), "node-1") == found
+def test_an_agents_own_view_of_its_pairs_is_read_from_its_figures() -> None:
+    """A port that is closed, because no pass was made yet, says nothing; who asks for the figures themselves is told."""
+    answer = SimpleNamespace(stdout=f"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{FIGURES}")
+    assert operations.pairs_by_state(lab(exec=lambda *_: answer), "node-1") == {"protected": 1, "joining": 0}
+
+    def closed(*_: object) -> None:
+        raise LabError("Connection refused")
+
+    assert operations.pairs_by_state(lab(exec=closed), "node-1") == {}
+    with pytest.raises(LabError):
+        operations.metrics(lab(exec=closed), "node-1")
 
 
 def test_pins_are_kernel_objects_too() -> None:

@@ -42,9 +42,9 @@ def test_what_is_sent_arrives_and_both_ends_say_so(kind: str, address: str) -> N
     sender = program({**document, "do": f"{kind}-send"})
     assert json.loads(receiver.stdout.readline()) == {"flowing": True}
     sender.terminate()
-    sent = json.loads(sender.communicate(timeout=10)[0])
+    sent = json.loads(sender.communicate(timeout=60)[0])
     receiver.terminate()
-    received = json.loads(receiver.communicate(timeout=10)[0])
+    received = json.loads(receiver.communicate(timeout=60)[0])
     assert sent["sent"] == received["received"] > 0
 
 
