@@ -26,7 +26,7 @@ import http.client, json, sys
 found = {}
 for where in sys.argv[2:]:
     host, port, page = where.split(" ")
-    connection = http.client.HTTPConnection(host, int(port), timeout=20)
+    connection = http.client.HTTPConnection(host, int(port), timeout=120)
     try:
         connection.request("GET", page, headers=json.loads(sys.argv[1]))
         found[where] = connection.getresponse().status
@@ -39,7 +39,7 @@ import socket, sys, threading, time
 def ask():
     while True:
         try:
-            with socket.create_connection((sys.argv[1], 14580), timeout=30) as s:
+            with socket.create_connection((sys.argv[1], 14580), timeout=120) as s:
                 s.sendall(b"GET /plan HTTP/1.1\\r\\n")
                 time.sleep(1)
                 s.sendall(b"\\r\\n")
