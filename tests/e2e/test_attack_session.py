@@ -38,8 +38,11 @@ def lost(lab: Lab, folder: Path, attacks: Iterable[Attack[Ground]]) -> list[str]
 
 
 @pytest.mark.parametrize("text", ["Sends to a peer's pod as", "Sends cleartext as a peer's pod to a pod."])
-def test_the_same_attacks_fall_where_nothing_is_encrypted(exposed: Lab, tmp_path: Path, text: str) -> None:
+def test_the_same_attacks_fall_where_nothing_is_encrypted(
+    exposed: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
     """So they can: what they send is readable or delivered, and that is told."""
+    monkeypatch.setattr("wirecrypt.lab.attack.ground.PATIENCE", 6.0)  # no counter of a refusal moves
     attack = next(attack for attack in playing.PLAIN if attack.text.startswith(text))
     with ground(exposed, tmp_path) as made:
         assert attack.play(made).fell

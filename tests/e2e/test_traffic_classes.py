@@ -49,7 +49,7 @@ def test_a_size_that_does_not_fit_is_told_and_not_lost(protected: Lab, source: s
     """Packets that may not be fragmented, of every size around the tunnel's: each is answered, or its sender is told."""
     lab, place = protected, address(protected, target, family)
     sizes = [1200, *range(1350, 1481, 6), 2000]
-    pings = [lab.spawn(source, ["ping", "-M", "do", "-c", "1", "-W", "5", "-s", str(size), place]) for size in sizes]
+    pings = [lab.spawn(source, ["ping", "-M", "do", "-c", "1", "-W", "60", "-s", str(size), place]) for size in sizes]
     for ping in pings:
         ping.wait(DEADLINE)
     said = {size: ping.output() for size, ping in zip(sizes, pings, strict=True)}
@@ -105,7 +105,7 @@ _ANSWERED = "1 received"
 _CONNECT = """
 import os, socket, sys
 s = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET)
-s.settimeout(10)
+s.settimeout(60)
 print(os.strerror(s.connect_ex((sys.argv[1], 9))))
 """
 _EVERY = """

@@ -120,7 +120,7 @@ def pair(request: pytest.FixtureRequest, guard: KernelGuard) -> Iterator[Pair]:
 def pod(namespace: str, family: int, address: str) -> socket.socket:
     with inside(namespace):
         s = socket.socket(socket.AF_INET6 if family == 6 else socket.AF_INET, socket.SOCK_DGRAM)
-    s.settimeout(20)
+    s.settimeout(60)
     s.bind((address, 5000))
     return s
 

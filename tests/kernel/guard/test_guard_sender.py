@@ -133,7 +133,7 @@ class Three:
             s = self.stack.enter_context(
                 socket.socket(socket.AF_INET6 if self.inner == 6 else socket.AF_INET, socket.SOCK_DGRAM)
             )
-        s.settimeout(20)
+        s.settimeout(60)
         s.bind((address, PORT))
         return s
 

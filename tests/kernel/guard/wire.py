@@ -25,7 +25,7 @@ _CLONE_NEWNET = 0x40000000
 _ALL = 0x0003  # ETH_P_ALL
 _SENTINEL_TYPE = 0x88B5  # for local experiments (IEEE 802)
 _SO_RCVMARK = 75
-_PATIENCE = 20.0
+_PATIENCE = 60.0
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 

@@ -20,7 +20,7 @@ from wirecrypt.cluster.server_reach import EVERY, ServerReach
 from wirecrypt.errors import ClusterError, Forbidden, Unreachable
 from wirecrypt.model.xfrm import Address
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 HERE = ip_address("127.0.0.1")
 ONE, TWO, SIX = ip_address("192.0.2.1"), ip_address("192.0.2.2"), ip_address("2001:db8::6")
 

@@ -24,7 +24,7 @@ from wirecrypt.cluster.connection import Connection
 from wirecrypt.cluster.reflector import Reflector
 from wirecrypt.errors import ClusterError
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 ENOUGH = 4
 GONE = {"type": "ERROR", "object": {"code": 410, "reason": "Expired", "message": "too old"}}
 

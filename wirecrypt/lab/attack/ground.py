@@ -29,7 +29,7 @@ FAMILIES: Final = (4, 6)
 UNKNOWN: Final = {4: "10.5.0.9", 6: "fd00:15::9"}  # inside the cluster's ranges, nobody's
 FREE: Final = "192.0.2.77"  # nobody's in the nodes' subnet, so a node may have it: what is said of it is no change
 OUTSIDE: Final = {4: "198.18.0.9", 6: "2001:db8::9"}
-PATIENCE = 6.0  # seconds for a control to be seen
+PATIENCE = 60.0  # seconds for a control to be seen, on a loaded machine
 NOBODY: Final = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs", "--bounding-set=-all")
 _MARKER = re.compile(rb"attack-[0-9a-f]{16}")
 _STATE = re.compile(r"^src (\S+) dst (\S+)\n\s+proto esp spi (0x\w+)(?:.*\n)*?\s+aead \S+ (0x\w+)", re.MULTILINE)
@@ -152,7 +152,7 @@ class Ground:
         self.lab.channel.frame("guest", "wire", *frames)
 
     def python(
-        self, where: str, script: str, *words: str, rights: bool = True, timeout: float = 60, stdin: str = ""
+        self, where: str, script: str, *words: str, rights: bool = True, timeout: float = DEADLINE, stdin: str = ""
     ) -> Completed:
         """Run a script where it says, as root or, without *rights*, as nobody; its end is not judged."""
         argv = [*(() if rights else NOBODY), GUEST_PYTHON, "-SE", "-c", script, *words]
@@ -244,7 +244,7 @@ def _count(markers: Sequence[bytes], look: Callable[[], list[bytes]]) -> int:
 FETCH = """
 import sys, urllib.error, urllib.request
 try:
-    print(urllib.request.urlopen(sys.argv[1], timeout=20).read().decode())
+    print(urllib.request.urlopen(sys.argv[1], timeout=60).read().decode())
 except urllib.error.HTTPError as error:
     print(error.code, error.read().decode())
 """

@@ -218,7 +218,7 @@ tokens = {"none": {}, "word": {"X-Wirecrypt-Token": "x"}, "jwt": {"Authorization
 for node in nodes:
     for page in pages:
         for name, headers in tokens.items():
-            connection = http.client.HTTPConnection(node, 14580, timeout=20)
+            connection = http.client.HTTPConnection(node, 14580, timeout=60)
             try:
                 connection.request("GET", "/" + page, headers=headers)
                 found[f"{node} {page} {name}"] = str(connection.getresponse().status)
@@ -236,7 +236,7 @@ import collections, json, socket, sys, threading
 counted = collections.Counter()
 def ask(page, slowly):
     try:
-        with socket.create_connection(("127.0.0.1", 14580), timeout=30) as s:
+        with socket.create_connection(("127.0.0.1", 14580), timeout=60) as s:
             s.sendall(f"GET /{page} HTTP/1.1\\r\\n".encode() + (b"" if slowly else b"\\r\\n"))
             counted[s.recv(4096)[9:12].decode() or "hung up"] += 1
     except OSError as error:

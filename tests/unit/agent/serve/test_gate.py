@@ -16,7 +16,7 @@ from wirecrypt.http_server import HttpRequest, Reply, Response
 from wirecrypt.model.access import ALLOWED, FORBIDDEN, UNKNOWN, TokenVerdict
 from wirecrypt.model.secret import SecretBytes
 
-LONG = 30.0
+LONG = 60.0
 TOLD: Response = (200, "text/plain", b"told")
 
 

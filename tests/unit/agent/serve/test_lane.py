@@ -13,7 +13,7 @@ import pytest
 from wirecrypt.agent.serve.lane import MOST_WAITING, Lane
 from wirecrypt.http_server import HttpRequest, Response
 
-LONG = 30.0
+LONG = 60.0
 
 
 class Work:
