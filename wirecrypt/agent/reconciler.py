@@ -249,9 +249,9 @@ class Reconciler:
         self._control = protocol = self._protocol(pass_state.own, settings)
         protocol.examine(self._peer_sessions.values())
         times = timing(settings, len(self._peer_sessions))
-        probes = {uid: protocol.send_due(peer_session, now) for uid, peer_session in self._peer_sessions.items()}
-        self._tending.after(pass_state, settings, times, probes)
-        steps = [peer_session.memory.due(now, times) for peer_session in self._peer_sessions.values()]
+        moments = {uid: protocol.moments(peer_session, now) for uid, peer_session in self._peer_sessions.items()}
+        self._tending.after(pass_state, settings, times, {uid: each.probe for uid, each in moments.items()})
+        steps = [each.fact for each in moments.values()]
         again = resync(pass_state, self._components.datapath.read_at, rests=rests)
         due = min([again, *steps, self._status_writer.waits, *self._renewal.waits(now)])
         self._news.end(due, rests=rests)

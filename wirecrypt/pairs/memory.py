@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from operator import attrgetter
 from typing import Final, Literal
 
 from wirecrypt.model.session import Announcement, Generation
@@ -187,12 +188,10 @@ class PairMemory:
 
         Every decision brings the facts up to date first, so when something was said counts then, and calls for none.
         """
-        return self._said() != before._said()
+        return self is not before and self._said() != before._said()
 
-    def _said(self) -> PairMemory:
-        answered = None if self.answered is None else 0.0
-        times = replace(self, answered=answered, spoke=dict.fromkeys(self.spoke, 0.0), trips=(self.flight,))
-        return replace(times, outstanding={}, announcement_tries=(0, 0.0), lost_in_row=0, lost={})
+    def _said(self) -> tuple[object, ...]:
+        return *_WORDS(self), self.answered is None, self.spoke.keys(), self.flight
 
     def heard(self, announcement: Announcement) -> PairMemory:
         """Take the peer's word; what it lists it has installed, receiving first."""
@@ -249,3 +248,7 @@ class PairMemory:
             return anew
         outstanding = {nonce: replace(probe, announcement=None) for nonce, probe in self.outstanding.items()}
         return replace(anew, confirmed=None, outstanding=outstanding)
+
+
+_TIMES: Final = {"answered", "spoke", "trips", "outstanding", "announcement_tries", "lost_in_row", "lost"}
+_WORDS: Final = attrgetter(*(each.name for each in fields(PairMemory) if each.name not in _TIMES))

@@ -54,11 +54,25 @@ class Bucket:
         return True
 
 
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """When a pair's next *probe* is due, and the next *fact* will have held for long enough, in monotonic seconds."""
+
+    probe: float
+    fact: float
+    rests_on: tuple[PairView | None, PairMemory, Timing]
+
+    def stand(self, view: PairView | None, memory: PairMemory, timing: Timing, now: float) -> bool:
+        """Return whether nothing has changed that they rest on, and neither has come."""
+        same = view is self.rests_on[0] and memory is self.rests_on[1] and timing == self.rests_on[2]
+        return same and now < min(self.probe, self.fact)
+
+
 @dataclass(slots=True)
 class PeerSession:
     """What is kept of one peer between passes; *owed*: it called for a pass too soon after others.
 
-    *turn*: the last turn that was taken for a look at its path.
+    *turn*: the last turn that was taken for a look at its path. *moments*: what was waited for after the last pass.
     """
 
     memory: PairMemory = field(default_factory=PairMemory)
@@ -67,6 +81,7 @@ class PeerSession:
     pair_view: PairView | None = None
     owed: bool = False
     turn: float = -NEVER
+    moments: Moments | None = None
 
 
 def session_of(kept: dict[str, PeerSession], peer: NodePeer) -> PeerSession:
@@ -104,6 +119,15 @@ class ControlProtocol:
         self.refused: dict[str, int] = {} if refused is None else refused
         self._budget = budget if budget is not None else ProbeBudget()
         self._senders: dict[Address, PeerSession] | None = None
+
+    def moments(self, peer_session: PeerSession, now: float) -> Moments:
+        """Send the peer's due probes; return what is waited for, as at the last pass where nothing has changed since."""
+        kept = peer_session.moments
+        if kept is None or not kept.stand(peer_session.pair_view, peer_session.memory, self._timing, now):
+            probe = self.send_due(peer_session, now)
+            view, memory = peer_session.pair_view, peer_session.memory
+            kept = peer_session.moments = Moments(probe, memory.due(now, self._timing), (view, memory, self._timing))
+        return kept
 
     def send_due(self, peer_session: PeerSession, now: float) -> float:
         """Send the peer's due probes; return when the next is due."""

@@ -82,7 +82,7 @@ class Installer:
         self._components.session_keeper.list_generations(listed)
         self.foreign = _foreign(wanted_now, pass_state.kernel)
         entries = guard_wanted(pass_state, settings) if self._components.datapath.has_guard() else {}  # no map, no entry
-        left = [*self._left.due(pass_state, settings), *of_predecessors(pass_state), *of_removed(pass_state)]
+        left = [*self._left.due(pass_state, settings), *of_removed(pass_state)]
         others = tuple(shared(pass_state.marks))
         found = plan(wanted_now, entries, pass_state.kernel, shared=others, strays=left, settled=settled.values())
         if (found or any(desired.decision.install for desired in wanted_now)) and datapath.stale():

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from wirecrypt.agent.view.pass_state import PassState
 from wirecrypt.errors import ObjectError
 from wirecrypt.model.spi import Spi
-from wirecrypt.plan.snapshot import policies_of
+from wirecrypt.plan.snapshot import KernelSnapshot, policies_of
 from wirecrypt.plan.strays import Ends, Strays, strays
 from wirecrypt.settings import Settings
 
@@ -70,14 +70,22 @@ def of_removed(pass_state: PassState) -> list[Strays]:
 
 
 class LeftBehind:
-    """Remembers since when what is left behind was seen: it goes a drain later."""
+    """Remembers since when what is left behind was seen: it goes a drain later. What was compared once is not, again."""
 
     def __init__(self) -> None:
         self._since: dict[Ends, float] = {}
         self._seen: Mapping[Ends, Strays] = {}
+        self._kernel: KernelSnapshot | None = None  # in which all of this was found, with these facts
+        self._facts: tuple[object, ...] = ()
+        self._others: list[Strays] = []
 
     def due(self, pass_state: PassState, settings: Settings) -> list[Strays]:
-        """Return what has been left behind for a drain."""
-        self._seen = found = left_behind(pass_state, self._seen)
-        self._since = {ends: self._since.get(ends, pass_state.now) for ends in found}
-        return [stray for ends, stray in found.items() if pass_state.now - self._since[ends] >= settings.drain]
+        """Return what has been left behind for a drain, and what no pair has of nodes in whose place another one is."""
+        uids = tuple(pass_state.pair_views)
+        facts = (pass_state.own, pass_state.marks, pass_state.succeeded, uids, pass_state.known_pairs())
+        if pass_state.kernel is not self._kernel or facts != self._facts:
+            self._seen, self._others = left_behind(pass_state, self._seen), of_predecessors(pass_state)
+            self._kernel, self._facts = pass_state.kernel, facts
+        self._since = {ends: self._since.get(ends, pass_state.now) for ends in self._seen}
+        late = [stray for ends, stray in self._seen.items() if pass_state.now - self._since[ends] >= settings.drain]
+        return [*late, *self._others]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -166,3 +167,21 @@ def test_a_refused_send_is_counted_and_the_others_go_on(protocol: Talking) -> No
     assert protocol.hear(via, under=protocol.new, by=via)
     assert protocol.protocol.refused == {"not sent: the kernel refused it": 1}
     assert protocol.peer_session.memory.announcement == SAID
+
+
+def test_what_a_pair_waits_for_is_worked_out_anew_when_it_comes_or_something_changed(protocol: Talking) -> None:
+    """Until the next probe is due a pass asks nothing of a pair that said nothing; then its probe is sent, and not before."""
+    session, via = protocol.peer_session, (protocol.new, 1)
+    protocol.hear(via, under=protocol.new, by=via)
+    first = protocol.protocol.moments(session, 1.0)
+    assert first.probe > 1.0
+    sent = len(protocol.channel.sent)
+    assert protocol.protocol.moments(session, math.nextafter(first.probe, 0.0)) is first
+    assert len(protocol.channel.sent) == sent
+    due = protocol.protocol.moments(session, first.probe)
+    assert (due.probe > first.probe, len(protocol.channel.sent) > sent) == (True, True)
+    assert protocol.protocol.moments(session, first.probe) is due
+    protocol.hear(via, under=protocol.new, by=via, said=replace(SAID, newest=2), now=first.probe)
+    assert protocol.protocol.moments(session, first.probe) is not due
+    session.pair_view = None
+    assert protocol.protocol.moments(session, first.probe).probe == first.probe + Timing().steady
