@@ -14,15 +14,18 @@ from wirecrypt.cli.tools import tools
 from wirecrypt.cluster.answer import ServerError, Throttled
 from wirecrypt.errors import ClusterError, Unreachable
 
-EVERY: Final = 1.0
+EVERY: Final = 1.0  # seconds between two questions, at most where all is well
+SOONEST: Final = 0.2  # and at least
+PART: Final = 0.1  # of what was waited already: who waits for seconds hears of the end soon, and who waits for long asks seldom
 PASSING: Final = (Unreachable, Throttled, ServerError)  # what time may heal
 _SHOWN: Final = 5
 
 
 def wait_until(missing: Callable[[], Sequence[str]], *, seconds: float) -> list[str]:
-    """Ask *missing* once a second until it names nothing, and return what it named last; changes are told."""
+    """Ask *missing* until it names nothing, once a second at most, and return what it named last; changes are told."""
     clock = tools()
-    end = clock.monotonic() + seconds
+    began = clock.monotonic()
+    end = began + seconds
     shown: list[str] | None = None
     while True:
         left, pause = _ask(missing)
@@ -32,16 +35,21 @@ def wait_until(missing: Callable[[], Sequence[str]], *, seconds: float) -> list[
         shown = left
         if not left or clock.monotonic() >= end:
             return left
-        clock.sleep(min(pause, end - clock.monotonic()))
+        clock.sleep(min(max(pause, pause_of(clock.monotonic() - began)), end - clock.monotonic()))
+
+
+def pause_of(waited: float) -> float:
+    """Return how many seconds to wait before the next question, where *waited* have passed."""
+    return min(EVERY, max(SOONEST, PART * waited))
 
 
 def pause_after(error: ClusterError) -> float:
-    """Return how many seconds to wait before the next question: as long as the server asks for, else as always."""
+    """Return how many seconds to wait at least before the next question: as long as the server asks for, else the longest."""
     return max(EVERY, error.after) if isinstance(error, Throttled) else EVERY
 
 
 def _ask(missing: Callable[[], Sequence[str]]) -> tuple[list[str], float]:
     try:
-        return list(missing()), EVERY
+        return list(missing()), 0.0
     except PASSING as error:
         return [f"the API server: {error.answer}"], pause_after(error)

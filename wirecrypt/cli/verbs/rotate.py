@@ -12,7 +12,7 @@ from rich.live import Live
 from wirecrypt.cli.output import console, emit, grouped, say
 from wirecrypt.cli.tools import INTERRUPTED, TIMED_OUT, Duration, clean, client, connecting, exits, formatted, tools
 from wirecrypt.cli.view import laggards, rotation_document, why
-from wirecrypt.cli.waiting import EVERY, PASSING, pause_after
+from wirecrypt.cli.waiting import PASSING, pause_after, pause_of
 from wirecrypt.cluster.cli_client import CliClient
 from wirecrypt.errors import ClusterError, InputError, NotFound, Unreachable
 from wirecrypt.model.objects import EncryptedNode, KeyRotation, Phase
@@ -24,12 +24,12 @@ LISTED: Final = "`wirecrypt status` lists them"
 
 @dataclass(frozen=True, slots=True)
 class RotationProgress:
-    """How far a rotation is: the object as last read, the nodes, the trouble in reading them, seconds until the next look."""
+    """How far a rotation is: the object as last read, the nodes, the trouble in reading them, how long to wait for it."""
 
     rotation: KeyRotation
     nodes: Sequence[EncryptedNode] = ()
     trouble: str = ""
-    pause: float = EVERY
+    pause: float = 0.0
 
     def lines(self) -> list[str]:
         """Return the stand in lines."""
@@ -168,14 +168,15 @@ def _teller() -> Callable[[list[str]], None]:
 
 def _follow(cluster: CliClient, rotation: KeyRotation, seconds: float, show: Callable[[list[str]], None]) -> RotationProgress:
     clock = tools()
-    end = clock.monotonic() + seconds
+    began = clock.monotonic()
+    end = began + seconds
     progress = RotationProgress(rotation)
     while True:
         progress = _look(cluster, progress)
         show(progress.lines())
         if progress.rotation.phase in FINISHED or clock.monotonic() >= end:
             return progress
-        clock.sleep(min(progress.pause, end - clock.monotonic()))
+        clock.sleep(min(max(progress.pause, pause_of(clock.monotonic() - began)), end - clock.monotonic()))
 
 
 def _look(cluster: CliClient, before: RotationProgress) -> RotationProgress:
