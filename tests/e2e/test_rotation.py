@@ -16,9 +16,11 @@ from tests.e2e import product
 from wirecrypt.lab import operations
 from wirecrypt.lab.demo.traffic import LoadTotals
 from wirecrypt.lab.lab import Lab
+from wirecrypt.lab.streams import address
 from wirecrypt.lab.waiting import until
 
 TRIES = 3
+HOUR = 3600  # seconds: no rotation here lasts longer
 STANDSTILL = 1.0  # seconds in which no packet of some stream arrived, though all were on their way
 BLIND = 20.0  # seconds of the guest: after 30 of silence an agent probes blindly; ten are left to the slow one's first word
 
@@ -33,12 +35,20 @@ def test_a_rotation_under_load_loses_nothing_and_uses_no_key_twice(all_protected
     with product.load(lab, tmp_path, "path") as load:
         product.wait_clock(lab, 2)  # the first streams after joining meet the smaller path MTU, and send some segments again
         load.stop()
+    assert min(_known_for(lab, "node-1", "node-2"), _known_for(lab, "node-2", "node-1")) > HOUR
     for _ in range(TRIES):
         control, rotated = product.under_load(lambda part: _rotated(lab, tmp_path, part))
         starved = control.longest_gap > STANDSTILL  # also without a rotation: TCP repairs what a machine is late with
         if rotated.repairs <= control.repairs or not starved:
             break
     assert rotated.repairs <= control.repairs, (control.text, rotated.text)
+
+
+def _known_for(lab: Lab, source: str, target: str) -> int:
+    """Return for how many seconds the pods' kernel will know the path's MTU: one that asks again has a segment refused."""
+    route = lab.exec(f"pod/{source}/a", ["ip", "route", "get", address(lab, f"pod/{target}/a")]).stdout
+    known = re.search(r"expires (\d+)sec mtu", route)
+    return int(known[1]) if known else 0
 
 
 def _rotated(lab: Lab, folder: Path, part: float) -> tuple[LoadTotals, LoadTotals]:

@@ -10,18 +10,17 @@ import json
 import socket
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from wirecrypt.cluster import paths
 from wirecrypt.cluster.access.tokens import token_for
 from wirecrypt.cluster.answer import refusal
+from wirecrypt.cluster.api import AGENT_SECONDS
 from wirecrypt.cluster.cli_client import CliClient
 from wirecrypt.errors import ClusterError, ConfigError, Unreachable
 from wirecrypt.http_server import TOKEN_HEADER
 from wirecrypt.model.secret import SecretBytes
 from wirecrypt.settings import Settings, from_document
-
-_PATIENCE: Final = 30.0
 
 
 class Agents(CliClient):
@@ -62,20 +61,20 @@ class Agents(CliClient):
     def ask(self, pod: str, port: int, asked: str, token: SecretBytes) -> Any:  # noqa: ANN401 - JSON
         """Return the answer of an agent's page; *asked*: its name and query."""
         headers = {TOKEN_HEADER: token.reveal().decode()}
-        return self._api.get(f"{paths.PODS}/http:{pod}:{port}/proxy/{asked}", headers=headers)
+        return self._api.proxied(f"{paths.PODS}/http:{pod}:{port}/proxy/{asked}", headers)
 
 
 class _LocalConnection(HTTPConnection):
     """A connection to a socket in the file system."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=_PATIENCE)
+        super().__init__("localhost", timeout=AGENT_SECONDS)
         self._path = path
 
     def connect(self) -> None:
         """Connect."""
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        self.sock.settimeout(_PATIENCE)
+        self.sock.settimeout(AGENT_SECONDS)
         self.sock.connect(str(self._path))
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 PAGE: Final = 500  # objects: few requests, for every agent lists all Nodes now and then
 CONNECT_SECONDS: Final = 5.0
 READ_SECONDS: Final = 20.0
+AGENT_SECONDS: Final = 60.0  # an agent looks, captures and probes before it answers, on a busy node not at once
 SILENT_SECONDS: Final = 100.0  # a watch gets a bookmark about once a minute; longer silence is a dead connection
 MERGE: Final = "application/merge-patch+json"
 _JSON: Final = "application/json"
@@ -53,13 +54,15 @@ class Api:
 
         return cls(Connection.open(kubeconfig, context))
 
-    def get(self, path: str, *, token: SecretBytes | None = None, headers: Mapping[str, str] | None = None) -> Json:
-        """Return one object by a quorum read, as the bearer of *token* if there is one.
-
-        *headers* are for whom the API server hands the request on to.
-        """
+    def get(self, path: str, *, token: SecretBytes | None = None) -> Json:
+        """Return one object by a quorum read, as the bearer of *token* if there is one."""
         bearer = {"Authorization": f"Bearer {token.reveal().decode()}"} if token else {}
-        return self._call("GET", path, headers={**(headers or {}), **bearer})
+        return self._call("GET", path, headers=bearer)
+
+    def proxied(self, path: str, headers: Mapping[str, str]) -> Json:
+        """Return what a pod's page answers, to which the API server hands the request with *headers* on."""
+        with self._send("GET", path, None, headers=headers, read_seconds=AGENT_SECONDS) as answer:
+            return answer.json()
 
     def items(self, path: str) -> tuple[list[Json], str]:
         """Return all objects of a collection, and the version of the collection."""

@@ -59,8 +59,9 @@ COUNTERS: Final[Mapping[str, Meaning]] = MappingProxyType(
             "Packets could not be encrypted.", "look at `dmesg` for the cipher's driver, and run `wirecrypt doctor` on the node"
         ),
         "XfrmOutStateModeError": Meaning(
-            "Packets did not fit the SA's mode: too large, most of the time.",
-            "look at the MTU in `wirecrypt status NODE` and of the CNI",
+            "Packets did not fit the SA's mode: too large, most of the time, and their senders were told.",
+            "one a connection and ten minutes: its kernel asks for the path's MTU again; "
+            "more: look at the MTU in `wirecrypt status NODE` and of the CNI",
         ),
         "XfrmOutStateSeqError": Meaning(
             "An SA ran out of sequence numbers.", "ours have 64 bits and never do: look for another IPsec program"

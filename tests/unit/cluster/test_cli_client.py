@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import pytest
 
+from wirecrypt.cluster.agent_proxy import Agents
 from wirecrypt.cluster.answer import Answer, Throttled
 from wirecrypt.cluster.api import Api
 from wirecrypt.cluster.cli_client import CliClient, NodeLabel, node_labels
 from wirecrypt.cluster.codec import decode
-from wirecrypt.errors import Conflict
+from wirecrypt.errors import Conflict, Unreachable
+from wirecrypt.model.secret import SecretBytes
 
 
 class Busy:
@@ -105,3 +107,26 @@ def _label(info: dict[str, str] | None = None, **meta: dict[str, str]) -> NodeLa
     metadata = {"name": "a", "uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z", **meta}
     status = {"status": {"nodeInfo": info}} if info else {}
     return node_labels([{"metadata": metadata, **status}])[0]
+
+
+class Noted:
+    """A connection that notes how long each request may take to be answered, and answers none."""
+
+    def __init__(self) -> None:
+        self.patience: list[float] = []
+
+    def send(self, *_: object, timeout: tuple[float, float], **__: object) -> Answer:
+        """Note the time, and be unreachable."""
+        self.patience.append(timeout[1])
+        raise Unreachable("GET")
+
+
+def test_an_agent_is_waited_for_longer_than_the_api_server() -> None:
+    """It looks, captures and probes for up to twenty seconds before it answers, on a busy node for longer."""
+    noted: Any = Noted()
+    api = Api(noted)
+    with suppress(Unreachable):
+        api.get("/version")
+    with suppress(Unreachable):
+        Agents(api).ask("pod", 14580, "verify", SecretBytes(b"token"))
+    assert noted.patience == [20.0, 60.0]

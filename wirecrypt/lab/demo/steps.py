@@ -9,7 +9,7 @@ from wirecrypt.lab import operations
 from wirecrypt.lab.demo import judging
 from wirecrypt.lab.demo.judging import Question, Side
 from wirecrypt.lab.demo.record import CAPTURE, PROTECTED, Record
-from wirecrypt.lab.demo.traffic import Load, LoadTotals
+from wirecrypt.lab.demo.traffic import Load, LoadTotals, fitting
 from wirecrypt.lab.lab import Lab
 from wirecrypt.lab.telling import Teller
 from wirecrypt.lab.waiting import DEADLINE, until
@@ -31,6 +31,7 @@ class Story:
     times: dict[str, float] = field(default_factory=dict)
     markers: list[bytes] = field(default_factory=list)
     third_markers: list[bytes] = field(default_factory=list)
+    part: float = 1.0  # of the load
 
     def addresses(self, node: str) -> tuple[str, str]:
         """Return the node's addresses on the wire."""
@@ -50,7 +51,7 @@ class Story:
     def load(self, name: str) -> Load:
         """Return a load whose markers the capture will be searched for."""
         self.teller.doing("traffic is started")
-        return Load(self.lab, self.record, name)
+        return Load(self.lab, self.record, name, part=self.part)
 
     def note(self, load: Load) -> None:
         """Remember the markers of a load that has started."""
@@ -124,10 +125,24 @@ def _join(story: Story) -> None:
         story.times["protected"] = max(protected.values())
         took = story.times["protected"] - started
         _more_packets(story, 3.0)
+        _fit(story)
         totals = story.stop(load)
     story.record.figures["label_to_protected_seconds"] = round(took, 2)
     story.record.claim("labelling two nodes under load loses nothing", totals.text, held=totals.complete)
     story.teller.say(f"protected after {took:.1f} s, {totals.lost} packets lost")
+
+
+def _fit(story: Story) -> None:
+    """See how long an agent needs for an answer beside the load, and have the next ones fit: what starves shows only itself."""
+    began = time.monotonic()
+    operations.metrics(story.lab, PAIR[0])
+    took = time.monotonic() - began
+    story.part = fitting(took)
+    story.record.figures["answer_under_load_seconds"] = round(took, 2)
+    if story.part < 1.0:
+        story.teller.say(
+            f"this machine is slow, an agent answers after {took:.0f} s: {story.part:.0%} of the load from here on"
+        )
 
 
 def _more_packets(story: Story, seconds: float) -> None:

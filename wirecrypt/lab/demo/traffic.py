@@ -18,6 +18,13 @@ RATE = 1000  # packets a second, each way
 RATE6 = 100
 STREAM = 100_000  # bytes a second of a TCP stream
 SLOW = 50
+LEAST = 0.25  # of the load
+ANSWER = 2.0  # seconds in which an agent answers beside a load that leaves it its share of the processors
+
+
+def fitting(seconds: float) -> float:
+    """Return the part of the load that a machine carries on which, under all of it, an agent answered after *seconds*."""
+    return max(LEAST, min(1.0, ANSWER / max(seconds, ANSWER)))
 
 
 @dataclass(slots=True)

@@ -18,6 +18,7 @@ REGISTRY = Path("/run/lab")
 HOST = "/.host"
 MODULES = "/usr/lib/modules"
 STAGE = "/mnt"
+PATH_MTU_KNOWN = "86400"  # seconds; a kernel that asks again, after ten minutes, has a full packet refused: no test could count
 COVERED = ("/run", "/var/lib", "/tmp", "/sys/fs/bpf")  # noqa: S108  # what a container sees only as its own volumes
 
 
@@ -95,6 +96,8 @@ def become_pod(node: str, name: str) -> None:
     syscalls.link_up("lo")
     for scope in ("all", "default"):
         Path(f"/proc/sys/net/ipv6/conf/{scope}/accept_dad").write_text("0")
+    for family in ("ipv4", "ipv6"):
+        Path(f"/proc/sys/net/{family}/route/mtu_expires").write_text(PATH_MTU_KNOWN)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from wirecrypt.errors import LabError
 from wirecrypt.lab.addresses import API_HOST4, API_HOST6, NodeAddresses
+from wirecrypt.lab.guest.sandbox import PATH_MTU_KNOWN
 from wirecrypt.lab.machine.channel import Command
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ SYSCTLS = (
     "net.ipv6.conf.all.forwarding=1",
     "net.ipv6.conf.default.accept_dad=0",
     "net.ipv6.conf.all.accept_dad=0",
+    *(f"net.{family}.route.mtu_expires={PATH_MTU_KNOWN}" for family in ("ipv4", "ipv6")),
 )
 
 

@@ -20,7 +20,7 @@ from wirecrypt.lab.addresses import NodeAddresses
 from wirecrypt.lab.demo import steps
 from wirecrypt.lab.demo.ending import LOGS, TRACEBACK, conclude, fresh, keep_logs
 from wirecrypt.lab.demo.record import EVENTS, EVIDENCE, RESULT, TIMELINE, Record
-from wirecrypt.lab.demo.traffic import LoadTotals
+from wirecrypt.lab.demo.traffic import LoadTotals, fitting
 from wirecrypt.lab.lab import Lab
 from wirecrypt.lab.machine import outside
 from wirecrypt.lab.streams import Result, Tcp, Udp
@@ -335,3 +335,9 @@ def test_a_result_that_finds_no_room_is_told_and_nothing_held(tmp_path: Path) ->
         raise KeyError("time")
 
     assert conclude(record, failing).error.startswith("KeyError: 'time'; the result could not be written")
+
+
+@pytest.mark.parametrize(("seconds", "part"), [(0.0, 1.0), (2.0, 1.0), (4.0, 0.5), (8.0, 0.25), (30.0, 0.25)])
+def test_a_load_beside_which_an_agent_answers_late_is_made_smaller(seconds: float, part: float) -> None:
+    """Two seconds are in time; a quarter is the least."""
+    assert fitting(seconds) == part
