@@ -11,7 +11,7 @@ from typing import Final
 from wirecrypt import logs
 from wirecrypt.agent.components import Components
 from wirecrypt.agent.control.probe_timer import ProbeBudget
-from wirecrypt.agent.control.protocol import ControlProtocol, PeerSession, by_sender
+from wirecrypt.agent.control.protocol import ControlProtocol, PeersByAddress, PeerSession
 from wirecrypt.agent.last_pass import LastPass, PassSnapshot
 from wirecrypt.agent.news import News
 from wirecrypt.agent.status.status_writer import StatusWriter
@@ -30,7 +30,7 @@ from wirecrypt.agent.steps.renewal import SessionRenewal
 from wirecrypt.agent.steps.restores import Restores
 from wirecrypt.agent.steps.tending import RESYNC, Tending, at_rest, oldest, resync
 from wirecrypt.agent.store.keyring import KeyRing
-from wirecrypt.agent.view.cluster_view import ClusterView
+from wirecrypt.agent.view.cluster_view import ClusterView, ClusterViews
 from wirecrypt.agent.view.configuration import Configuration, timing
 from wirecrypt.agent.view.mark_place import MarkPlace
 from wirecrypt.agent.view.pass_state import PassState
@@ -60,6 +60,8 @@ class Reconciler:
         self._components = components
         self._ring = KeyRing()
         self._peer_sessions: dict[str, PeerSession] = {}
+        self._senders = PeersByAddress()
+        self._views = ClusterViews(components.node, components.cache)
         self._budget = ProbeBudget()
         self._control: ControlProtocol | None = None  # while there is somebody to hear
         self._deletions = Deletions(components.api)
@@ -145,7 +147,7 @@ class Reconciler:
         self._config.read(self._components.cache.config())
         if self._restores.new():
             self._say_again()
-        cluster_view = ClusterView.of(self._components.node, self._components.cache)
+        cluster_view = self._views.now()
         self._restart.check(cluster_view.node(self._components.node), now)
         if cluster_view.own is not None and not cluster_view.refused:
             self._config.prove(now, self._components.api.reached)
@@ -212,7 +214,7 @@ class Reconciler:
     def _converge(self, cluster_view: ClusterView, own: NodePeer, settings: Settings, now: float) -> PassState:
         """Make sessions and write to the kernel until there is nothing left to do."""
         pass_state = self._look(cluster_view, own, settings, now)
-        self._components.channel.admit(by_sender(self._peer_sessions.values()), pass_state.marks)
+        self._components.channel.admit(self._senders.of(self._peer_sessions), pass_state.marks)
         for _ in range(_MOST_REPEATS):
             if self._publisher.sessions(pass_state, settings, now) or self._installer.apply(pass_state, settings):
                 pass_state = self._look(cluster_view, own, settings, now)
@@ -268,6 +270,7 @@ class Reconciler:
             live=last_pass.live,
             refused=last_pass.refused,
             budget=self._budget,
+            senders=self._senders,
         )
 
     def _log_once(self, pass_state: PassState) -> None:

@@ -78,6 +78,7 @@ class Reflector(Generic[T]):
         self._read = read
         self._lock = threading.Lock()
         self._objects: dict[str, _Kept[T]] = {}
+        self._sorted: Sequence[T] | None = None  # the objects by name's order; None: not since they changed
         self._version = ""  # to watch from; none: a list is due
         self._newest = self._last = ""  # the newest version seen, and the object that changed last
         self._confirmed = time.monotonic()  # when the last quorum read began that the copy stood
@@ -128,7 +129,9 @@ class Reflector(Generic[T]):
     def objects(self) -> Sequence[T]:
         """Return the objects by name's order."""
         with self._lock:
-            return [one.value for _, one in sorted(self._objects.items()) if one.value is not None]
+            if self._sorted is None:
+                self._sorted = [one.value for _, one in sorted(self._objects.items()) if one.value is not None]
+            return self._sorted
 
     def malformed(self) -> Mapping[str, ObjectError]:
         """Return the objects that are there and cannot be read, by name."""
@@ -243,7 +246,7 @@ class Reflector(Generic[T]):
         shown = _past(version, kept)
         undone = _past(self._newest, self._objects).undone(shown)
         with self._lock:
-            before, self._objects = self._objects, kept
+            before, self._objects, self._sorted = self._objects, kept, None
         self._version = self._newest = version
         self._last = shown.changed_last
         listed, self._confirmed, self._listed = self._listed, began, began
@@ -279,7 +282,7 @@ class Reflector(Generic[T]):
                 self._objects.pop(now.name, None)
             else:
                 self._objects[now.name] = now
-            after = self._objects.get(now.name)
+            after, self._sorted = self._objects.get(now.name), None
         self._version = self._newest = version
         self._last = now.name
         if (before and before.shown) != (after and after.shown):

@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
+from functools import cached_property
 from typing import Final
 
 from wirecrypt.model.access import KeyAccess
 from wirecrypt.model.conditions import Condition
+from wirecrypt.model.pair import End
 from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.session import Epoch, Session
 from wirecrypt.model.xfrm import Address, Network, host
@@ -55,7 +57,7 @@ class Phase(Enum):
     ABORTED = "Aborted"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Node:
     """A Kubernetes Node: name, UID, its wish (the label's value, None without label), claims.
 
@@ -71,13 +73,13 @@ class Node:
     ready: bool = True
     control_plane: bool = False
 
-    @property
+    @cached_property
     def claims(self) -> tuple[Network, ...]:
-        """Return all prefixes that the Node mentions: its pods', then its own addresses."""
+        """All prefixes that the Node mentions: its pods', then its own addresses."""
         return (*self.pod_cidrs, *map(host, self.endpoints))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class NodePeer:
     """What every other node must know of this one (CRD NodePeer, named as the Node).
 
@@ -111,6 +113,11 @@ class NodePeer:
     def identity(self) -> tuple[str, int]:
         """Return what tells the node from all that had its name, UID or address before: a label set anew gives a new ID."""
         return self.node_uid, self.node_id
+
+    @cached_property
+    def end(self) -> End:
+        """The node's identity and claims."""
+        return End(self.name, self.node_id, self.node_uid, self.endpoints, self.pod_cidrs, self.addresses)
 
     def proposes(self, address: Address) -> bool:
         """Return whether its agent has the node hold *address*; one that has said nothing withdraws nothing."""

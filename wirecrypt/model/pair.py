@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from wirecrypt.errors import ObjectError
 from wirecrypt.model.xfrm import Address, Network, host
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class End:
     """One end of a pair: the node's identity and its claims (addresses and pod prefixes, in the API's order).
 
@@ -27,18 +28,18 @@ class End:
         """Return all addresses that are the node's own: endpoints, then the others."""
         return (*self.endpoints, *self.addresses)
 
-    @property
+    @cached_property
     def host_prefixes(self) -> tuple[Network, ...]:
         """Return `hosts`, each as the prefix that holds just it."""
         return tuple(map(host, self.hosts))
 
-    @property
+    @cached_property
     def claims(self) -> tuple[Network, ...]:
         """Return all prefixes of the end: its pods', then its own addresses."""
         return (*self.pod_cidrs, *self.host_prefixes)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Pair:
     """This node and one peer. `lo` is the end with the lower nodeID."""
 
@@ -55,6 +56,10 @@ class Pair:
 
         Both ends come to the same pair of addresses. Raises ObjectError when the ends share no family.
         """
+        return self._outer
+
+    @cached_property
+    def _outer(self) -> tuple[Address, Address]:
         lo, hi = (self.own, self.peer) if self.own_is_lo else (self.peer, self.own)
         for candidate in lo.endpoints:
             for other in hi.endpoints:

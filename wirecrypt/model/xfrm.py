@@ -93,6 +93,13 @@ class SaKey:
 
     dst: Address
     spi: int
+    _hash: int = field(init=False, repr=False, compare=False)  # SAs are looked up by it again and again
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash((self.dst, self.spi)))
+
+    def __hash__(self) -> int:
+        return self._hash
 
     def __str__(self) -> str:
         return f"{self.dst} spi 0x{self.spi:08x}"
@@ -116,11 +123,10 @@ class Sa:
     set_mark: Mark | None = None
     replay_window: int = REPLAY_WINDOW
     limits: SaLimits = field(default_factory=SaLimits)
+    name: SaKey = field(init=False, repr=False, compare=False)  # what names it in the kernel
 
-    @property
-    def name(self) -> SaKey:
-        """Return what names this SA in the kernel."""
-        return SaKey(self.dst, self.spi)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", SaKey(self.dst, self.spi))
 
     @property
     def receives(self) -> bool:
@@ -192,6 +198,13 @@ class PolicyKey:
     direction: Direction
     selector: Selector
     mark: Mark | None = None
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash((self.direction, self.selector, self.mark)))
+
+    def __hash__(self) -> int:
+        return self._hash
 
     def __str__(self) -> str:
         mark = f" mark 0x{self.mark.value:x}/0x{self.mark.mask:x}" if self.mark else ""
@@ -216,11 +229,10 @@ class Policy:
     verdict: PolicyAction = PolicyAction.ALLOW
     templates: tuple[Template, ...] = ()
     mark: Mark | None = None
+    name: PolicyKey = field(init=False, repr=False, compare=False)  # what names it in the kernel
 
-    @property
-    def name(self) -> PolicyKey:
-        """Return what names this policy in the kernel."""
-        return PolicyKey(self.direction, self.selector, self.mark)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", PolicyKey(self.direction, self.selector, self.mark))
 
     @property
     def ours(self) -> bool:

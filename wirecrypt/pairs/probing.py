@@ -107,6 +107,11 @@ def failing(inputs: PairInputs, memory: PairMemory, now: float, timing: Timing) 
     return _lost(inputs, memory, now, timing) if seen.out is Out.ESP else ""
 
 
+def says_the_same(inputs: PairInputs, memory: PairMemory) -> bool:
+    """Return whether `failing` says the same at any time, until a fact changes or another word is heard."""
+    return memory.most_lost < LOST_IN_ROW and not generations.candidates(inputs)
+
+
 def _lost(inputs: PairInputs, memory: PairMemory, now: float, timing: Timing) -> str:
     """Return that probes in a row were lost, and over which lanes where others are answered; the last may still be answered.
 

@@ -129,7 +129,7 @@ def _shared_actions(shared: Collection[Policy], kernel: KernelSnapshot) -> list[
     if not shared and any(p.ours and not is_shared(p) for p in kernel.policies.values()):
         return found
     kept = {policy.name for policy in shared}
-    extra = (p for p in kernel.policies.values() if is_shared(p) and p.name not in kept)
+    extra = (p for p in kernel.shared if p.name not in kept)
     return found + [Action(_delete(p.direction), p.name, "", "no pair is left") for p in extra]
 
 
@@ -203,6 +203,8 @@ def _why_removed(generation: Generation, decision: Decision) -> str:
 
 
 def _guard_actions(wanted: Mapping[Network, GuardEntry], present: Mapping[Network, GuardEntry]) -> list[Action]:
+    if wanted is present:
+        return []
     found = [
         Action(Step.SET_GUARD, entry, "", f"guard {prefix}") for prefix, entry in wanted.items() if present.get(prefix) != entry
     ]

@@ -7,7 +7,7 @@ that node sends may carry packets from there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from wirecrypt.model.guard import GuardAction, GuardEntry
@@ -34,6 +34,16 @@ def wanted(
     claim. *ranges*: the cluster's. *api*: API servers, which pass wherever no claim speaks of them: a range that holds them
     would cut the node off for good.
     """
+    found = of_node(own, plain, ranges, api)
+    for pair, decision in pairs:
+        found |= of_pair(pair, decision)
+    return found
+
+
+def of_node(
+    own: End, plain: Sequence[Node], ranges: Sequence[Network], api: Iterable[Address] = ()
+) -> dict[Network, GuardEntry]:
+    """Return the entries that are about no peer, as `wanted` does."""
     found: dict[Network, GuardEntry] = {}
     for prefix in ranges:
         found[prefix] = GuardEntry(prefix, GuardAction.UNKNOWN, GuardAction.UNKNOWN)
@@ -48,8 +58,6 @@ def wanted(
         found[host(address)] = GuardEntry(host(address), GuardAction.PASS, GuardAction.PASS, own.node_id)
     for address in own.addresses:  # what goes there by an uplink is for one that moved away, and nobody was granted it yet
         found[host(address)] = GuardEntry(host(address), GuardAction.SEALED, GuardAction.SEALED, own.node_id)
-    for pair, decision in pairs:
-        found |= _peer(pair, decision)
     return found
 
 
@@ -65,7 +73,8 @@ def plain_nodes(nodes: Iterable[Node], participants: Sequence[End], former: Sequ
     return [n for n in taken if n.label != LABEL_ENABLED or not any(map(gone.meets, n.claims))]
 
 
-def _peer(pair: Pair, decision: Decision) -> Mapping[Network, GuardEntry]:
+def of_pair(pair: Pair, decision: Decision) -> dict[Network, GuardEntry]:
+    """Return the entries about one peer."""
     sends = decision.out is not Out.PLAIN and decision.guarded.pods
     requires = decision.receive is Receive.REQUIRED
     owner = pair.peer.node_id

@@ -42,7 +42,7 @@ def each_once(peers: Iterable[NodePeer], ready: Container[str]) -> list[NodePeer
     """Return *peers*, each with the addresses that it has and no other has."""
     peers = list(peers)
     found = holders(peers, ready)
-    return [without(p, (a for a in p.addresses if found[a] is not p)) for p in peers]
+    return [without(p, (a for a in p.addresses if found[a] is not p)) if p.addresses else p for p in peers]
 
 
 def without(peer: NodePeer, taken: Iterable[Address]) -> NodePeer:
@@ -62,17 +62,22 @@ def with_held(
     gone, or has the label.
     """
     nodes = tuple(nodes)
-    of_peers = {peer.node_uid: (*peer.pod_cidrs, *map(host, peer.endpoints)) for peer in peers}
+    by_uid = {peer.node_uid: peer for peer in peers}
     held: dict[str, Claims] = {}
     for node in (n for n in nodes if n.label is None):
-        said = dict.fromkeys((*node.claims, *before.get(node.uid, ()), *of_peers.get(node.uid, ())))
-        silent = [claim for claim in said if claim not in node.claims]
+        own, left = node.claims, by_uid.get(node.uid)
+        said = dict.fromkeys((*own, *before.get(node.uid, ()), *(_claims(left) if left is not None else ())))
+        silent = [claim for claim in said if claim not in own]
         if silent:
             others = [claim for n in nodes if n.uid != node.uid for claim in n.claims]
-            others += [claim for uid, claims in of_peers.items() if uid != node.uid for claim in claims]
+            others += [claim for uid, peer in by_uid.items() if uid != node.uid for claim in _claims(peer)]
             silent = [claim for claim in silent if not any(overlap(claim, other) for other in others)]
-        held[node.uid] = (*node.claims, *silent)
+        held[node.uid] = (*own, *silent)
     return tuple(_holding(node, held.get(node.uid, ())) for node in nodes), held
+
+
+def _claims(peer: NodePeer) -> Claims:
+    return (*peer.pod_cidrs, *map(host, peer.endpoints))
 
 
 def _holding(node: Node, claims: Claims) -> Node:

@@ -16,6 +16,7 @@ from wirecrypt.model.guard import GuardEntry
 from wirecrypt.model.pair import Pair
 from wirecrypt.model.spi import Spi
 from wirecrypt.model.xfrm import Address, Network, Policy, PolicyAction, PolicyKey, Sa, SaKey
+from wirecrypt.plan.shared import is_shared
 
 Ends = frozenset[Address]
 
@@ -76,6 +77,11 @@ class KernelSnapshot:
             for ends in {frozenset((t.src, t.dst)) for t in policy.templates} if policy.ours else ():
                 found[ends].append(policy)
         return found
+
+    @cached_property
+    def shared(self) -> Sequence[Policy]:
+        """Policies of no pair."""
+        return [policy for policy in self.policies.values() if is_shared(policy)]
 
     @cached_property
     def blocks_about(self) -> Mapping[Network, Sequence[Policy]]:

@@ -8,7 +8,7 @@ from ipaddress import ip_address, ip_network
 from tests.fakes.builders import START
 from wirecrypt.agent.last_pass import PassSnapshot
 from wirecrypt.agent.serve.evidence import EGRESS, INGRESS, EvidenceSnapshot
-from wirecrypt.agent.steps.installing import guard_wanted
+from wirecrypt.agent.steps.guarding import GuardEntries
 from wirecrypt.agent.store.keyring import KeyRing
 from wirecrypt.agent.store.state import LedgerEntry, OwnSession, State
 from wirecrypt.agent.view.cluster_view import ClusterView, pair_of
@@ -121,7 +121,7 @@ def pass_state(kernel: KernelSnapshot, decision: Decision = STEADY) -> PassState
 
 def complete() -> KernelSnapshot:
     """Return the kernel with all that the steady pair should have."""
-    entries = guard_wanted(pass_state(KernelSnapshot()), SETTINGS)
+    entries = GuardEntries().wanted(pass_state(KernelSnapshot()), SETTINGS)
     return KernelSnapshot.of(sas(), policies(), entries.values())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ pytestmark = pytest.mark.simulation
 
 FEW, MANY = "abcd", "abcdefgh"
 GROWTH = (len(MANY) - 1) / (len(FEW) - 1)  # of the peers
+EACH = 150  # lines for a peer of which nothing has changed, and for a node without the label
 KERNEL = "objects of the kernel"
 NEXT = Epoch(2, "cd" * 16)
 
@@ -181,3 +183,26 @@ def test_no_line_runs_more_often_than_there_are_peers(tmp_path: Path, of: Callab
     few, some, many = (of(tmp_path / str(peers), peers) for peers in (8, 16, 32))
     assert grown(few, some, many) == []
     assert (many.total() - some.total()) / (some.total() - few.total()) == pytest.approx(2, rel=0.1)
+
+
+def lines_of_a_change(folder: Path, peers: int) -> Lines:
+    """Return the lines of a pass that one peer's new object calls for, right after another one."""
+    star, woken = star_of(folder, peers)
+    star.join(woken)
+    woken.run(12)
+    agent, counted = star.machines[MIDDLE].agent, Lines()
+    for version in ("changed", "changed again"):
+        peer = star.api.peers["peer-0000"]
+        star.api.peers["peer-0000"] = replace(peer, resource_version=version, last_session=peer.last_session + 1)
+        counted = lines(lambda: agent.step(star.now))
+    return counted
+
+
+def test_a_pass_works_out_what_changed_and_looks_at_the_other_peers_in_passing(tmp_path: Path) -> None:
+    """One pair is decided about and told of, whatever their number; each of the others costs some dozen lines."""
+    few, many = (lines_of_a_change(tmp_path / str(peers), peers) for peers in (8, 32))
+    more = Counter[str]()
+    for (file, _), count in (many - few).items():
+        more[Path(file).parent.name] += count
+    assert more["pairs"] + more["kernel"] + more["keys"] == more["pairs"] < len(range(8, 32)) * 2
+    assert (many.total() - few.total()) / 24 < EACH

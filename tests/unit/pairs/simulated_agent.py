@@ -23,7 +23,6 @@ from tests.unit.pairs.simulated_state import (
     Snapshot,
     Tmpfs,
     blocking,
-    end_of,
 )
 from wirecrypt.model.guard import GuardEntry
 from wirecrypt.model.objects import NodePeer, NodeState
@@ -86,7 +85,7 @@ class Agent:
         if self._make_sessions(own):
             return
         self.desired_pairs = [self._desired(t) for t in self.pair_views.values()]
-        self.entries = guard_entries.wanted(end_of(own), [(t.pair, t.decision) for t in self.pair_views.values()], [], [])
+        self.entries = guard_entries.wanted(own.end, [(t.pair, t.decision) for t in self.pair_views.values()], [], [])
         self.pending = diff.plan(self.desired_pairs, self.entries, self.cluster.kernels[self.name].snapshot())
         steps = [a.step for a in self.pending]
         assert steps == sorted(steps), "a plan that is out of order"
@@ -206,7 +205,7 @@ class Agent:
         return found
 
     def _turn(self, own: NodePeer, peer: NodePeer, *, gone: bool) -> SimulatedPair:
-        pair = Pair(end_of(own), end_of(peer))
+        pair = Pair(own.end, peer.end)
         entries = self.tmpfs.ledger.get(peer.node_uid, {})
         numbers = {n: s.epoch.number for n, s in self.tmpfs.made.items()} | {s.number: s.epoch.number for s in own.sessions}
         known = observe.KnownGenerations(
@@ -381,11 +380,11 @@ class Agent:
     def prepare(self) -> None:
         """Block the pairs on disk, as the init container does after a boot."""
         own = self.cluster.ids[self.name]
-        blocked = [Pair(end_of(own), end_of(p)) for uid, p in self.known.items() if uid in self.disk]
+        blocked = [Pair(own.end, p.end) for uid, p in self.known.items() if uid in self.disk]
         desired_pairs = [
             diff.DesiredPair(p, BLOCK_ALL, observe.KnownGenerations({}, 0, 0, {}), (), tuple(blocking(p))) for p in blocked
         ]
         kernel = self.cluster.kernels[self.name]
-        entries = guard_entries.wanted(end_of(own), [(p, BLOCK_ALL) for p in blocked], [], [])
+        entries = guard_entries.wanted(own.end, [(p, BLOCK_ALL) for p in blocked], [], [])
         for action in diff.plan(desired_pairs, entries, kernel.snapshot()):
             kernel.apply(action)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from wirecrypt.model.mark import MarkLayout
 from wirecrypt.model.objects import KeyRotation, NodePeer
-from wirecrypt.model.pair import End, Pair
+from wirecrypt.model.pair import Pair
 from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.session import Announcement, Generation, Session
 from wirecrypt.model.xfrm import Policy, SaKey
@@ -79,11 +79,6 @@ class SimulatedPair:
     known: observe.KnownGenerations
     inputs: PairInputs
     decision: Decision
-
-
-def end_of(node: NodePeer) -> End:
-    """Return the end of a pair that a NodePeer is."""
-    return End(node.name, node.node_id, node.node_uid, node.endpoints, node.pod_cidrs)
 
 
 BLOCK_ALL = Decision(

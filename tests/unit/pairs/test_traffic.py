@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.pairs.simulated_state import blocking, end_of
+from tests.unit.pairs.simulated_state import blocking
 from tests.unit.pairs.simulated_traffic import Violation
 from tests.unit.pairs.simulator import SimulatedCluster, steady
 from wirecrypt.model.guard import GuardAction, GuardEntry
@@ -14,7 +14,7 @@ from wirecrypt.model.pair import Pair
 def block(cluster: SimulatedCluster, name: str, peer: str) -> None:
     """Block what *name* sends to *peer*."""
     kernel = cluster.kernels[name]
-    kernel.policies = {p.name: p for p in blocking(Pair(end_of(cluster.ids[name]), end_of(cluster.ids[peer])))}
+    kernel.policies = {p.name: p for p in blocking(Pair(cluster.ids[name].end, cluster.ids[peer].end))}
     kernel.version += 1
 
 

@@ -21,6 +21,7 @@ from wirecrypt.errors import DatagramError
 from wirecrypt.model.link import Arrived
 from wirecrypt.model.mark import MarkLayout
 from wirecrypt.model.objects import NodePeer
+from wirecrypt.model.pair import Pair
 from wirecrypt.model.session import Generation
 from wirecrypt.model.xfrm import Address
 from wirecrypt.pairs import decide as pairs
@@ -64,7 +65,8 @@ class Moments:
 
     def stand(self, view: PairView | None, memory: PairMemory, timing: Timing, now: float) -> bool:
         """Return whether nothing has changed that they rest on, and neither has come."""
-        same = view is self.rests_on[0] and memory is self.rests_on[1] and timing == self.rests_on[2]
+        same = view is self.rests_on[0] and memory is self.rests_on[1]
+        same = same and (timing is self.rests_on[2] or timing == self.rests_on[2])
         return same and now < min(self.probe, self.fact)
 
 
@@ -92,9 +94,22 @@ def session_of(kept: dict[str, PeerSession], peer: NodePeer) -> PeerSession:
     return found
 
 
-def by_sender(peer_sessions: Iterable[PeerSession]) -> dict[Address, PeerSession]:
-    """Return the peers by the address that their datagrams come from."""
-    return {each.pair_view.pair.outer()[1]: each for each in peer_sessions if each.pair_view is not None}
+class PeersByAddress:
+    """The peers by the address that their datagrams come from, worked out anew where one of them has changed."""
+
+    def __init__(self) -> None:
+        self._seen: list[tuple[PeerSession, Pair]] = []
+        self._senders: dict[Address, PeerSession] = {}
+
+    def of(self, peer_sessions: Mapping[str, PeerSession]) -> Mapping[Address, PeerSession]:
+        """Return those of *peer_sessions* of which a pass has looked at the pair."""
+        seen = [(each, each.pair_view.pair) for each in peer_sessions.values() if each.pair_view is not None]
+        same = len(seen) == len(self._seen) and all(
+            one is before and pair is known for (one, pair), (before, known) in zip(seen, self._seen, strict=True)
+        )
+        if not same:
+            self._seen, self._senders = seen, {pair.outer()[1]: each for each, pair in seen}
+        return self._senders
 
 
 class ControlProtocol:
@@ -110,6 +125,7 @@ class ControlProtocol:
         live: LiveProbes | None = None,
         refused: dict[str, int] | None = None,
         budget: ProbeBudget | None = None,
+        senders: PeersByAddress | None = None,
     ) -> None:
         self._channel = channel
         self._state = state
@@ -118,7 +134,8 @@ class ControlProtocol:
         self._live = live if live is not None else LiveProbes()
         self.refused: dict[str, int] = {} if refused is None else refused
         self._budget = budget if budget is not None else ProbeBudget()
-        self._senders: dict[Address, PeerSession] | None = None
+        self._senders = senders if senders is not None else PeersByAddress()
+        self._by_address: Mapping[Address, PeerSession] | None = None
 
     def moments(self, peer_session: PeerSession, now: float) -> Moments:
         """Send the peer's due probes; return what is waited for, as at the last pass where nothing has changed since."""
@@ -172,9 +189,9 @@ class ControlProtocol:
 
         Who sends from where stays as it is from one pass to the next, which has a protocol of its own.
         """
-        if self._senders is None:
-            self._senders = by_sender(peer_sessions.values())
-        by_address = self._senders
+        if self._by_address is None:
+            self._by_address = self._senders.of(peer_sessions)
+        by_address = self._by_address
         learnt = False
         for arrived in self._channel.receive():
             learnt |= self._take(arrived, by_address, now)

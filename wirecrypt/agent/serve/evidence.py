@@ -12,7 +12,8 @@ from ipaddress import ip_address
 
 from wirecrypt.agent.last_pass import PassSnapshot
 from wirecrypt.agent.serve.prefixes import Prefixes
-from wirecrypt.agent.steps.installing import desired_pairs, guard_wanted, nothing_new
+from wirecrypt.agent.steps.guarding import GuardEntries
+from wirecrypt.agent.steps.installing import desired_pairs, nothing_new
 from wirecrypt.agent.view.pair_view import PairView
 from wirecrypt.model.guard import Attachment, GuardAction, GuardEntry
 from wirecrypt.model.mark import MarkLayout
@@ -209,7 +210,7 @@ def _shared(kernel: KernelSnapshot, marks: MarkLayout) -> tuple[Deviations, Devi
 
 def _guard(seen: EvidenceSnapshot, settings: Settings) -> dict[Network, tuple[Deviations, Deviations]]:
     """Return (egress, ingress) deviations of the guard's entries by prefix."""
-    wanted = guard_wanted(seen.snapshot.pass_state, settings)
+    wanted = GuardEntries().wanted(seen.snapshot.pass_state, settings)
     found: dict[Network, tuple[Deviations, Deviations]] = {}
     before = seen.snapshot.pass_state.kernel.guard
     for prefix in sorted({*wanted, *seen.kernel.guard}, key=lambda p: (p.version, p)):

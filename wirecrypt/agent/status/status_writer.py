@@ -17,7 +17,6 @@ from wirecrypt.model.session import LEAP
 from wirecrypt.pairs import sessions as rules
 from wirecrypt.pairs.decide import Decision
 from wirecrypt.pairs.inputs import OfferedSession
-from wirecrypt.pairs.probing import protected
 from wirecrypt.retry import Backoff, Delays
 from wirecrypt.settings import Settings
 
@@ -37,6 +36,7 @@ class StatusWriter:
         self._uid = ""
         self._compared = self._counted = float("-inf")
         self._packets: Mapping[int, int] = {}
+        self._reports: dict[str, tuple[PairView, Decision, tuple[bool, str, int], PeerReport]] = {}  # of the last status
         self._object: EncryptedNode | None = None  # as the last write, or look, left it
         self._newest = (0, float("-inf"))  # the newest epoch that is published, and since when
 
@@ -64,7 +64,7 @@ class StatusWriter:
             self._compare(now)
         laggards = self._laggards(pass_state, now)
         node = self._node(pass_state, trouble, settings, laggards)
-        status = build(node, _peers(pass_state, laggards, self._exempt(pass_state, now)))
+        status = build(node, self._peers(pass_state, laggards, self._exempt(pass_state, now)))
         if self._pacer.due(status, now) and self.write(self._uid, lambda _: status, now):
             self._pacer.written(status, now)
 
@@ -137,6 +137,23 @@ class StatusWriter:
         late = now - self._newest[1] >= LATE
         return frozenset(uid for uid, view in pass_state.pair_views.items() if _lags(view, own, late=late))
 
+    def _peers(self, pass_state: PassState, laggards: frozenset[str], exempt: Mapping[int, int]) -> list[PeerReport]:
+        """Return every peer that is there, also those that nothing could be decided about.
+
+        What is reported of a pair is worked out anew where its view, its decision or what fails has changed.
+        """
+        before, self._reports = self._reports, {}
+        for uid, view in pass_state.pair_views.items():
+            if view.inputs.peer_gone or view.peer.state is NodeState.EXCLUDED:
+                continue
+            decision, failing = pass_state.decisions[uid], pass_state.failed.get(uid) or pass_state.failing.get(uid, "")
+            rests_on = (uid in laggards, failing, exempt.get(view.peer.node_id, 0))
+            known = before.get(uid)
+            if known is None or known[0] is not view or known[1] is not decision or known[2] != rests_on:
+                known = (view, decision, rests_on, _peer(view, decision, *rests_on))
+            self._reports[uid] = known
+        return [*(report for *_, report in self._reports.values()), *_undecided(pass_state)]
+
     def _node(
         self, pass_state: PassState, trouble: Sequence[tuple[str, str]], settings: Settings, laggards: frozenset[str]
     ) -> NodeReport:
@@ -155,11 +172,8 @@ class StatusWriter:
         )
 
 
-def _peers(pass_state: PassState, laggards: frozenset[str], exempt: Mapping[int, int]) -> list[PeerReport]:
-    """Return every peer that is there, also those that nothing could be decided about."""
-    there = ((s, d) for s, d in pass_state.pairs() if not s.inputs.peer_gone and s.peer.state is not NodeState.EXCLUDED)
-    decided = [_peer(pass_state, s, d, laggards, exempt.get(s.peer.node_id, 0)) for s, d in there]
-    return decided + [
+def _undecided(pass_state: PassState) -> list[PeerReport]:
+    return [
         PeerReport(
             name=peer.name,
             protected=False,
@@ -173,32 +187,25 @@ def _peers(pass_state: PassState, laggards: frozenset[str], exempt: Mapping[int,
     ]
 
 
-def _peer(
-    pass_state: PassState, pair_view: PairView, decision: Decision, laggards: frozenset[str], exempt_packets: int
-) -> PeerReport:
-    """Return what is reported of a pair; with a laggard nothing of epochs: that one's own word keeps its epoch."""
-    uid, used = pair_view.peer.node_uid, pair_view.inputs.observed.in_use
-    lags = uid in laggards
+def _peer(pair_view: PairView, decision: Decision, lags: bool, failing: str, exempt_packets: int) -> PeerReport:  # noqa: FBT001 - a fact
+    """Return what is reported of a pair; with one that *lags* nothing of epochs: that one's own word keeps its epoch."""
+    used = pair_view.inputs.observed.in_use
     return PeerReport(
         name=pair_view.peer.name,
-        protected=protected(pair_view.inputs),
+        protected=pair_view.protected,
         ready=decision.ready,
-        failing=pass_state.failed.get(uid) or pass_state.failing.get(uid, ""),
+        failing=failing,
         joining=NodeState.JOINING in (pair_view.inputs.own_state, pair_view.inputs.peer_state),
         sending_epoch=0 if used is None or lags else used.epoch,
-        accepting_epochs=frozenset() if lags else _accepting_epochs(pair_view),
+        accepting_epochs=frozenset() if lags else pair_view.accepted_epochs,
         exempt=pair_view.inputs.exempt,
         exempt_packets=exempt_packets,
     )
 
 
-def _accepting_epochs(pair_view: PairView) -> frozenset[int]:
-    return frozenset(g.epoch for g, i in pair_view.inputs.observed.installed.items() if i.rx)
-
-
 def _lags(pair_view: PairView, own: int, *, late: bool) -> bool:
     """Return whether the peer is behind the *own* epoch, and is down, *late*, or names an epoch that never was."""
-    numbers = [s.epoch.number for s in pair_view.inputs.peer_sessions]
+    numbers = pair_view.peer_epochs
     lies = any(number > own + LEAP for number in numbers)
     behind = max((number for number in numbers if number <= own + LEAP), default=0) < own
     return behind and (lies or late or pair_view.inputs.peer_down)
@@ -208,5 +215,5 @@ def _own_epochs(pass_state: PassState, sessions: Sequence[OfferedSession], lagga
     """Return the epochs of living own sessions, without those that live for peers that lag behind alone."""
     wanted = {epoch.number for epoch in rules.wanted_epochs(pass_state.cluster_view.rotations)}
     others = (view for uid, view in pass_state.pair_views.items() if uid not in laggards)
-    used = wanted.union(*map(_accepting_epochs, others))
+    used = wanted.union(*(view.accepted_epochs for view in others))
     return frozenset(o.session.epoch.number for o in sessions if o.alive and (not wanted or o.session.epoch.number in used))

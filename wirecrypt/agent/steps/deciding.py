@@ -10,15 +10,15 @@ from wirecrypt.agent.components import Components
 from wirecrypt.agent.control.protocol import PeerSession, session_of
 from wirecrypt.agent.store.keyring import KeyRing
 from wirecrypt.agent.store.state import newest_seen
-from wirecrypt.agent.view.cluster_view import ClusterView, end_of, without_new_keys
+from wirecrypt.agent.view.cluster_view import ClusterView, without_new_keys
 from wirecrypt.agent.view.configuration import timing
 from wirecrypt.agent.view.pair_view import Flags, PairView, view_pair
 from wirecrypt.agent.view.pass_state import PassState, Undecided
-from wirecrypt.agent.view.peers import Deletions, known_peers, rolled_back, unpublish, with_successions
-from wirecrypt.agent.view.standing import StandingDecision, facts, of_pair, stands_until
+from wirecrypt.agent.view.peers import Deletions, KnownPeers, known_peers, rolled_back, unpublish, with_successions
+from wirecrypt.agent.view.standing import Facts, OwnFacts, StandingDecision, facts, of_pair, stands_until
 from wirecrypt.errors import ObjectError
 from wirecrypt.model.mark import MarkLayout
-from wirecrypt.model.objects import NodePeer, NodeState
+from wirecrypt.model.objects import Node, NodePeer, NodeState
 from wirecrypt.model.ranges import inside
 from wirecrypt.model.xfrm import Network
 from wirecrypt.pairs import probing
@@ -49,6 +49,9 @@ class Deciding:
         self._plain: Mapping[str, Claims] = {}  # by UID, of Nodes without the label: what is held for them
         self._standing: dict[str, StandingDecision] = {}  # by node UID
         self._compared: KernelSnapshot | None = None  # what all of these were compared with
+        self._held_for: Facts = ()
+        self._held: tuple[Node, ...] = ()  # the Nodes with all that is held for them
+        self._common: Facts = ()  # what they rest on that is no pair's alone, () where a pair may rest on others
 
     def look(  # noqa: PLR0913 - what it looks at
         self,
@@ -83,8 +86,13 @@ class Deciding:
             succeeded=seen.succeeded,
             former=tuple(self._former),
         )
-        self._standing = {uid: each for uid, each in self._standing.items() if uid in seen.peers and uid not in seen.vanished}
-        for uid, peer in sorted(seen.peers.items(), key=lambda item: item[1].name):
+        if not self._standing.keys() <= seen.peers.keys() - seen.vanished:
+            there = seen.peers.keys() - seen.vanished
+            self._standing = {uid: each for uid, each in self._standing.items() if uid in there}
+        alike = self._alike(pass_state, settings, seen)
+        for uid, peer in seen.peers.items():
+            if alike and self._stands(pass_state, uid, peer, now):
+                continue
             accepted = self.known.get(uid)
             vanished = uid in seen.vanished
             if not vanished:
@@ -101,10 +109,43 @@ class Deciding:
             pass_state.failed[peer.node_uid] = REFUSED
             if peer.node_uid not in pass_state.pair_views:
                 self._leave_undecided(pass_state, peer, settings, REFUSED)
-        nodes, self._plain = with_held(cluster_view.nodes, (own, *seen.peers.values()), self._plain)
-        pass_state.cluster_view = replace(cluster_view, nodes=nodes)
+        self._hold(pass_state, seen)
         self._compared = kernel
         return pass_state
+
+    def _alike(self, pass_state: PassState, settings: Settings, seen: KnownPeers) -> bool:
+        """Return whether all is as at the last look that is no pair's alone: the own side, the kernel, every peer is shown."""
+        state, nodes = pass_state.state, pass_state.cluster_view.nodes_by_uid
+        before, self._common = self._common, ()
+        if seen.vanished or seen.succeeded or not pass_state.trusted:
+            return False
+        own = pass_state.own, nodes.get(pass_state.own.node_uid), state.sessions, state.node_keys, state.last_session
+        times = timing(settings, len(self._peer_sessions))
+        self._common = (*own, settings, times, pass_state.marks, pass_state.connected)
+        return self._common == before and pass_state.kernel is self._compared
+
+    def _stands(self, pass_state: PassState, uid: str, peer: NodePeer, now: float) -> bool:
+        """Return whether nothing has changed that is this pair's alone, and have what was decided about it stand."""
+        before, peer_session = self._standing.get(uid), self._peer_sessions.get(uid)
+        if before is None or peer_session is None or peer_session.pair_view is not before.view or peer_session.owed:
+            return False
+        if not before.rests(self._own_facts(pass_state, uid, peer), peer_session.memory, now):
+            return False
+        pass_state.pair_views[uid], pass_state.decisions[uid] = before.view, before.decision
+        pass_state.failing[uid] = before.failing
+        return True
+
+    def _own_facts(self, pass_state: PassState, uid: str, peer: NodePeer) -> OwnFacts:
+        node = pass_state.cluster_view.nodes_by_uid.get(uid)
+        return OwnFacts(peer, node, pass_state.state.ledger.get(uid), self._components.pairs_on_disk.has(uid))
+
+    def _hold(self, pass_state: PassState, seen: KnownPeers) -> None:
+        """Have plain Nodes keep the claims that are held for them; nothing is worked out anew while all Nodes are the same."""
+        shown = pass_state.cluster_view.nodes, (pass_state.own, *seen.peers.values()), self._plain
+        if shown != self._held_for:
+            nodes, self._plain = with_held(*shown)
+            self._held_for, self._held = (*shown[:2], self._plain), nodes
+        pass_state.cluster_view = replace(pass_state.cluster_view, nodes=self._held)
 
     def _leave_undecided(self, pass_state: PassState, peer: NodePeer, settings: Settings, why: str) -> None:
         """Note a peer that nothing can be decided about, by every claim of it that is known: what it has stays."""
@@ -116,7 +157,7 @@ class Deciding:
         ended = both_active or disk.has(uid) or settings.joining is Joining.BLOCK
         exempts = pass_state.exempts(peer, settings)
         exempt = disk.exempts(uid) if exempts is None else exempts
-        ends = tuple(dict.fromkeys([end_of(peer), *before, *listed]))
+        ends = tuple(dict.fromkeys([peer.end, *before, *listed]))
         pass_state.undecided[uid] = Undecided(peer.name, ends, ended, exempt)
         pass_state.failed[uid] = why
 
@@ -143,20 +184,25 @@ class Deciding:
         before = self._standing.pop(peer.node_uid, None)
         kernel = None if pass_state.kernel is self._compared else pass_state.kernel
         if before is not None and before.holds(rests_on, kernel, memory, now):
-            view, decision = before.view, before.decision
-            self._standing[peer.node_uid] = before if memory is before.memory else replace(before, memory=memory)
+            stands = before
         else:
             view = self._view(pass_state, peer, flags, vanished=vanished, now=now)
             memory = peer_session.memory = probing.observe(memory, view.inputs, now, times)
             decision = decide(view.inputs, memory, now, times)
-            until = stands_until(view, decision, memory, now, times)
-            if not vanished and until > now:
-                found = of_pair(view.pair, pass_state.kernel)
-                self._standing[peer.node_uid] = StandingDecision(view, decision, rests_on, found, memory, until)
+            until = now if vanished else stands_until(view, decision, memory, now, times)
+            found = of_pair(view.pair, pass_state.kernel) if until > now else ()
+            stands = StandingDecision(view, decision, "", rests_on, found, memory, until)
+        view = stands.view
+        why = probing.failing(view.inputs, memory, now, times)
+        recalled = self._ring.compared(peer.node_uid, pass_state.state) != compared  # more is known of the kernel's keys now
+        same = not recalled and probing.says_the_same(view.inputs, memory)
+        own = self._own_facts(pass_state, peer.node_uid, peer) if same else None
+        if stands.until > now:
+            self._standing[peer.node_uid] = replace(stands, failing=why, memory=memory, own=own)
         peer_session.pair_view, peer_session.owed = view, False
         pass_state.pair_views[peer.node_uid] = view
-        pass_state.decisions[peer.node_uid] = decision
-        pass_state.failing[peer.node_uid] = probing.failing(view.inputs, memory, now, times)
+        pass_state.decisions[peer.node_uid] = stands.decision
+        pass_state.failing[peer.node_uid] = why
 
     def _view(self, pass_state: PassState, peer: NodePeer, flags: Flags, *, vanished: bool, now: float) -> PairView:
         """Return all that is known of the pair; keys of generations that were forgotten are derived again."""
@@ -175,7 +221,7 @@ class Deciding:
     def _note_former(self, pass_state: PassState, peer: NodePeer) -> None:
         """Note the claims of an encrypted peer that is gone: they are unknown now, whichever Node has them next."""
         if self._ended(peer, pass_state.own):
-            self._former |= dict.fromkeys(end_of(peer).claims)
+            self._former |= dict.fromkeys(peer.end.claims)
             pass_state.former = tuple(self._former)
 
     def _forget_former(self, cluster_view: ClusterView) -> None:

@@ -38,17 +38,16 @@ class InstallFailures:
 
     def note(self, pass_state: PassState) -> None:
         """Take note of what this pass could not install; forget what is installed, or about what is over."""
-        for pair_view, decision in pass_state.pairs():
-            uid, public = pair_view.peer.node_uid, _public(pair_view, decision)
-            known = self._by_peer.pop(uid, None)
+        before, self._by_peer = self._by_peer, {}
+        for uid in [uid for uid in pass_state.pair_views if uid in before or uid in pass_state.failed]:
+            pair_view, decision = pass_state.pair_views[uid], pass_state.decisions[uid]
+            known, public = before.get(uid), _public(pair_view, decision)
             if known is not None and (known.public != public or _installed(pair_view, decision)):
                 known = None
             if decision.install is not None and uid in pass_state.failed:
                 known = replace(known or _Refusal(public, ""), why=pass_state.failed[uid])
             if known is not None:
                 self._by_peer[uid] = known
-        for uid in self._by_peer.keys() - pass_state.pair_views.keys():
-            del self._by_peer[uid]
 
     def log_new(self, pass_state: PassState) -> None:
         """Add to what went wrong in *pass_state* what failed before and still stands."""
@@ -61,6 +60,8 @@ class InstallFailures:
 
     def without_renewals(self, pass_state: PassState, now: float) -> list[tuple[PairView, Decision]]:
         """Return the round's pairs; one whose installation failed too often, or just now, asks for no new session."""
+        if not self._by_peer:
+            return list(pass_state.pairs())
         found = []
         for pair_view, decision in pass_state.pairs():
             known = self._by_peer.get(pair_view.peer.node_uid)

@@ -9,23 +9,20 @@ from typing import Final
 
 from wirecrypt import logs
 from wirecrypt.agent.components import Components
+from wirecrypt.agent.steps.guarding import GuardEntries
 from wirecrypt.agent.steps.left_behind import LeftBehind, left_behind, of_predecessors, of_removed
 from wirecrypt.agent.store.keyring import KeyRing
 from wirecrypt.agent.store.state import LedgerEntry
-from wirecrypt.agent.view.cluster_view import end_of
 from wirecrypt.agent.view.pair_view import PairView
-from wirecrypt.agent.view.pass_state import PassState, block
+from wirecrypt.agent.view.pass_state import PassState
 from wirecrypt.agent.view.standing import SettledPairs
 from wirecrypt.errors import SecretError
 from wirecrypt.model.conditions import Reason
-from wirecrypt.model.guard import GuardAction, GuardEntry
-from wirecrypt.model.pair import Pair
 from wirecrypt.model.secret import SecretBytes
 from wirecrypt.model.session import Generation
-from wirecrypt.model.xfrm import Algorithm, Network, Sa, SaLimits
+from wirecrypt.model.xfrm import Algorithm, Sa, SaLimits
 from wirecrypt.pairs.decide import Decision
 from wirecrypt.pairs.generations import lanes_of
-from wirecrypt.plan import guard_entries as guard_plan
 from wirecrypt.plan.diff import Action, DesiredPair, in_the_way, plan
 from wirecrypt.plan.policies import Layout, Senders, wanted
 from wirecrypt.plan.shared import shared
@@ -46,6 +43,7 @@ class Installer:
         self._components = components
         self._ring = ring
         self._left = LeftBehind()
+        self._entries = GuardEntries()
         self._settled = SettledPairs()
         self.foreign: dict[str, str] = {}  # by peer node UID: a policy of others stands where ours must be
 
@@ -81,7 +79,7 @@ class Installer:
         wanted_now = desired_pairs(pass_state, settings, make, without=settled.keys())
         self._components.session_keeper.list_generations(listed)
         self.foreign = _foreign(wanted_now, pass_state.kernel)
-        entries = guard_wanted(pass_state, settings) if self._components.datapath.has_guard() else {}  # no map, no entry
+        entries = self._entries.wanted(pass_state, settings) if datapath.has_guard() else {}  # no map, no entry
         left = [*self._left.due(pass_state, settings), *of_removed(pass_state)]
         others = tuple(shared(pass_state.marks))
         found = plan(wanted_now, entries, pass_state.kernel, shared=others, strays=left, settled=settled.values())
@@ -132,9 +130,9 @@ class Installer:
         if not pass_state.guarded:
             return False
         disk = self._components.pairs_on_disk
-        wanted = [(end_of(v.peer), not d.nodes.sends) for v, d in pass_state.pairs() if d.mark and not d.remove_all]
+        wanted = [(v.peer.end, not d.nodes.sends) for v, d in pass_state.pairs() if d.mark and not d.remove_all]
         missing = [peer.node_uid for peer, _ in wanted if not disk.has(peer.node_uid)]
-        disk.add(end_of(pass_state.own), wanted)
+        disk.add(pass_state.own.end, wanted)
         return any(disk.has(uid) for uid in missing)
 
 
@@ -142,7 +140,7 @@ def preview(pass_state: PassState, settings: Settings) -> list[Action]:
     """Return the plan of this round for reading only: no key is derived, nothing is listed, and new SAs have no keys."""
     return plan(
         desired_pairs(pass_state, settings, _keyless),
-        guard_wanted(pass_state, settings),
+        GuardEntries().wanted(pass_state, settings),
         pass_state.kernel,
         shared=tuple(shared(pass_state.marks)),
         strays=[*left_behind(pass_state).values(), *of_predecessors(pass_state), *of_removed(pass_state)],
@@ -155,24 +153,6 @@ def desired_pairs(
     """Return what each pair should have; *make* gives the SAs of a generation to install. *without*: node UIDs of peers."""
     there = ((view, decision) for view, decision in pass_state.pairs() if view.peer.node_uid not in without)
     return [_desired(pass_state, pair_view, decision, settings, make) for pair_view, decision in there]
-
-
-def guard_wanted(pass_state: PassState, settings: Settings) -> dict[Network, GuardEntry]:
-    """Return the guard entries that the node should have.
-
-    A peer about which nothing could be decided is dropped if plaintext with it is over; else what there is of it stays, or
-    it passes. Its Node is no plain one, and nor is that of a peer that vanished: until its deletion is confirmed ◆R15.
-    """
-    own = end_of(pass_state.own)
-    undecided = [(peer, end) for peer in pass_state.undecided.values() for end in peer.ends]
-    there = [s.pair.peer for s, _ in pass_state.pairs() if not s.inputs.peer_gone]
-    ends = [own, *(end_of(p) for p in pass_state.cluster_view.peers), *there, *(end for _, end in undecided)]
-    plain = guard_plan.plain_nodes(pass_state.cluster_view.nodes, ends, pass_state.former)
-    dropped = [(Pair(own, end), block("undecided", exempt=peer.exempt)) for peer, end in undecided if peer.ended]
-    pairs = [*dropped, *((s.pair, d) for s, d in pass_state.pairs() if not s.inputs.peer_gone)]
-    kept = {p: pass_state.kernel.guard.get(p, _passed(p)) for peer, end in undecided if not peer.ended for p in end.claims}
-    api = {*settings.api_servers, *pass_state.connected}
-    return kept | guard_plan.wanted(own, pairs, plain, settings.cluster_cidrs, api)
 
 
 def nothing_new(
@@ -225,10 +205,6 @@ def _foreign(desired_pairs: Iterable[DesiredPair], kernel: KernelSnapshot) -> di
             text = f"a foreign policy stands where ours must be ({others[0]}); remove it or move it to another selector"
             found[desired.pair.peer.node_uid] = text
     return found
-
-
-def _passed(prefix: Network) -> GuardEntry:
-    return GuardEntry(prefix, GuardAction.PASS, GuardAction.PASS)
 
 
 def _log(actions: Iterable[Action]) -> None:

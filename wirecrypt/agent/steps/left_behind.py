@@ -57,6 +57,8 @@ def of_removed(pass_state: PassState) -> list[Strays]:
     A boot blocks pairs as they are on disk, and a node may boot with other addresses than it had. An address that is also
     another peer's says nothing.
     """
+    if not any(decision.remove_all for decision in pass_state.decisions.values()):
+        return []
     there = {a for view, decision in pass_state.pairs() if not decision.remove_all for a in view.peer.endpoints}
     there |= {a for peer in pass_state.undecided.values() for end in peer.ends for a in end.endpoints}
     found = []

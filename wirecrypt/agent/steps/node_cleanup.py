@@ -9,7 +9,7 @@ from wirecrypt.agent.components import Components
 from wirecrypt.agent.control.protocol import PeerSession
 from wirecrypt.agent.status.suspended import Suspended
 from wirecrypt.agent.steps.own_restart import REPLACED
-from wirecrypt.agent.view.cluster_view import ClusterView, end_of
+from wirecrypt.agent.view.cluster_view import ClusterView
 from wirecrypt.agent.view.pass_state import PassState
 from wirecrypt.agent.view.peers import Deletions
 from wirecrypt.errors import ClusterError, ObjectError
@@ -37,7 +37,7 @@ class NodeCleanup:
     def active(self, own: NodePeer) -> None:
         """Note that the node is enabled, and on disk whether it is Leaving."""
         self._idle = False
-        self._components.pairs_on_disk.note(end_of(own), leaving=own.state is NodeState.LEAVING)
+        self._components.pairs_on_disk.note(own.end, leaving=own.state is NodeState.LEAVING)
 
     def tidy(self, pass_state: PassState, peer_sessions: dict[str, PeerSession], known: dict[str, NodePeer]) -> None:
         """Forget each pair that was to be removed and of which the kernel has nothing."""

@@ -71,7 +71,7 @@ class Publisher:
             return True  # what was lost is published when it is installed everywhere again: the next round says so
         if not self._backoff.due(now):
             return False
-        installable = [(s.inputs, d) for s, d in pass_state.pairs() if not self._install_failures.stands(s)]
+        installable = ((s.inputs, d) for s, d in pass_state.pairs() if not self._install_failures.stands(s))
         if not rules.publishable(session_keeper.seen(), installable):
             return False
         return self._try(pass_state, now, lambda: session_keeper.publish(pass_state.own))

@@ -6,7 +6,7 @@ told only adds to that. Only SAs of the newest session of an epoch count, so a r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -53,12 +53,14 @@ class SessionRenewal:
                 found[epoch] = f"session {number} is {max_age:.0f} s old"
         self.expired &= kernel.sas.keys()
         epochs = {number: epoch for epoch, number in newest.items()}
+        used_up = kernel.used_up | self.expired
         for pair_view, decision in pair_views:
-            aimed = state.session(pair_view.inputs.own_number(decision.target)) if decision.target is not None else None
-            if decision.renew and aimed is not None:
-                found[aimed.session.epoch] = f"{pair_view.peer.name}: {decision.renew}"
-                dark.add(pair_view.peer.node_uid)
-            for key, number in self._used_up(pair_view, kernel):
+            if decision.renew and decision.target is not None:
+                aimed = state.session(pair_view.inputs.own_number(decision.target))
+                if aimed is not None:
+                    found[aimed.session.epoch] = f"{pair_view.peer.name}: {decision.renew}"
+                    dark.add(pair_view.peer.node_uid)
+            for key, number in _used_up(pair_view, kernel, used_up) if used_up else ():
                 if number in epochs:
                     found[epochs[number]] = f"{pair_view.peer.name}: soft limit of {key}"
         self.dark = frozenset(dark)
@@ -89,10 +91,10 @@ class SessionRenewal:
     def _left(self, now: float) -> float:
         return min(float(BURST), self.tokens + (now - self.refilled) / REFILL)
 
-    def _used_up(self, pair_view: PairView, kernel: KernelSnapshot) -> Iterator[tuple[SaKey, int]]:
-        """Yield the pair's sending SAs that reached a soft limit, each with its own session's number."""
-        used_up = kernel.used_up | self.expired
-        for sa, spi in sas_of(pair_view.pair, kernel) if used_up else ():
-            if sa.name in used_up and spi.sender == pair_view.pair.own.node_id:
-                generation = pair_view.known.generation(spi, own_is_lo=pair_view.pair.own_is_lo)
-                yield sa.name, pair_view.inputs.own_number(generation)
+
+def _used_up(pair_view: PairView, kernel: KernelSnapshot, used_up: Collection[SaKey]) -> Iterator[tuple[SaKey, int]]:
+    """Yield the pair's sending SAs that reached a soft limit, each with its own session's number."""
+    for sa, spi in sas_of(pair_view.pair, kernel):
+        if sa.name in used_up and spi.sender == pair_view.pair.own.node_id:
+            generation = pair_view.known.generation(spi, own_is_lo=pair_view.pair.own_is_lo)
+            yield sa.name, pair_view.inputs.own_number(generation)

@@ -17,7 +17,7 @@ from wirecrypt.agent.steps.guarding import GuardUpkeep
 from wirecrypt.agent.view.pass_state import PassState
 from wirecrypt.model.objects import NodeState
 from wirecrypt.pairs.memory import Timing
-from wirecrypt.pairs.probing import failing, protected
+from wirecrypt.pairs.probing import failing
 from wirecrypt.settings import Settings
 
 RESYNC: Final = 5.0  # seconds until the kernel is compared again when nothing was heard of
@@ -31,7 +31,7 @@ def at_rest(pass_state: PassState) -> bool:
     open_ends = pass_state.vanished, pass_state.succeeded, pass_state.undecided, pass_state.failed, pass_state.trouble
     if any(open_ends) or any(pass_state.failing.values()) or pass_state.own.state is not NodeState.ACTIVE:
         return False
-    return all(view.peer.state is NodeState.ACTIVE and protected(view.inputs) for view in pass_state.pair_views.values())
+    return all(view.peer.state is NodeState.ACTIVE and view.protected for view in pass_state.pair_views.values())
 
 
 def oldest(peers: int) -> float:

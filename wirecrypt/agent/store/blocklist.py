@@ -9,7 +9,7 @@ plaintext.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from ipaddress import ip_address, ip_network
@@ -49,9 +49,19 @@ class Blocklist:
         """The node UIDs of all peers."""
         return frozenset(peer.node_uid for peer in self.peers)
 
+    @cached_property
+    def ends(self) -> Mapping[str, End]:
+        """All peers by their node UIDs."""
+        return {peer.node_uid: peer for peer in self.peers}
+
+    def has(self, peer: End, *, exempt: bool) -> bool:
+        """Return whether the list says just this of a peer."""
+        known = self.ends.get(peer.node_uid)
+        return (known is peer or known == peer) and (peer.node_uid in self.exempt) == exempt
+
     def with_peers(self, added: Iterable[tuple[End, bool]]) -> Blocklist:
         """Return the list with peers, each with whether it is exempt, in the place of what was known of their node UIDs."""
-        ends = {peer.node_uid: peer for peer in self.peers}
+        ends = dict(self.ends)
         exempt = set(self.exempt)
         for peer, is_exempt in added:
             ends[peer.node_uid] = peer
@@ -93,8 +103,8 @@ class PairsOnDisk:
 
     def add(self, own: End, peers: Sequence[tuple[End, bool]]) -> None:
         """Put pairs on disk, or their newer claims, each with whether it is exempt; on stable storage when `has` says so."""
-        if peers:
-            before = self.list if self.list is not None and self.list.own.name == own.name else Blocklist(own)
+        before = self.list if self.list is not None and self.list.own.name == own.name else Blocklist(own)
+        if peers and not (before is self.list and before.own == own and all(before.has(p, exempt=e) for p, e in peers)):
             self._save(replace(before, own=own).with_peers(peers))
 
     def note(self, own: End, *, leaving: bool) -> None:

@@ -25,6 +25,7 @@ class KeyRing:
 
     def __init__(self) -> None:
         self._kept: dict[tuple[str, Generation], Fingerprints] = {}
+        self._kept_for: Mapping[str, Collection[LedgerEntry]] | None = None  # nothing is kept that is not in this ledger
 
     def derive(self, pair: Pair, generation: Generation, state: State, peer: NodePeer) -> tuple[LedgerEntry, keys.PairKeys]:
         """Return a new generation's ledger entry and keys.
@@ -48,7 +49,7 @@ class KeyRing:
             control_own=derived.control_key(derived.own),
             control_peer=derived.control_key(derived.peer),
         )
-        self._kept[pair.peer.node_uid, generation] = _fingerprints(derived, lanes)
+        self._kept[pair.peer.node_uid, generation], self._kept_for = _fingerprints(derived, lanes), None
         return entry, derived
 
     def recall(self, pair: Pair, state: State) -> None:
@@ -71,9 +72,12 @@ class KeyRing:
 
     def keep(self, ledger: Mapping[str, Collection[LedgerEntry]]) -> None:
         """Drop the generations that are not in the *ledger* any more; who reads meanwhile sees all or what is left."""
+        if ledger is self._kept_for:
+            return
         live = {(uid, entry.generation) for uid, entries in ledger.items() for entry in entries}
         if not self._kept.keys() <= live:
             self._kept = {name: fingerprints for name, fingerprints in self._kept.items() if name in live}
+        self._kept_for = ledger
 
 
 def _sessions(pair: Pair, generation: Generation, state: State, peer: NodePeer) -> tuple[Session, Session]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import Protocol
 
@@ -172,12 +171,15 @@ class SessionKeeper:
 
     def trim_ledger(self, installed: Mapping[str, Collection[Generation]]) -> None:
         """Drop the entries of these peers that are neither *installed* nor of a session whose private key lives."""
-        idle = {uid: self._idle(uid) - {*there} for uid, there in installed.items()}
-        self._save_changed(states.without_ledger_entries(self._state, {uid: over for uid, over in idle.items() if over}))
-
-    def _idle(self, peer_uid: str) -> AbstractSet[Generation]:
-        entries = self._state.ledger.get(peer_uid, frozenset())
-        return {e.generation for e in entries} - self._state.living(peer_uid)
+        state, idle = self._state, dict[str, set[Generation]]()
+        living = {own.session.public for own in state.sessions if own.key is not None}
+        for uid, there in installed.items():
+            entries = state.ledger.get(uid, ())
+            over = {e.generation for e in entries if e.own_public not in living and e.generation not in there}
+            if over := over and over - state.living(uid):
+                idle[uid] = over
+        if idle:
+            self._save_changed(states.without_ledger_entries(state, idle))
 
     def _overtaken(self, fresh: NodePeer) -> None:
         log.warning("another publication is newer", session=fresh.last_session)

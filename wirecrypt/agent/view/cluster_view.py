@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
 from wirecrypt.model.objects import ConfigDocument, KeyRotation, Node, NodePeer, NodeState
-from wirecrypt.model.pair import End, Pair
+from wirecrypt.model.pair import Pair
 from wirecrypt.plan.holders import each_once
 
 
@@ -41,8 +41,8 @@ class ObjectCache(Protocol):
 class ClusterView:
     """The cluster as this node sees it. *own* is None while the node is not enabled.
 
-    *duplicates*: those refused for a nodeID that another has held longer; the own one may be among them. *removed*: the
-    identities that the controller says are no more. *ready*: UIDs of the Nodes that are.
+    *peers*: in the order of their names. *duplicates*: those refused for a nodeID that another has held longer; the own one
+    may be among them. *removed*: the identities that the controller says are no more. *ready*: UIDs of the Nodes that are.
     """
 
     own: NodePeer | None
@@ -56,16 +56,22 @@ class ClusterView:
     @classmethod
     def of(cls, name: str, cache: ObjectCache) -> ClusterView:
         """Return the world of node *name*. Of two peers with one nodeID the younger is refused; an address is one node's."""
-        nodes = tuple(sorted(cache.nodes(), key=lambda n: n.name))
+        return cls.of_objects(name, cache.nodes(), cache.peers(), cache.rotations())
+
+    @classmethod
+    def of_objects(
+        cls, name: str, nodes: Iterable[Node], shown: Sequence[NodePeer], rotations: Iterable[KeyRotation]
+    ) -> ClusterView:
+        """Return the world of node *name* of these objects."""
+        nodes = tuple(sorted(nodes, key=lambda n: n.name))
         ready = frozenset(n.uid for n in nodes if n.ready)
-        shown = cache.peers()
         removed = frozenset(p.identity for p in shown if p.state is NodeState.REMOVED)
         real = each_once((p for p in shown if p.state is not NodeState.REMOVED), ready)
         kept, refused = _unique(real)
         node = next((n for n in nodes if n.name == name), None)
         own = next((p for p in real if p.name == name and (node is None or node.uid == p.node_uid)), None)
         peers = tuple(p for p in kept if p.name != name)
-        return cls(own, peers, nodes, tuple(cache.rotations()), refused, removed, ready)
+        return cls(own, peers, nodes, tuple(rotations), refused, removed, ready)
 
     @cached_property
     def nodes_by_uid(self) -> Mapping[str, Node]:
@@ -82,14 +88,25 @@ class ClusterView:
         return self.own is not None and self.own in self.duplicates
 
 
+class ClusterViews:
+    """The world of one node, look after look: the same view while no object has changed."""
+
+    def __init__(self, name: str, cache: ObjectCache) -> None:
+        self._name, self._cache = name, cache
+        self._seen: tuple[object, ...] = ()
+        self._view = ClusterView(None, (), (), (), ())
+
+    def now(self) -> ClusterView:
+        """Return what the watches show."""
+        objects = tuple(self._cache.nodes()), tuple(self._cache.peers()), tuple(self._cache.rotations())
+        if objects != self._seen:
+            self._seen, self._view = objects, ClusterView.of_objects(self._name, *objects)
+        return self._view
+
+
 def pair_of(own: NodePeer, peer: NodePeer) -> Pair:
     """Return *own* and *peer* as a pair."""
-    return Pair(end_of(own), end_of(peer))
-
-
-def end_of(peer: NodePeer) -> End:
-    """Return a NodePeer's identity and claims."""
-    return End(peer.name, peer.node_id, peer.node_uid, peer.endpoints, peer.pod_cidrs, peer.addresses)
+    return Pair(own.end, peer.end)
 
 
 def without_new_keys(peer: NodePeer, accepted: NodePeer | None) -> NodePeer:
@@ -100,8 +117,10 @@ def without_new_keys(peer: NodePeer, accepted: NodePeer | None) -> NodePeer:
 
 
 def _unique(peers: Sequence[NodePeer]) -> tuple[tuple[NodePeer, ...], tuple[NodePeer, ...]]:
-    taken: dict[int, NodePeer] = {}
-    refused = []
+    taken: dict[int, NodePeer] = {peer.node_id: peer for peer in peers}
+    if len(taken) == len(peers):
+        return tuple(sorted(peers, key=lambda p: p.name)), ()
+    taken, refused = {}, []
     for peer in sorted(peers, key=lambda p: (p.created, p.uid)):
         if peer.node_id in taken:
             refused.append(peer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from wirecrypt.agent.store.keyring import KeyRing
 from wirecrypt.agent.store.state import State, as_seen
@@ -13,11 +14,12 @@ from wirecrypt.model.pair import Pair
 from wirecrypt.model.session import Generation
 from wirecrypt.model.xfrm import Sa
 from wirecrypt.pairs.inputs import Observed, Out, PairInputs
+from wirecrypt.pairs.probing import protected
 from wirecrypt.plan.observe import KnownGenerations, observe
 from wirecrypt.plan.snapshot import KernelSnapshot
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PairView:
     """One peer: its object, the pair, how residues are read, and the view that decisions are made on."""
 
@@ -25,6 +27,31 @@ class PairView:
     pair: Pair
     known: KnownGenerations
     inputs: PairInputs
+
+    @cached_property
+    def protected(self) -> bool:
+        """Whether traffic of every flow is encrypted both ways and nothing else is accepted."""
+        return protected(self.inputs)
+
+    @cached_property
+    def own_numbers(self) -> frozenset[int]:
+        """The own session numbers that generations in the kernel are made of."""
+        return frozenset(self.inputs.own_number(generation) for generation in self.inputs.observed.installed)
+
+    @cached_property
+    def peer_epochs(self) -> tuple[int, ...]:
+        """The epochs that the peer has published sessions of."""
+        return tuple(session.epoch.number for session in self.inputs.peer_sessions)
+
+    @cached_property
+    def epochs(self) -> frozenset[int]:
+        """The epochs of generations in the kernel."""
+        return frozenset(generation.epoch for generation in self.inputs.observed.installed)
+
+    @cached_property
+    def accepted_epochs(self) -> frozenset[int]:
+        """Those of them by which something is received."""
+        return frozenset(generation.epoch for generation, there in self.inputs.observed.installed.items() if there.rx)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from wirecrypt.agent.store.state import State
-from wirecrypt.agent.view.cluster_view import ClusterView, end_of
+from wirecrypt.agent.view.cluster_view import ClusterView
 from wirecrypt.agent.view.exemption import exempts
 from wirecrypt.agent.view.pair_view import PairView
 from wirecrypt.errors import ObjectError
@@ -39,7 +39,7 @@ class Undecided:
 
 @dataclass(slots=True)
 class PassState:
-    """One look at everything, by peer node UID: surveys, decisions, why a pair fails, what went wrong with it.
+    """One look at everything, by peer node UID in the order of names: surveys, decisions, why a pair fails, what went wrong.
 
     *vanished*: peers that the API does not show, by UID. *succeeded*: those in whose place another one is shown, by UID.
     *former*: claims of peers that were encrypted and are gone. *undecided*: peers about which nothing could be decided;
@@ -80,14 +80,14 @@ class PassState:
 
     def known_pairs(self) -> list[Pair]:
         """Return every pair by every claim of its peer that is known."""
-        own = end_of(self.own)
+        own = self.own.end
         undecided = [Pair(own, end) for peer in self.undecided.values() for end in peer.ends]
         return [*(s.pair for s in self.pair_views.values()), *undecided]
 
     def pairs(self) -> Iterator[tuple[PairView, Decision]]:
         """Yield each peer's survey and decision, in the order of names."""
-        for uid in sorted(self.pair_views, key=lambda u: self.pair_views[u].peer.name):
-            yield self.pair_views[uid], self.decisions[uid]
+        decisions = self.decisions
+        return ((view, decisions[uid]) for uid, view in self.pair_views.items())
 
     def own_residues(self) -> set[int]:
         """Return the residues of own session numbers that SAs in the kernel carry, or policies point at ◆R2."""
@@ -99,11 +99,11 @@ class PassState:
 
     def own_numbers(self) -> set[int]:
         """Return the own session numbers that generations in the kernel are made of."""
-        return {s.inputs.own_number(g) for s in self.pair_views.values() for g in s.inputs.observed.installed}
+        return set().union(*(view.own_numbers for view in self.pair_views.values()))
 
     def epochs(self) -> set[int]:
         """Return the epochs of generations in the kernel."""
-        return {g.epoch for s in self.pair_views.values() for g in s.inputs.observed.installed}
+        return set().union(*(view.epochs for view in self.pair_views.values()))
 
 
 def block(why: str, *, exempt: bool = False) -> Decision:
@@ -128,7 +128,7 @@ def cleaned(pass_state: PassState) -> bool:
     """
     if pass_state.own.state is not NodeState.LEAVING:
         return False
-    own = end_of(pass_state.own)
+    own = pass_state.own.end
     undecided = [Pair(own, end) for peer in pass_state.undecided.values() for end in peer.ends]
     decided = all(s.inputs.observed.nothing and d.remove_all for s, d in pass_state.pairs())
     if not decided or any(_has(pair, pass_state.kernel) for pair in undecided):

@@ -24,7 +24,7 @@ ASK: Final = 5.0  # seconds between two questions about one peer, and for which 
 
 @dataclass(frozen=True, slots=True)
 class KnownPeers:
-    """Peers by node UID; *vanished*: those that the API does not show.
+    """Peers by node UID, in the order of their names; *vanished*: those that the API does not show.
 
     *succeeded*: those of them whose tunnel's addresses the API shows as another peer's, which is in their place.
     """
@@ -36,6 +36,8 @@ class KnownPeers:
     def predecessors(self, peer: NodePeer) -> list[NodePeer]:
         """Return the peers of before that *peer* is in the place of: by its name, or by an address or prefix of theirs."""
         before = [*self.succeeded.values(), *(self.peers[uid] for uid in self.vanished)]
+        if not before:
+            return []
         claims = {*peer.endpoints, *peer.pod_cidrs}
         return [old for old in before if old.name == peer.name or claims & {*old.endpoints, *old.pod_cidrs}]
 
@@ -46,10 +48,13 @@ def known_peers(cluster_view: ClusterView, before: Mapping[str, NodePeer], block
     An address that moved to one that is shown is not the missing one's any more.
     """
     shown = {p.node_uid: p for p in cluster_view.peers}
+    if shown.keys() >= before.keys() and (blocklist is None or shown.keys() >= blocklist.uids):
+        return KnownPeers(shown, frozenset())
     known = {end.node_uid: _from_disk(end) for end in (blocklist.peers if blocklist else ())} | dict(before)
     taken = {a for peer in (cluster_view.own, *cluster_view.peers) if peer for a in peer.addresses}
     missing = {uid: without(peer, taken) for uid, peer in known.items() if uid not in shown}
-    return KnownPeers({**missing, **shown}, frozenset(missing))
+    peers = sorted({**missing, **shown}.items(), key=lambda item: item[1].name)
+    return KnownPeers(dict(peers), frozenset(missing))
 
 
 def with_successions(seen: KnownPeers) -> KnownPeers:
@@ -58,6 +63,8 @@ def with_successions(seen: KnownPeers) -> KnownPeers:
     An address is one node's, and the API says whose: a Node that was made anew, or a machine that got the address of one
     before. Two pairs between the same two addresses would each take the other's SAs and policies for their own ◆R17.
     """
+    if not seen.vanished:
+        return seen
     places = {p.endpoints[:1] for uid, p in seen.peers.items() if uid not in seen.vanished and p.endpoints}
     succeeded = {uid: p for uid, p in seen.peers.items() if uid in seen.vanished and p.endpoints[:1] in places}
     peers = {uid: p for uid, p in seen.peers.items() if uid not in succeeded}

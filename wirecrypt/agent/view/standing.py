@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
+from typing import NamedTuple
 
-from wirecrypt.agent.store.state import State
+from wirecrypt.agent.store.state import LedgerEntry, State
 from wirecrypt.agent.view.pair_view import Flags, PairView
 from wirecrypt.agent.view.pass_state import PassState
-from wirecrypt.model.objects import NodePeer
+from wirecrypt.model.objects import Node, NodePeer
 from wirecrypt.model.pair import Pair
 from wirecrypt.pairs.decide import Decision
 from wirecrypt.pairs.memory import PairMemory, Timing
@@ -25,16 +26,38 @@ from wirecrypt.settings import Settings
 Facts = tuple[object, ...]
 
 
+class OwnFacts(NamedTuple):
+    """What a decision rests on that is one pair's alone, but for the kernel's objects and what the peer said."""
+
+    peer: NodePeer
+    node: Node | None
+    ledger: frozenset[LedgerEntry] | None
+    marked: bool
+
+
 @dataclass(frozen=True, slots=True)
 class StandingDecision:
-    """What was decided about one pair, and what that rests on."""
+    """What was decided about one pair, and what that rests on; *failing*: why it was reported as failing.
+
+    *own*: what of that is this pair's alone, to be compared as it stands, None where the pair is to be looked at again.
+    """
 
     view: PairView
     decision: Decision
+    failing: str
     facts: Facts
     kernel: Facts
     memory: PairMemory
     until: float
+    own: OwnFacts | None = None
+
+    def rests(self, own: OwnFacts, memory: PairMemory, now: float) -> bool:
+        """Return whether nothing that is the pair's alone has changed, to the object, and no time ran out."""
+        known = self.own
+        if known is None or memory is not self.memory or now >= self.until:
+            return False
+        same = own.peer is known.peer and own.ledger is known.ledger and own.marked is known.marked
+        return same and (own.node is known.node or own.node == known.node)
 
     def holds(self, facts: Facts, kernel: KernelSnapshot | None, memory: PairMemory, now: float) -> bool:
         """Return whether the same would be decided again: no time ran out, nothing new was heard, the facts are the same.

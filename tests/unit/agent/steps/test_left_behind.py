@@ -9,7 +9,6 @@ import pytest
 
 from tests.unit.agent.node import OWN, PEER, STEADY, complete, pass_state
 from wirecrypt.agent.steps.left_behind import of_removed
-from wirecrypt.agent.view.cluster_view import end_of
 from wirecrypt.agent.view.pass_state import PassState, Undecided
 from wirecrypt.model.xfrm import Template
 
@@ -41,7 +40,7 @@ def test_policies_for_an_address_of_before_go_with_the_peer() -> None:
 def test_an_address_that_is_another_peers_as_well_says_nothing() -> None:
     """About which nothing could be decided: what it has stays."""
     found = after_boot()
-    other = replace(end_of(PEER), name="x", node_uid="uid-x", node_id=20)
+    other = replace(PEER.end, name="x", node_uid="uid-x", node_id=20)
     found.undecided["uid-x"] = Undecided("x", (other,), ended=True)
     assert [left.policies for left in of_removed(found)] == [()]
     assert of_removed(pass_state(complete())) == []

@@ -11,7 +11,7 @@ import pytest
 from tests.fakes.builders import START
 from tests.unit.agent.node import OWN, peer
 from wirecrypt.agent.store.blocklist import Blocklist
-from wirecrypt.agent.view.cluster_view import ClusterView, ObjectCache, end_of
+from wirecrypt.agent.view.cluster_view import ClusterView, ObjectCache
 from wirecrypt.agent.view.peers import known_peers
 from wirecrypt.model.objects import Node, NodePeer
 from wirecrypt.model.xfrm import Address
@@ -52,7 +52,7 @@ def holding(of: NodePeer, *said: Address) -> NodePeer:
 
 def test_an_end_has_the_granted_addresses_next_to_its_endpoints() -> None:
     """Never among those that a tunnel may join."""
-    end = end_of(holding(OWN))
+    end = holding(OWN).end
     assert (end.addresses, end.hosts) == ((VIP,), (*OWN.endpoints, VIP))
     assert VIP not in end.endpoints
 
@@ -75,7 +75,7 @@ def test_an_address_that_left_the_own_node_is_its_own_no_more() -> None:
 def test_an_address_of_a_peer_that_is_not_shown_stays_its_own_until_another_is_shown_with_it() -> None:
     """Known from before, or from disk alone: absence removes nothing, but an address has one holder."""
     gone, new = holding(peer("b", 17), VIP), peer("c", 18)
-    disk = Blocklist(end_of(OWN), (end_of(gone),))
+    disk = Blocklist(OWN.end, (gone.end,))
     for before, listed in (({gone.node_uid: gone}, None), ({}, disk)):
         for shown, expected in ((new, (VIP,)), (holding(new, VIP), ())):
             found = known_peers(view(OWN, shown), before, listed)
