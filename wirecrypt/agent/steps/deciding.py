@@ -114,7 +114,7 @@ class Deciding:
         return pass_state
 
     def _alike(self, pass_state: PassState, settings: Settings, seen: KnownPeers) -> bool:
-        """Return whether all is as at the last look that is no pair's alone: the own side, the kernel, every peer is shown."""
+        """Return whether all is as at the last look that is no pair's alone, but for the kernel; and every peer is shown."""
         state, nodes = pass_state.state, pass_state.cluster_view.nodes_by_uid
         before, self._common = self._common, ()
         if seen.vanished or seen.succeeded or not pass_state.trusted:
@@ -122,14 +122,15 @@ class Deciding:
         own = pass_state.own, nodes.get(pass_state.own.node_uid), state.sessions, state.node_keys, state.last_session
         times = timing(settings, len(self._peer_sessions))
         self._common = (*own, settings, times, pass_state.marks, pass_state.connected)
-        return self._common == before and pass_state.kernel is self._compared
+        return self._common == before
 
     def _stands(self, pass_state: PassState, uid: str, peer: NodePeer, now: float) -> bool:
         """Return whether nothing has changed that is this pair's alone, and have what was decided about it stand."""
         before, peer_session = self._standing.get(uid), self._peer_sessions.get(uid)
         if before is None or peer_session is None or peer_session.pair_view is not before.view or peer_session.owed:
             return False
-        if not before.rests(self._own_facts(pass_state, uid, peer), peer_session.memory, now):
+        kernel = None if pass_state.kernel is self._compared else pass_state.kernel
+        if not before.rests(self._own_facts(pass_state, uid, peer), kernel, peer_session.memory, now):
             return False
         pass_state.pair_views[uid], pass_state.decisions[uid] = before.view, before.decision
         pass_state.failing[uid] = before.failing

@@ -51,13 +51,17 @@ class StandingDecision:
     until: float
     own: OwnFacts | None = None
 
-    def rests(self, own: OwnFacts, memory: PairMemory, now: float) -> bool:
-        """Return whether nothing that is the pair's alone has changed, to the object, and no time ran out."""
+    def rests(self, own: OwnFacts, kernel: KernelSnapshot | None, memory: PairMemory, now: float) -> bool:
+        """Return whether nothing that is the pair's alone has changed, to the object, and no time ran out.
+
+        *kernel*: None where it was not read since the last look.
+        """
         known = self.own
         if known is None or memory is not self.memory or now >= self.until:
             return False
         same = own.peer is known.peer and own.ledger is known.ledger and own.marked is known.marked
-        return same and (own.node is known.node or own.node == known.node)
+        same = same and (own.node is known.node or own.node == known.node)
+        return same and self._untouched(kernel, memory)
 
     def holds(self, facts: Facts, kernel: KernelSnapshot | None, memory: PairMemory, now: float) -> bool:
         """Return whether the same would be decided again: no time ran out, nothing new was heard, the facts are the same.
@@ -67,6 +71,9 @@ class StandingDecision:
         same = now < self.until and (memory is self.memory or not memory.taught(self.memory))
         if not same or facts != self.facts:
             return False
+        return self._untouched(kernel, memory)
+
+    def _untouched(self, kernel: KernelSnapshot | None, memory: PairMemory) -> bool:
         return kernel is None or (not memory.counting and of_pair(self.view.pair, kernel) == self.kernel)
 
 
