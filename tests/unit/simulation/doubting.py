@@ -14,7 +14,7 @@ from wirecrypt.agent.datapath.writes import Datapath
 from wirecrypt.agent.news import News
 from wirecrypt.agent.status.node_status import PeerReport
 from wirecrypt.agent.status.status_writer import StatusWriter
-from wirecrypt.agent.steps import installing
+from wirecrypt.agent.steps import deciding, installing
 from wirecrypt.agent.steps.deciding import Deciding
 from wirecrypt.agent.steps.guarding import Entries, GuardEntries
 from wirecrypt.agent.store.blocklist import PairsOnDisk
@@ -28,7 +28,6 @@ from wirecrypt.model.objects import NodePeer
 from wirecrypt.model.pair import End
 from wirecrypt.model.xfrm import Address
 from wirecrypt.plan.diff import DesiredPair, is_settled
-from wirecrypt.plan.holders import with_held
 from wirecrypt.plan.snapshot import KernelSnapshot
 from wirecrypt.settings import Settings
 
@@ -144,7 +143,7 @@ def _stands(self: Deciding, pass_state: PassState, uid: str, peer: NodePeer, now
 def _hold(self: Deciding, pass_state: PassState, seen: KnownPeers) -> None:
     shown, before = pass_state.cluster_view.nodes, self._plain
     _hold_once(self, pass_state, seen)
-    nodes, plain = with_held(shown, (pass_state.own, *seen.peers.values()), before)
+    nodes, plain = deciding.with_held(shown, (pass_state.own, *seen.peers.values()), before)
     assert (pass_state.cluster_view.nodes, self._plain) == (nodes, plain), "what is kept of plain Nodes' claims"
 
 
