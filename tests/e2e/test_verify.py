@@ -31,7 +31,7 @@ def _broken(lab: Lab, damage: str) -> str:
 @pytest.mark.L1
 def test_verify_finds_two_protected_nodes_protected(protected: Lab) -> None:
     """Both directions are proved by probes and by what leaves the uplinks; the exit status is 0."""
-    done = operations.wirecrypt(protected, "verify", "--seconds", "3", check=False)
+    done = operations.verify(protected, "--seconds", "3")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "node-1" in done.stdout
     assert "node-2" in done.stdout
@@ -80,7 +80,7 @@ def test_verify_names_the_pair_and_the_policy_when_a_policy_was_deleted(protecte
 @pytest.mark.L1
 def test_the_key_audit_finds_both_ends_equal_and_nothing_twice_over_all_nodes(all_protected: Lab) -> None:
     """`verify --keys` compares fingerprints of all SAs of all nodes: six directions among three nodes."""
-    done = operations.wirecrypt(all_protected, "verify", "--keys", "--seconds", "1", "-o", "json", check=False)
+    done = operations.verify(all_protected, "--keys", "--seconds", "1", "-o", "json")
     assert done.returncode == 0, done.stdout + done.stderr
     states = {state for node in all_protected.nodes for state in product.states(all_protected, node)}
     assert len({(state.src, state.dst) for state in states}) == 6

@@ -25,6 +25,8 @@ PROTECTED = 240.0  # seconds: the deadline for label → protected, on a loaded 
 REMOVED = 240.0
 ROTATED = 300  # seconds: the deadline of a rotation
 SPARE = 30.0  # seconds that a program gets beyond the deadline that it was told, to say so itself
+TRIES = 3
+NOT_SHOWN = 4  # exit status of `wirecrypt verify` when an agent cannot be asked
 XFRM_STAT = "/proc/net/xfrm_stat"
 ROOT = Path(__file__).resolve().parents[2]
 RANGES: dict[str, Any] = {
@@ -119,6 +121,15 @@ def wirecrypt(lab: Lab, *words: str, check: bool = True, timeout: float = 180) -
     done = outside.run([program, *words], environment=environment, seconds=timeout)
     if check and done.returncode:
         raise LabError("wirecrypt failed", what=" ".join(words), answer=f"exit {done.returncode}: {done.stdout}{done.stderr}")
+    return done
+
+
+def verify(lab: Lab, *words: str) -> subprocess.CompletedProcess[str]:
+    """Return the first verdict that shows something: beside a load an agent may be late with its evidence."""
+    for _ in range(TRIES):
+        done = wirecrypt(lab, "verify", *words, check=False)
+        if done.returncode != NOT_SHOWN:
+            break
     return done
 
 

@@ -189,7 +189,7 @@ def _check(story: Story) -> None:
     with story.load("check") as load:
         story.note(load)
         story.teller.doing("wirecrypt verify")
-        verified = operations.wirecrypt(lab, "verify", "--seconds", seconds, check=False)
+        verified = operations.verify(lab, "--seconds", seconds)
         script = str(operations.ROOT / "scripts/check-encryption.sh")
         words = ["sh", script, "-i", "upl", "-s", seconds]
         for prefix in story.pods("node-1"):
