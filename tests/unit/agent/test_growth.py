@@ -25,7 +25,7 @@ pytestmark = pytest.mark.simulation
 
 FEW, MANY = "abcd", "abcdefgh"
 GROWTH = (len(MANY) - 1) / (len(FEW) - 1)  # of the peers
-EACH = 150  # lines for a peer of which nothing has changed, and for a node without the label
+EACH = 200  # lines for a peer of which nothing has changed, and for a node without the label
 KERNEL = "objects of the kernel"
 NEXT = Epoch(2, "cd" * 16)
 
