@@ -26,6 +26,7 @@ from tests.unit.agent.woken import Woken
 from wirecrypt.agent.reconciler import Reconciler
 from wirecrypt.cli.beginning import GARBAGE
 
+NAME = "peer-0000"
 SIZES = (10, 100, 1000)
 _CODE = (type, ModuleType, FunctionType, BuiltinFunctionType, MethodType)
 REST = 130.0  # seconds of the clock: the last facts of joining have held, and all is compared as rarely as it will be
@@ -85,16 +86,18 @@ def measured(peers: int) -> dict[str, float]:
         idle, idle_passes = watch.taken()
         middle.agent.step(star.now)
         unchanged, _ = watch.taken()
-        name = "peer-0000"
-        star.api.peers[name] = replace(star.api.peers[name], resource_version="changed", last_session=40)
-        middle.agent.step(star.now)
-        changed, _ = watch.taken()
+        changed = []
+        for session in (40, 41):
+            star.api.peers[NAME] = replace(star.api.peers[NAME], resource_version=f"changed{session}", last_session=session)
+            middle.agent.step(star.now)
+            changed.append(watch.taken()[0])
         return {
             "peers": peers,
             "joined": joined,
             "passes until joined": passes,
             "a wake without a change": unchanged,
-            "a pass with one peer's change": changed,
+            "a pass with one peer's change, after a rest": changed[0],
+            "the same right after another": changed[1],
             "at rest, share of a CPU": idle / WATCHED,
             "at rest, passes a minute": idle_passes * 60 / WATCHED,
             "kept, MB": kept(middle.agent) / 1e6,
