@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 
 from wirecrypt.errors import ObjectError
 from wirecrypt.model.xfrm import Address, Network, host
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class End:
     """One end of a pair: the node's identity and its claims (addresses and pod prefixes, in the API's order).
 
@@ -22,29 +21,28 @@ class End:
     endpoints: tuple[Address, ...]
     pod_cidrs: tuple[Network, ...]
     addresses: tuple[Address, ...] = ()
+    host_prefixes: tuple[Network, ...] = field(init=False, repr=False, compare=False)  # `hosts`, each as what holds just it
+    claims: tuple[Network, ...] = field(
+        init=False, repr=False, compare=False
+    )  # all prefixes: its pods', then its own addresses
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "host_prefixes", tuple(map(host, self.hosts)))
+        object.__setattr__(self, "claims", (*self.pod_cidrs, *self.host_prefixes))
 
     @property
     def hosts(self) -> tuple[Address, ...]:
         """Return all addresses that are the node's own: endpoints, then the others."""
         return (*self.endpoints, *self.addresses)
 
-    @cached_property
-    def host_prefixes(self) -> tuple[Network, ...]:
-        """Return `hosts`, each as the prefix that holds just it."""
-        return tuple(map(host, self.hosts))
 
-    @cached_property
-    def claims(self) -> tuple[Network, ...]:
-        """Return all prefixes of the end: its pods', then its own addresses."""
-        return (*self.pod_cidrs, *self.host_prefixes)
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Pair:
     """This node and one peer. `lo` is the end with the lower nodeID."""
 
     own: End
     peer: End
+    _outer: tuple[Address, Address] | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def own_is_lo(self) -> bool:
@@ -56,10 +54,11 @@ class Pair:
 
         Both ends come to the same pair of addresses. Raises ObjectError when the ends share no family.
         """
-        return self._outer
+        if self._outer is None:
+            object.__setattr__(self, "_outer", self._chosen())
+        return self._outer or self._chosen()
 
-    @cached_property
-    def _outer(self) -> tuple[Address, Address]:
+    def _chosen(self) -> tuple[Address, Address]:
         lo, hi = (self.own, self.peer) if self.own_is_lo else (self.peer, self.own)
         for candidate in lo.endpoints:
             for other in hi.endpoints:

@@ -199,7 +199,6 @@ class PolicyKey:
     selector: Selector
     mark: Mark | None = None
     _hash: int = field(init=False, repr=False, compare=False)
-    _order: tuple[str, tuple[int, ...]] | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_hash", hash((self.direction, self.selector, self.mark)))
@@ -214,11 +213,6 @@ class PolicyKey:
     @property
     def order(self) -> tuple[str, tuple[int, ...]]:
         """Return a sort key that is total also over both address families."""
-        if self._order is None:
-            object.__setattr__(self, "_order", self._sort_key())
-        return self._order or self._sort_key()
-
-    def _sort_key(self) -> tuple[str, tuple[int, ...]]:
         mark = (self.mark.value, self.mark.mask) if self.mark else (0, 0)
         s = self.selector
         prefixes = (int(s.dst.network_address), s.dst.prefixlen, int(s.src.network_address), s.src.prefixlen)

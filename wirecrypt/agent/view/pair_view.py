@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from wirecrypt.agent.store.keyring import KeyRing
 from wirecrypt.agent.store.state import State, as_seen
@@ -36,7 +36,7 @@ class PairView:
     @cached_property
     def own_numbers(self) -> frozenset[int]:
         """The own session numbers that generations in the kernel are made of."""
-        return frozenset(self.inputs.own_number(generation) for generation in self.inputs.observed.installed)
+        return _one(frozenset(self.inputs.own_number(generation) for generation in self.inputs.observed.installed))
 
     @cached_property
     def peer_epochs(self) -> tuple[int, ...]:
@@ -46,12 +46,18 @@ class PairView:
     @cached_property
     def epochs(self) -> frozenset[int]:
         """The epochs of generations in the kernel."""
-        return frozenset(generation.epoch for generation in self.inputs.observed.installed)
+        return _one(frozenset(generation.epoch for generation in self.inputs.observed.installed))
 
     @cached_property
     def accepted_epochs(self) -> frozenset[int]:
         """Those of them by which something is received."""
-        return frozenset(generation.epoch for generation, there in self.inputs.observed.installed.items() if there.rx)
+        return _one(frozenset(generation.epoch for generation, there in self.inputs.observed.installed.items() if there.rx))
+
+
+@lru_cache(maxsize=1024)
+def _one(numbers: frozenset[int]) -> frozenset[int]:
+    """Return the one object of these numbers: most pairs of a node have the same."""
+    return numbers
 
 
 @dataclass(frozen=True, slots=True)
